@@ -1,0 +1,86 @@
+# Recipes of minibus. `./dev NAME` installs what a recipe needs and then runs it.
+
+python := ".venv/bin/python"
+
+[private]
+default:
+    @.venv/bin/just --list --unsorted
+
+# ---------------------------------------------------------------- run
+
+# Bring up a host, run 100 containers, look at them, take all down again (root, under a minute)
+[group('run')]
+demo *ARGS: _root
+    @{{ python }} -m tools.demo {{ ARGS }}
+
+# Watch a topic of a running host's bus: `just tap vm/`, with --json for programs
+[group('run')]
+tap *ARGS:
+    @.venv/bin/minibus tap {{ ARGS }}
+
+# ---------------------------------------------------------------- check
+
+# Lint, types, import contracts, unit and contract tests: under a minute, no root
+[group('check')]
+check: lint types imports
+    .venv/bin/pytest -q -m "not system" tests/unit tests/contract
+
+# Everything: check, then integration and system tests on this machine (root)
+[group('check')]
+test *ARGS: _root lint types imports
+    .venv/bin/pytest {{ ARGS }}
+
+# Style and formatting (ruff)
+[group('check')]
+lint:
+    .venv/bin/ruff check --quiet
+    .venv/bin/ruff format --check --quiet
+
+# Types (mypy, strict)
+[group('check')]
+types:
+    .venv/bin/mypy
+
+# Who may import whom (import-linter)
+[group('check')]
+imports:
+    .venv/bin/lint-imports --no-logo
+
+# ---------------------------------------------------------------- measure
+
+# Benchmarks against references measured in the same run; `just bench launch ask` runs some (root)
+[group('measure')]
+bench *NAMES: _root
+    @{{ python }} tests/bench/run.py {{ NAMES }}
+
+# ---------------------------------------------------------------- make
+
+# Install what is missing, nothing else
+[group('make')]
+setup:
+    @./dev setup
+
+# Repair formatting, import order and whatever else ruff can
+[group('make')]
+fmt:
+    .venv/bin/ruff check --fix --quiet
+    .venv/bin/ruff format --quiet
+
+# Write golden files for messages that have none (tests/contract)
+[group('make')]
+vectors:
+    {{ python }} -m tools.vectors
+
+# Write the generated pages of docs/
+[group('make')]
+docs:
+    {{ python }} -m tools.docs
+
+# Small busybox root file system for containers: build/rootfs
+[group('make')]
+rootfs:
+    {{ python }} -m shims.rootfs build/rootfs
+
+[private]
+_root:
+    @[ "$(id -u)" -eq 0 ] || { echo "just: this recipe starts containers and must run as root" >&2; exit 1; }
