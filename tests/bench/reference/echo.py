@@ -1,6 +1,6 @@
 """A raw echo over ZeroMQ: what one ask through a broker costs without anything of ours around it.
 
-`echo.py client DIR` starts the two other processes, `broker` (a ROUTER that swaps the addresses) and `service` (a DEALER
+`echo.py client DIR` starts two more processes, `broker` (a ROUTER that swaps the addresses) and `service` (a DEALER
 that sends back what it gets), measures round trips over unix sockets in DIR with blocking calls, ends both, and prints
 one JSON object: `median_us`, `p99_us`, `count`, `bytes`.
 """

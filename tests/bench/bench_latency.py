@@ -1,0 +1,54 @@
+"""How long another client waits for a command while 500 containers are launched and started."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.bench.machine import need_root, settle
+from tests.bench.product import CommandSocket, with_rootfs
+from tests.bench.report import Benchmark, Budget, Measured, UnavailableError, percentile
+
+COUNT = 500
+PAUSE_S = 0.005
+COMMANDS = ("version", "vm info summary")
+"""Asked in turn: one that the command server answers itself, and one that every owner of guests is asked for."""
+FEWEST_SAMPLES = 100
+ROW = Budget(name="command_p99", unit="ms", limit=50.0, direction="<=", of="value")
+
+
+def latency() -> Mapping[str, Measured]:
+    """The 99th percentile over all commands that began during the launch."""
+    need_root()
+    settle()
+    with with_rootfs() as (product, rootfs), product.connect() as launcher, product.connect() as asker:
+        launcher.command(f"vm config filesystem {rootfs}")
+        times = _times_during_launch(launcher, asker)
+        product.note_guests(launcher)
+        product.remove(launcher)
+    if len(times) < FEWEST_SAMPLES:
+        raise UnavailableError(f"only {len(times)} commands were answered during the launch")
+    return {ROW.name: Measured(value=percentile(times, 99) * 1000)}
+
+
+def _times_during_launch(launcher: CommandSocket, asker: CommandSocket) -> list[float]:
+    done = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="asker") as pool:
+        asked = pool.submit(_ask_until, asker, done)
+        try:
+            launcher.command(f"vm launch container {COUNT}")
+            launcher.command("vm start all")
+        finally:
+            done.set()
+        return asked.result()
+
+
+def _ask_until(connection: CommandSocket, done: threading.Event) -> list[float]:
+    times: list[float] = []
+    while not done.wait(PAUSE_S):
+        times.append(connection.timed(COMMANDS[len(times) % len(COMMANDS)]))
+    return times
+
+
+BENCHMARK = Benchmark(rows=(ROW,), run=latency)
