@@ -1,0 +1,1 @@
+"""The only code that touches the kernel or starts programs; knows the bus's messages, nothing of actors."""

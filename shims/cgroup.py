@@ -1,0 +1,171 @@
+"""The cgroups of containers, whichever version of cgroups holds each controller on this host.
+
+A controller mounted in a version 1 tree is used there, otherwise in the version 2 tree if that has it; hosts mix the two
+freely, so the choice is made per controller. Every container has one directory `<root>/minibus/<tag>/<guest id>` in each
+tree used.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from shims.cgroup_hierarchy import CONTROLLERS, Hierarchy, Limits, read_file
+from shims.cgroup_v1 import HierarchyV1
+from shims.cgroup_v2 import CORE, HierarchyV2
+
+__all__ = ["Cgroups", "Layout", "Limits", "Tree", "detect", "host_layout", "pids"]
+
+_LOST_WITHOUT = {
+    "memory": "memory is not limited: this host has no memory controller",
+    "devices": "device access is not limited: this host has no devices controller",
+    "cpu": "the number of CPUs is not limited: this host has no cpu controller",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A mounted hierarchy and which of `CONTROLLERS` minibus uses there."""
+
+    version: int
+    root: str
+    controllers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where this host has its controllers."""
+
+    trees: tuple[Tree, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Controllers that no tree has."""
+        return tuple(name for name in CONTROLLERS if not any(name in tree.controllers for tree in self.trees))
+
+
+def detect(mountinfo: str, controllers_of: Callable[[str], Iterable[str]]) -> Layout:
+    """Find the trees in the text of /proc/self/mountinfo; `controllers_of` reads a version 2 root's controllers."""
+    found: dict[str, Tree] = {}
+    unclaimed = set(CONTROLLERS)
+    second: str | None = None
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = right.split(" ")
+        if len(fields) < 3:
+            continue
+        root = _unescape(left.split(" ")[4])
+        if fields[0] == "cgroup2" and second is None:
+            second = root
+        elif fields[0] == "cgroup":
+            mine = unclaimed & set(fields[2].split(","))
+            if mine:
+                found[root] = Tree(1, root, frozenset(mine))
+                unclaimed -= mine
+    if second is not None and (mine := unclaimed & (set(controllers_of(second)) | CORE)):
+        found[second] = Tree(2, second, frozenset(mine))
+    return Layout(tuple(found.values()))
+
+
+def _unescape(path: str) -> str:
+    """Undo the octal escapes of proc(5)'s mountinfo."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+
+
+@functools.cache
+def host_layout() -> Layout:
+    """The layout of this host, read once."""
+
+    def controllers_of(root: str) -> list[str]:
+        return read_file(f"{root}/cgroup.controllers").decode().split()
+
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return detect(file.read(), controllers_of)
+
+
+class Cgroups:
+    """All cgroups of one tag.
+
+    Methods raise `OSError`, naming the file, where the kernel refuses.
+    """
+
+    def __init__(self, layout: Layout, tag: str) -> None:
+        self._trees: list[Hierarchy] = [
+            (HierarchyV1 if tree.version == 1 else HierarchyV2)(tree.root, tree.controllers, tag)
+            for tree in layout.trees
+        ]
+        self._by_controller = {name: tree for tree in self._trees for name in tree.controllers}
+        self._prepared = False
+        self.warnings = tuple(_LOST_WITHOUT[name] for name in layout.missing if name in _LOST_WITHOUT)
+        """What containers go without on this host, a sentence each."""
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The base directory in each tree, whether it exists or not."""
+        return tuple(tree.base for tree in self._trees)
+
+    def prepare(self) -> None:
+        """Make the base directories. Raises OSError, also where the host cannot freeze processes at all."""
+        if self._prepared:
+            return
+        if "freezer" not in self._by_controller:
+            raise OSError(2, "this host has neither a cgroup freezer nor cgroup version 2", "/sys/fs/cgroup")
+        for tree in self._trees:
+            tree.prepare()
+        self._prepared = True
+
+    def create(self, name: str, limits: Limits) -> tuple[str, ...]:
+        """Make a container's cgroups; the files its processes join by. Leaves nothing on failure."""
+        try:
+            for tree in self._trees:
+                tree.create(name, limits)
+        except OSError:
+            self.remove(name)
+            raise
+        return tuple(tree.procs_file(name) for tree in self._trees)
+
+    def freeze(self, name: str) -> None:
+        """Ask for the freeze; it has happened once `is_frozen` says so."""
+        self._by_controller["freezer"].freeze(name)
+
+    def thaw(self, name: str) -> None:
+        """Let the processes go on."""
+        self._by_controller["freezer"].thaw(name)
+
+    def is_frozen(self, name: str) -> bool:
+        """True if every process of the container has stopped."""
+        return self._by_controller["freezer"].is_frozen(name)
+
+    def oom_kills(self, name: str) -> int:
+        """How many of its processes were killed for memory; 0 where that cannot be known."""
+        tree = self._by_controller.get("memory")
+        try:
+            return tree.oom_kills(name) if tree else 0
+        except FileNotFoundError:
+            return 0
+
+    def pids(self, name: str) -> list[int]:
+        """The container's processes, as this PID namespace sees them."""
+        tree = self._by_controller.get("freezer")
+        return tree.pids(name) if tree else []
+
+    def names(self) -> set[str]:
+        """Every container that has a cgroup in any tree."""
+        return {name for tree in self._trees for name in tree.names()}
+
+    def remove(self, name: str) -> bool:
+        """Remove a container's cgroups; False if one is still busy and has to be tried again."""
+        return all([tree.remove(name) for tree in self._trees])
+
+    def remove_base(self) -> None:
+        """Remove the base directories as far as they are empty; `prepare` makes them again."""
+        self._prepared = False
+        for tree in self._trees:
+            tree.remove_base()
+
+
+def pids(tag: str, guest_id: int) -> list[int]:
+    """The processes of a container, for listings; empty if there is none."""
+    return Cgroups(host_layout(), tag).pids(str(guest_id))

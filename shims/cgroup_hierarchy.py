@@ -1,0 +1,172 @@
+"""One mounted cgroup tree, version 1 or 2, and what minibus keeps in it: `<root>/minibus/<tag>/<name>`.
+
+What differs between the versions is which files are written with which values; `shims.cgroup_v1` and
+`shims.cgroup_v2` say so, everything else is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+TOP: Final = "minibus"
+CPU_PERIOD_US: Final = 100_000
+"""The kernel's default: short enough that a container held to its quota does not stall for whole seconds."""
+
+CONTROLLERS: Final = ("freezer", "memory", "devices", "cpu", "pids")
+
+_MKDIR_ATTEMPTS: Final = 5
+
+DEVICE_RULES: Final = (
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 5:0 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c *:* m",
+    "b *:* m",
+    "c 5:1 rwm",
+    "c 4:0 rwm",
+    "c 4:1 rwm",
+    "c 136:* rwm",
+    "c 5:2 rwm",
+    "c 10:200 rwm",
+)
+"""null zero full tty random urandom; any node may be made; console, tty0, tty1, ptys, ptmx, tun (cgroup-v1 devices)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one container may use."""
+
+    memory_bytes: int
+    vcpus: int
+
+
+def write_file(path: str, value: bytes) -> None:
+    """One write(2) of `value`; an `OSError` names the path."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def read_file(path: str) -> bytes:
+    """The content of a small kernel file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 65536)
+    finally:
+        os.close(fd)
+
+
+class Hierarchy(ABC):
+    """A mounted tree that carries `controllers`, seen from one tag."""
+
+    def __init__(self, root: str, controllers: Iterable[str], tag: str) -> None:
+        self.root = root
+        self.controllers = frozenset(controllers)
+        self.top = f"{root}/{TOP}"
+        self.base = f"{self.top}/{tag}"
+
+    def directory(self, name: str) -> str:
+        """The cgroup of one container."""
+        return f"{self.base}/{name}"
+
+    def prepare(self) -> None:
+        """Make the directories above the containers and set what holds for all of them; existing ones are used."""
+        for _ in range(_MKDIR_ATTEMPTS):
+            for path in (self.top, self.base):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, 0o755)
+            try:
+                self._set_up_base()
+            except FileNotFoundError:  # another base directory's warden removed the empty top between the two steps
+                continue
+            return
+        raise FileNotFoundError(2, os.strerror(2), self.base)
+
+    def create(self, name: str, limits: Limits) -> None:
+        """Make one container's cgroup with its limits. Leaves nothing on failure."""
+        path = self.directory(name)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+        try:
+            for file, value in self.settings(limits):
+                write_file(f"{path}/{file}", value)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+            raise
+
+    def procs_file(self, name: str) -> str:
+        """The file that takes a pid into the cgroup."""
+        return f"{self.directory(name)}/cgroup.procs"
+
+    def pids(self, name: str) -> list[int]:
+        """Processes in the cgroup, as this PID namespace sees them; empty if there is no such cgroup."""
+        try:
+            with open(self.procs_file(name), encoding="ascii") as file:
+                return [int(line) for line in file]
+        except (FileNotFoundError, OSError):
+            return []
+
+    def names(self) -> list[str]:
+        """Cgroups below the base."""
+        try:
+            with os.scandir(self.base) as entries:
+                return [entry.name for entry in entries if entry.is_dir()]
+        except FileNotFoundError:
+            return []
+
+    def remove(self, name: str) -> bool:
+        """Remove one container's cgroup; False if it is still busy."""
+        return _rmdir(self.directory(name))
+
+    def remove_base(self) -> None:
+        """Remove the directories above the containers, as far as they are empty."""
+        if _rmdir(self.base):
+            _rmdir(self.top)
+
+    @abstractmethod
+    def settings(self, limits: Limits) -> list[tuple[str, bytes]]:
+        """(file, value) pairs to write into a new cgroup."""
+
+    @abstractmethod
+    def freeze(self, name: str) -> None:
+        """Ask for the freeze; it has happened once `is_frozen` says so."""
+
+    @abstractmethod
+    def thaw(self, name: str) -> None:
+        """Let the processes go on."""
+
+    @abstractmethod
+    def is_frozen(self, name: str) -> bool:
+        """True if every process in the cgroup has stopped."""
+
+    @abstractmethod
+    def oom_kills(self, name: str) -> int:
+        """How many processes of the cgroup the kernel has killed for memory."""
+
+    @abstractmethod
+    def _set_up_base(self) -> None:
+        """Write what holds for all containers of the tag."""
+
+
+def _rmdir(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:  # EBUSY: processes or children left; ENOTEMPTY
+        return False
+    return True

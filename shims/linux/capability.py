@@ -1,0 +1,93 @@
+"""Capability sets: capget(2), capset(2), the bounding and the ambient set (capabilities(7))."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterable
+from typing import Any, Final
+
+from shims.linux.libc import LIBC, raise_errno
+
+CAPABILITIES: Final = {
+    "CHOWN": 0,
+    "DAC_OVERRIDE": 1,
+    "DAC_READ_SEARCH": 2,
+    "FOWNER": 3,
+    "FSETID": 4,
+    "KILL": 5,
+    "SETGID": 6,
+    "SETUID": 7,
+    "SETPCAP": 8,
+    "NET_BIND_SERVICE": 10,
+    "NET_ADMIN": 12,
+    "NET_RAW": 13,
+    "SYS_CHROOT": 18,
+    "MKNOD": 27,
+    "AUDIT_WRITE": 29,
+    "AUDIT_CONTROL": 30,
+    "SETFCAP": 31,
+}
+"""Those a container keeps, with their numbers in include/uapi/linux/capability.h."""
+
+_VERSION_3: Final = 0x20080522
+_PR_CAPBSET_READ: Final = 23
+_PR_CAPBSET_DROP: Final = 24
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+
+_prctl: Any = LIBC.prctl
+_prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+
+
+def mask_of(names: Iterable[str]) -> int:
+    """The bit mask of capability names."""
+    return sum(1 << CAPABILITIES[name] for name in names)
+
+
+CONTAINER_MASK: Final = mask_of(CAPABILITIES)
+
+
+def permitted_mask() -> int:
+    """The permitted set of this process."""
+    header = struct.pack("Ii", _VERSION_3, 0)
+    data = ctypes.create_string_buffer(24)
+    if LIBC.capget(header, data) != 0:
+        raise_errno()
+    words = struct.unpack("6I", data.raw)
+    return int(words[1]) | int(words[4]) << 32
+
+
+def bounding_set() -> tuple[int, ...]:
+    """The numbers in the bounding set of this process, up to the last capability this kernel has."""
+    found = []
+    for number in range(64):
+        state = _prctl(_PR_CAPBSET_READ, number, 0, 0, 0)
+        if state < 0:  # EINVAL: beyond cap_last_cap
+            break
+        if state == 1:
+            found.append(number)
+    return tuple(found)
+
+
+class CapabilityDrop:
+    """What `apply` does, prepared once, so that a new container spends no time on it."""
+
+    def __init__(self, keep: int = CONTAINER_MASK) -> None:
+        # Asking for more than one has is EPERM: a host that withholds a capability withholds it from containers too.
+        mask = keep & permitted_mask()
+        self.mask = mask
+        self._drop = tuple(number for number in bounding_set() if not mask >> number & 1)
+        low, high = mask & 0xFFFFFFFF, mask >> 32
+        self._header = struct.pack("Ii", _VERSION_3, 0)
+        self._data = struct.pack("6I", low, low, low, high, high, high)
+
+    def apply(self) -> None:
+        """Reduce all five sets of this process: bounding, ambient (empty), effective, permitted, inheritable."""
+        for number in self._drop:
+            if _prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+                raise_errno()
+        if _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0:
+            raise_errno()
+        if LIBC.capset(self._header, self._data) != 0:
+            raise_errno()

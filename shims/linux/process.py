@@ -1,0 +1,112 @@
+"""Processes: clone3(2) with the interpreter's fork hooks, prctl(2), setns(2), pseudo-terminals, start times."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+from typing import Any, Final
+
+from shims.linux.libc import LIBC, LIBC_HOLDING_LOCK, raise_errno
+
+# include/uapi/linux/sched.h
+CLONE_PIDFD: Final = 0x1000
+CLONE_NEWNS: Final = 0x20000
+CLONE_NEWCGROUP: Final = 0x2000000
+CLONE_NEWUTS: Final = 0x4000000
+CLONE_NEWIPC: Final = 0x8000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+_SYS_CLONE3: Final = 435
+_SIGCHLD: Final = 17
+_CLONE_ARGS_SIZE: Final = 88  # struct clone_args up to `cgroup`, kernel 5.7
+
+_TIOCSPTLCK: Final = 0x40045431
+_TIOCGPTN: Final = 0x80045430
+
+_clone: Any = LIBC_HOLDING_LOCK.syscall
+_prctl: Any = LIBC.prctl
+_before_fork: Any = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_child: Any = ctypes.pythonapi.PyOS_AfterFork_Child
+_after_fork_parent: Any = ctypes.pythonapi.PyOS_AfterFork_Parent
+
+
+def clone(flags: int) -> tuple[int, int]:
+    """Fork into the new namespaces of `flags`: (pid, pidfd) in the parent, (0, -1) in the child.
+
+    The pidfd is close-on-exec. Only for a process without other threads.
+    """
+    pidfd = ctypes.c_int(-1)
+    args = (ctypes.c_uint64 * 11)(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, _SIGCHLD)
+    _before_fork()
+    pid = int(_clone(_SYS_CLONE3, ctypes.byref(args), _CLONE_ARGS_SIZE))
+    if pid == 0:
+        _after_fork_child()
+        return 0, -1
+    number = ctypes.get_errno()
+    _after_fork_parent()
+    if pid < 0:
+        raise OSError(number, os.strerror(number))
+    return pid, pidfd.value
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """prctl(2); the arguments are passed as unsigned long."""
+    result = int(_prctl(option, *map(ctypes.c_ulong, (arg2, arg3, arg4, arg5))))
+    if result < 0:
+        raise_errno()
+    return result
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    if LIBC.unshare(flags) != 0:
+        raise_errno()
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """setns(2): `fd` is a namespace or a pidfd."""
+    if LIBC.setns(fd, flags) != 0:
+        raise_errno()
+
+
+def open_pty() -> tuple[int, bytes]:
+    """A new pseudo-terminal: its master, close-on-exec and non-blocking, and the path of its unlocked slave."""
+    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        (number,) = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))
+    except OSError:
+        os.close(master)
+        raise
+    return master, b"/dev/pts/%d" % number
+
+
+def start_ticks(pid: int) -> int:
+    """When the process started, in clock ticks since boot (field 22 of /proc/PID/stat, proc(5)); 0 if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            text = file.read(1024)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    # The second field, the name, may hold spaces and parentheses: count from the last one.
+    return int(text[text.rindex(b")") + 2 :].split(b" ", 20)[19])
+
+
+def open_pidfd(pid: int, ticks: int) -> int:
+    """A pidfd of the process that had `pid` since `ticks`.
+
+    Raises ProcessLookupError if it is gone, even if its pid has been given to another process.
+    """
+    fd = os.pidfd_open(pid)
+    if start_ticks(pid) != ticks:
+        os.close(fd)
+        raise ProcessLookupError(f"process {pid} is not the one that started at tick {ticks}")
+    return fd
