@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def relative(path: Path) -> str:
 
 def test_bus_is_ours_and_not_a_distribution_of_that_name() -> None:
     assert Path(bus.__file__ or "").resolve() == ROOT / "bus" / "__init__.py"
+
+
+HEAVY = {"argparse", "asyncio", "msgpack", "msgspec", "psutil", "pyroute2", "subprocess", "zmq"}
+
+
+@pytest.mark.parametrize("module", ["bus", "cli", "cli.main"])
+def test_one_shot_commands_start_light(module: str) -> None:
+    """Each of these costs more than all a one-shot command has to do; they are imported where they are needed."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True)
+    assert HEAVY & set(loaded.stdout.split()) == set()
 
 
 def test_no_file_is_too_long() -> None:
