@@ -1,0 +1,90 @@
+"""What may come next in a line that is still being typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from cli.grammar.errors import LexError
+from cli.grammar.lexer import lex, quote
+from cli.grammar.matcher import MAX_NESTING, Grammar
+from cli.grammar.pattern import Item, ItemType, Pattern
+
+T = TypeVar("T")
+
+
+class Wanted(NamedTuple, Generic[T]):
+    """What a cursor position accepts."""
+
+    head: str
+    """The input up to the word that is being typed."""
+    partial: str
+    """What is typed of that word."""
+    words: tuple[str, ...]
+    """Literals and options that fit, sorted."""
+    values: tuple[tuple[T, str], ...]
+    """Owners and keys of the strings that may stand here."""
+
+
+def wanted(grammar: Grammar[T], text: str) -> Wanted[T]:
+    """Read the beginning of a line; a line with a lexing error or a comment accepts nothing."""
+    try:
+        line = lex(text)
+    except LexError:
+        return Wanted(text, "", (), ())
+    if line.comment:
+        return Wanted(text, "", (), ())
+    typing = bool(line.words) and not text[-1:].isspace()
+    done, partial = (line.words[:-1], line.words[-1]) if typing else (line.words, "")
+    words: set[str] = set()
+    values: dict[tuple[T, str], None] = {}
+    for owner, item in _next_items(grammar, done, 0):
+        words.update(word for word in item.words if word.startswith(partial))
+        if item.key:
+            values[owner, item.key] = None
+    return Wanted(_head(text, typing), partial, tuple(sorted(words)), tuple(values))
+
+
+def lines(head: str, suggestions: Sequence[str]) -> list[str]:
+    """Complete replacement lines, sorted: a blank follows each word, none a directory."""
+    return sorted({head + (word if word.endswith("/") else f"{quote(word)} ") for word in suggestions})
+
+
+def _head(text: str, typing: bool) -> str:
+    if not typing:
+        return text
+    start = len(text)
+    while start and not text[start - 1].isspace():
+        start -= 1
+    return text[:start]
+
+
+def _next_items(grammar: Grammar[T], done: tuple[str, ...], depth: int) -> Iterator[tuple[T, Item]]:
+    """The items of all patterns that may follow these words."""
+    candidates = grammar.starting_with(done[0][:1]) if done else grammar.entries
+    nested: set[int] = set()
+    for entry in candidates:
+        index = _walk(entry.pattern, done)
+        if index is None:
+            continue
+        item = entry.pattern.items[index]
+        if item.type & ItemType.NESTED:
+            nested.add(index)
+        else:
+            yield entry.owner, item
+    for start in sorted(nested):  # every pattern that nests here nests the same words: look once
+        if depth < MAX_NESTING:
+            yield from _next_items(grammar, done[start:], depth + 1)
+
+
+def _walk(pattern: Pattern, done: tuple[str, ...]) -> int | None:
+    """Index of the item that the next word belongs to; None if the words do not fit or fill the pattern."""
+    for position, word in enumerate(done):
+        item = pattern.items[position] if position < len(pattern.items) else None
+        if item is None:
+            return None
+        if item.type & (ItemType.NESTED | ItemType.LIST):
+            return position
+        if item.words and not any(word and option.startswith(word) for option in item.words):
+            return None
+    return len(done) if len(done) < len(pattern.items) else None

@@ -1,0 +1,109 @@
+"""Splits an input line into words: quotes, escapes, comments; and the way back."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from cli.grammar.errors import LexError
+
+MAX_LINE = 1_048_576
+"""Characters of one input line."""
+MAX_WORDS = 20_000
+"""Words of one input line; with the line limit it bounds what a command can cost before it runs."""
+
+# Unicode's White_Space property; Python's `\s` has four control characters more, which are data here.
+_SPACE = " \\t\\n\\v\\f\\r\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
+_BLANK = re.compile(f"[{_SPACE}]+")
+_PLAIN = re.compile(f"[^{_SPACE}\"'\\\\#]+")
+_QUOTED = {'"': re.compile(r'[^"\\]+'), "'": re.compile(r"[^'\\]+")}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'", "#": "#"}
+_ESCAPED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
+_NEEDS_QUOTES = re.compile(f"[{_SPACE}\"'\\\\#]")
+
+
+class Line(NamedTuple):
+    """The words of an input line. No words and `comment` is a comment line, no words and no comment a blank one."""
+
+    words: tuple[str, ...]
+    comment: bool = False
+
+
+def lex(text: str) -> Line:
+    """Split into words; raises LexError with the reason."""
+    if len(text) > MAX_LINE:
+        raise LexError(f"command is longer than {MAX_LINE} characters")
+    words: list[str] = []
+    pieces: list[str] | None = None
+    comment = False
+    position = 0
+    while position < len(text):
+        char = text[position]
+        if blank := _BLANK.match(text, position):
+            _end_word(words, pieces)
+            pieces = None
+            position = blank.end()
+        elif char == "#":
+            _end_word(words, pieces)
+            pieces = None
+            comment = True
+            end_of_line = text.find("\n", position)
+            position = end_of_line if end_of_line >= 0 else len(text)
+        else:
+            pieces = [] if pieces is None else pieces
+            position = _piece(text, position, pieces)
+    _end_word(words, pieces)
+    return Line(tuple(words), comment)
+
+
+def _end_word(words: list[str], pieces: list[str] | None) -> None:
+    if pieces is None:
+        return
+    if len(words) == MAX_WORDS:
+        raise LexError(f"command has more than {MAX_WORDS} words")
+    words.append("".join(pieces))
+
+
+def _piece(text: str, position: int, pieces: list[str]) -> int:
+    """Add one quoted, escaped or plain piece of a word; gives the position after it."""
+    char = text[position]
+    if char in _QUOTED:
+        return _quoted(text, position + 1, char, pieces)
+    if char == "\\":
+        return _escape(text, position, pieces)
+    plain = _PLAIN.match(text, position)
+    if plain is None:  # cannot be: every other character starts a case above
+        raise LexError(f"unexpected character: {char}")
+    pieces.append(plain.group())
+    return plain.end()
+
+
+def _quoted(text: str, position: int, quote: str, pieces: list[str]) -> int:
+    run = _QUOTED[quote]
+    while position < len(text):
+        char = text[position]
+        if char == quote:
+            return position + 1
+        if char == "\\":
+            position = _escape(text, position, pieces)
+        elif found := run.match(text, position):
+            pieces.append(found.group())
+            position = found.end()
+    raise LexError(f"missing terminal {quote}")
+
+
+def _escape(text: str, position: int, pieces: list[str]) -> int:
+    char = text[position + 1 : position + 2]
+    if not char:
+        raise LexError("expected escape character")
+    if char not in _ESCAPES:
+        raise LexError(f"unexpected escaped character: {char}")
+    pieces.append(_ESCAPES[char])
+    return position + 2
+
+
+def quote(word: str) -> str:
+    """The word as it must be typed, so that `lex` gives it back."""
+    if word and not _NEEDS_QUOTES.search(word):
+        return word
+    return '"' + "".join(_ESCAPED.get(char, char) for char in word) + '"'

@@ -1,0 +1,225 @@
+"""Finds the command that the words of a line mean.
+
+Every literal and option may be abbreviated. Word by word, one spelled out beats a free string, that an abbreviation;
+an abbreviation of several is ambiguous and never guessed. Nested commands are matched as words: nothing is quoted and
+read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Generic, NamedTuple, TypeVar
+
+from cli.grammar.errors import AmbiguousCommandError, LanguageError, UnknownCommandError
+from cli.grammar.nearest import Attempt, nearest_patterns
+from cli.grammar.pattern import Item, ItemType, Pattern, parse_pattern
+
+MAX_NESTING = 100
+"""Commands inside commands; deeper input is refused."""
+SHOWN_INPUT = 200
+"""Characters of a refused input that its error repeats."""
+SHOWN_CANDIDATES = 6
+
+T = TypeVar("T")
+
+
+class Entry(NamedTuple, Generic[T]):
+    """A pattern and whom it belongs to."""
+
+    pattern: Pattern
+    owner: T
+
+
+class Rank(IntEnum):
+    """How well a word fits; smaller is better."""
+
+    EXACT = 0
+    STRING = 1
+    ABBREVIATED = 2
+
+
+class Taken(NamedTuple):
+    """A word as an item understood it."""
+
+    rank: Rank
+    meaning: str = ""
+    """The literal or option; empty for strings."""
+
+
+@dataclass(slots=True)
+class Match(Generic[T]):
+    """A parsed command."""
+
+    owner: T
+    pattern: Pattern
+    values: dict[str, str | bool | tuple[str, ...]] = field(default_factory=dict)
+    """Key to string or list, chosen option to True; what was not given is not there."""
+    nested: Match[T] | None = None
+    words: tuple[str, ...] = ()
+    """All words of it, nested ones included."""
+    taken: tuple[Taken, ...] = ()
+    """How each word of its own was understood."""
+
+
+class Grammar(Generic[T]):
+    """A set of patterns; immutable."""
+
+    def __init__(self, declarations: Iterable[tuple[str, T]]) -> None:
+        self.entries: tuple[Entry[T], ...] = tuple(Entry(parse_pattern(text), owner) for text, owner in declarations)
+        self._by_initial: dict[str, list[Entry[T]]] = {}
+        for entry in self.entries:
+            for initial in {word[0] for word in entry.pattern.items[0].words}:
+                self._by_initial.setdefault(initial, []).append(entry)
+
+    def starting_with(self, initial: str) -> Sequence[Entry[T]]:
+        """The entries whose first word may start with this character, in declared order."""
+        return self._by_initial.get(initial, ())
+
+    def parse(self, words: Sequence[str], text: str | None = None) -> Match[T]:
+        """The one command that the words mean; `text` is the input as errors show it.
+
+        Raises UnknownCommandError or AmbiguousCommandError.
+        """
+        shown = " ".join(words) if text is None else text.strip()
+        try:
+            return _Parse(self, tuple(words)).command(0, 0)
+        except _Miss as miss:
+            raise _unknown(self, shown, miss.attempts, words) from None
+        except _Tie as tie:
+            raise _ambiguous(shown, tie.candidates) from None
+
+
+class _Miss(Exception):
+    def __init__(self, attempts: list[Attempt]) -> None:
+        self.attempts = attempts
+
+
+class _Tie(Exception):
+    def __init__(self, candidates: list[str]) -> None:
+        self.candidates = candidates
+
+
+class _Parse(Generic[T]):
+    """One parse. Results are kept per start of a nested command, so the work is linear in the depth."""
+
+    def __init__(self, grammar: Grammar[T], words: tuple[str, ...]) -> None:
+        self._grammar = grammar
+        self._words = words
+        self._known: dict[int, Match[T] | _Miss | _Tie] = {}
+
+    def command(self, start: int, depth: int) -> Match[T]:
+        """The command that begins at a word; raises _Miss or _Tie."""
+        if depth > MAX_NESTING:
+            raise LanguageError(f"commands are nested more than {MAX_NESTING} deep")
+        if start not in self._known:
+            try:
+                self._known[start] = self._best(start, depth)
+            except (_Miss, _Tie) as problem:
+                self._known[start] = problem
+        result = self._known[start]
+        if isinstance(result, Match):
+            return result
+        raise result
+
+    def _best(self, start: int, depth: int) -> Match[T]:
+        attempts: list[Attempt] = []
+        matches: list[Match[T]] = []
+        ties: list[_Tie] = []
+        first = self._words[start] if start < len(self._words) else ""
+        for entry in self._grammar.starting_with(first[:1]):
+            try:
+                matches.append(self._pattern(entry, start, depth))
+            except _Miss as miss:
+                attempts.extend(miss.attempts)
+            except _Tie as tie:
+                ties.append(tie)
+        if not matches:
+            raise ties[0] if ties else _Miss(attempts)
+        return _choose(matches)
+
+    def _pattern(self, entry: Entry[T], start: int, depth: int) -> Match[T]:
+        match = Match(entry.owner, entry.pattern, words=self._words[start:])
+        taken: list[Taken] = []
+        position = start
+        for item in entry.pattern.items:
+            if position == len(self._words):
+                if not item.optional:
+                    raise _Miss([Attempt(entry.pattern, position, start)])
+            elif item.type & ItemType.NESTED:
+                match.nested = self.command(position, depth + 1)
+                position = len(self._words)
+            elif item.type & ItemType.LIST:
+                match.values[item.key] = self._words[position:]
+                position = len(self._words)
+            else:
+                word = _take(item, self._words[position], match.values)
+                if word is None:
+                    raise _Miss([Attempt(entry.pattern, position, start)])
+                taken.append(word)
+                position += 1
+        if position < len(self._words):
+            raise _Miss([Attempt(entry.pattern, position, start)])
+        match.taken = tuple(taken)
+        return match
+
+
+def _take(item: Item, word: str, values: dict[str, str | bool | tuple[str, ...]]) -> Taken | None:
+    """Let a single item take a word; None if it does not fit. Raises _Tie."""
+    if item.type & ItemType.STRING:
+        values[item.key] = word
+        return Taken(Rank.STRING)
+    fitting = [word] if word in item.words else [option for option in item.words if word and option.startswith(word)]
+    if not fitting:
+        return None
+    if len(fitting) > 1:
+        raise _Tie(fitting)
+    if item.type & ItemType.CHOICE:
+        values[fitting[0]] = True
+    return Taken(Rank.EXACT if fitting[0] == word else Rank.ABBREVIATED, fitting[0])
+
+
+def _choose(matches: list[Match[T]]) -> Match[T]:
+    """The best of the matches; raises _Tie if several are equally good and mean different things."""
+    position = 0
+    while not _synonyms(matches):
+        words = [match.taken[position] for match in matches if position < len(match.taken)]
+        if not words:
+            raise _Tie([match.pattern.usage for match in matches])
+        best = min(words).rank
+        matches = [m for m in matches if position >= len(m.taken) or m.taken[position].rank == best]
+        if len({word for word in words if word.rank == best}) > 1 and not _synonyms(matches):
+            raise _Tie([match.pattern.usage for match in matches])
+        position += 1
+    return matches[0]
+
+
+def _synonyms(matches: list[Match[T]]) -> bool:
+    """Whether all are spellings of the same thing, e.g. `vm config disk` and `vm config disks`."""
+    first = matches[0]
+    return all(match.owner is first.owner and match.values == first.values for match in matches)
+
+
+def _unknown(grammar: Grammar[T], shown: str, attempts: list[Attempt], words: Sequence[str]) -> UnknownCommandError:
+    patterns = [entry.pattern for entry in grammar.entries]
+    nearest = nearest_patterns(patterns, attempts, words)
+    hint = f": did you mean {_either(nearest)}?" if nearest else ""
+    return UnknownCommandError(f"invalid command: `{_short(shown)}`{hint}", nearest)
+
+
+def _ambiguous(shown: str, candidates: list[str]) -> AmbiguousCommandError:
+    names = tuple(dict.fromkeys(candidates))
+    message = f"invalid command: `{_short(shown)}`: ambiguous, it could mean {_either(names)}"
+    return AmbiguousCommandError(message, names)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_INPUT else f"{text[:SHOWN_INPUT]}…"
+
+
+def _either(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in names[:SHOWN_CANDIDATES]]
+    if len(names) > SHOWN_CANDIDATES:
+        quoted.append(f"{len(names) - SHOWN_CANDIDATES} others")
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"

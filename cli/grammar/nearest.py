@@ -1,0 +1,61 @@
+"""What a user may have meant by input that matches nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cli.grammar.pattern import Pattern
+
+MAX_SUGGESTIONS = 4
+MAX_COMPARED = 32
+"""Characters of a word that are compared; no command word is longer."""
+
+
+class Attempt(NamedTuple):
+    """A pattern that did not match, and how far it came."""
+
+    pattern: Pattern
+    position: int
+    """Index of the word that did not fit; the number of words if some are missing."""
+    start: int = 0
+    """Index of the first word of the command, which is not 0 inside another command."""
+
+
+def nearest_patterns(patterns: Sequence[Pattern], attempts: Sequence[Attempt], words: Sequence[str]) -> tuple[str, ...]:
+    """Usage lines of the patterns that come closest, best first; none if nothing is close."""
+    if not words:
+        return ()
+    reached = max((attempt.position for attempt in attempts), default=0)
+    furthest = [attempt for attempt in attempts if attempt.position == reached]
+    if reached == 0:
+        return _by_first_word(patterns, words[0])
+    if reached >= len(words):
+        return _usages([attempt.pattern for attempt in furthest])
+    return _by_next_word(furthest, words[reached])
+
+
+def _by_first_word(patterns: Sequence[Pattern], word: str) -> tuple[str, ...]:
+    firsts = dict.fromkeys(first for pattern in patterns for first in pattern.items[0].words)
+    close = difflib.get_close_matches(word[:MAX_COMPARED], firsts, n=2, cutoff=0.6)
+    fitting = [pattern for first in close for pattern in patterns if first in pattern.items[0].words]
+    return _usages(fitting)
+
+
+def _by_next_word(furthest: Sequence[Attempt], word: str) -> tuple[str, ...]:
+    """Those with a similar word in that place, else those that would end before it, else all that came as far."""
+    expected: dict[str, list[Pattern]] = {}
+    for attempt in furthest:
+        index = attempt.position - attempt.start
+        options = attempt.pattern.items[index].words if index < len(attempt.pattern.items) else ()
+        for option in options:
+            expected.setdefault(option, []).append(attempt.pattern)
+    close = difflib.get_close_matches(word[:MAX_COMPARED], expected, n=2, cutoff=0.6)
+    if close:
+        return _usages([pattern for option in close for pattern in expected[option]])
+    return _usages([attempt.pattern for attempt in furthest])
+
+
+def _usages(patterns: Sequence[Pattern]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(pattern.usage for pattern in patterns))[:MAX_SUGGESTIONS]

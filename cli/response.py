@@ -1,0 +1,59 @@
+"""What a command answers: one response a host, gathered in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Row = tuple[str, ...]
+Form = Literal["table", "csv", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a client wants to see answers; part of its session, overridden for one command by a prefix."""
+
+    annotate: bool = True
+    headers: bool = True
+    sort: bool = True
+    compress: bool = True
+    form: Form = "table"
+
+
+@dataclass(slots=True)
+class Response:
+    """The answer of one host. With `rows` it is a table and `text` is ignored; `error` is empty on success."""
+
+    host: str
+    text: str = ""
+    header: Row | None = None
+    rows: Sequence[Row] | None = None
+    error: str = ""
+    data: Any = None
+    """Any JSON value, for programs."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that clients of the command socket read; a table without rows is `[]`."""
+        rows = self.rows if self.rows is not None else ([] if self.header is not None else None)
+        return {
+            "Host": self.host,
+            "Response": self.text,
+            "Header": self.header,
+            "Tabular": rows,
+            "Error": self.error,
+            "Data": self.data,
+        }
+
+
+@dataclass(slots=True)
+class Group:
+    """The answers of all hosts to one command. `output` is None unless a prefix chose it: then the session's counts."""
+
+    responses: list[Response] = field(default_factory=list)
+    output: Output | None = None
+
+
+def failure(host: str, sentence: str) -> Group:
+    """A group of one error."""
+    return Group([Response(host, error=sentence)])
