@@ -1,0 +1,243 @@
+"""The base of every actor: a process on the bus that answers requests and publishes events.
+
+`Actor` answers with handler methods. `StepActor` adds durable state behind a pure `step` (see `bus.step`): an input is
+journaled, then stepped, then its effects are carried out; what comes of them returns as further inputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import socket
+import typing
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from bus import codec, errors, logs
+from bus.lifecycle import Process, run_process
+from bus.messages.base import DEFAULT_NAMESPACE, Ack, Event, Message, Request, reply_type
+from bus.messages.control import GetStatus, LogRecord, Ping, Stats, Status
+from bus.messages.envelope import Envelope
+from bus.paths import Context
+from bus.port import Port
+from bus.topics import log_topic, stats_topic
+
+STATS_INTERVAL_S = 1.0
+MAX_INBOX = 10_000
+"""Requests under way, before further ones are refused as overloaded."""
+RETRY_FIRST_S = 0.02
+RETRY_MAX_S = 0.5
+
+R = TypeVar("R", bound=Message)
+
+
+class RequestContext(msgspec.Struct, frozen=True):
+    """What a handler may want to know about the request besides its body."""
+
+    msg_id: str
+    sender: str
+    namespace: str
+    deadline: float
+    """On the loop's clock."""
+
+
+_current: contextvars.ContextVar[RequestContext | None] = contextvars.ContextVar("request", default=None)
+
+Handler = Callable[[Any, Any, RequestContext], Awaitable[Message]]
+H = TypeVar("H", bound=Callable[..., Coroutine[Any, Any, Message]])
+
+
+def query(method: H) -> H:
+    """Mark `async def name(self, msg: SomeRequest, request: RequestContext) -> ItsReply` as the handler of its request.
+
+    The annotations are checked when the class is made.
+    """
+    method.__handler__ = True  # type: ignore[attr-defined]
+    return method
+
+
+def _handlers(klass: type[Actor]) -> dict[type[Message], Handler]:
+    table: dict[type[Message], Handler] = {}
+    for name, method in inspect.getmembers(klass, inspect.isfunction):
+        if not getattr(method, "__handler__", False):
+            continue
+        hints = typing.get_type_hints(method)
+        returns = hints.pop("return", None)
+        hints.pop("request", None)
+        (asked,) = hints.values()
+        if returns is not reply_type(asked):
+            promised = reply_type(asked).__name__
+            raise TypeError(f"{klass.__name__}.{name} returns {returns}, but {asked.__name__} promises {promised}")
+        table[asked] = method
+    return table
+
+
+class Actor(Process):
+    """See the module. Subclasses set `kind` and write handlers."""
+
+    handlers: ClassVar[dict[type[Message], Handler]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.handlers = _handlers(cls)
+
+    def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
+        super().__init__(context, lane_socket)
+        self.port = Port(context, actor=self.kind, on_request=self._on_request)
+        self._under_way = 0
+
+    @classmethod
+    def run_process(cls, base: Path, lane_socket: socket.socket | None) -> int:
+        """Run this actor until told to stop; returns the exit status."""
+        return run_process(cls, base, lane_socket)
+
+    # --- for subclasses
+
+    async def on_start(self) -> None:
+        """Before the first request; the bus is connected."""
+
+    async def on_stop(self) -> None:
+        """After the last request; the bus is still connected."""
+
+    async def ask(
+        self,
+        to: str,
+        request: Request[R],
+        *,
+        timeout_s: float,
+        namespace: str = "",
+        msg_id: str = "",
+        cause: str = "",
+    ) -> R:
+        """Send a request and wait for its reply; inside a handler never longer than the handler itself has left.
+
+        An unreachable or vanished receiver is asked again, with the same id, until time is up: it may be restarting.
+        Raises BusError.
+        """
+        loop = asyncio.get_running_loop()
+        current = _current.get()
+        deadline = loop.time() + timeout_s
+        if current is not None:
+            deadline = min(deadline, current.deadline)
+        namespace = namespace or (current.namespace if current else DEFAULT_NAMESPACE)
+        cause = cause or (current.msg_id if current else "")
+        msg_id = msg_id or os.urandom(8).hex()
+        pause = RETRY_FIRST_S
+        while True:
+            left = max(deadline - loop.time(), 0.001)
+            try:
+                return await self.port.ask(to, request, timeout_s=left, namespace=namespace, cause=cause, msg_id=msg_id)
+            except errors.BusError as error:
+                if not error.retryable or loop.time() + pause >= deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RETRY_MAX_S)
+
+    def publish(self, topic: str, event: Event, *, namespace: str = DEFAULT_NAMESPACE, cause: str = "") -> None:
+        """Publish an event after the change it tells of."""
+        self.port.publish(topic, event, namespace=namespace, cause=cause)
+
+    # --- life cycle
+
+    async def start(self) -> None:
+        """Connect, start, register: an actor that can be asked is ready."""
+        self.log.publish = self._publish_log
+        await self.port.open(publish=True)
+        await self.on_start()
+        await self.port.register(os.getpid())
+        self.spawn(self._send_stats(), name="stats")
+
+    async def stop(self) -> None:
+        """Finish and leave the bus."""
+        await self.on_stop()
+        self.log.publish = None
+        await self.port.close()
+
+    def inbox(self) -> int:
+        """Requests under way."""
+        return self._under_way
+
+    def status(self) -> Status:
+        """What GetStatus answers."""
+        return Status(
+            actor=self.kind,
+            phase=self.phase.value,
+            pid=os.getpid(),
+            inbox=self.inbox(),
+            seq=self.port.seq,
+            epoch=self.port.epoch,
+        )
+
+    # --- requests
+
+    def _on_request(self, envelope: Envelope, body: bytes) -> None:
+        try:
+            request = codec.decode_body(body)
+            if self.inbox() >= MAX_INBOX:
+                raise errors.OverloadedError(f"{self.kind} has {MAX_INBOX} requests under way")
+            self.take(envelope, request)
+        except errors.BusError as error:
+            self._fail(envelope, error)
+        except Exception as error:
+            self.log.exception("request_failed", error, msg_id=envelope.id, type=envelope.type)
+            self._fail(envelope, self._bug(envelope))
+
+    def take(self, envelope: Envelope, request: Message) -> None:
+        """Start on one decoded request; raises BusError if nobody here handles it."""
+        match request:
+            case Ping():
+                self._reply(envelope, Ack())
+            case GetStatus():
+                self._reply(envelope, self.status())
+            case _ if (handler := self.handlers.get(type(request))) is not None:
+                self.spawn(self._handle(handler, envelope, request), name=envelope.type)
+            case _:
+                raise errors.UnknownTypeError(f"{self.kind} does not understand {envelope.type}")
+
+    async def _handle(self, handler: Handler, envelope: Envelope, request: Message) -> None:
+        context = RequestContext(
+            msg_id=envelope.id,
+            sender=envelope.sender,
+            namespace=envelope.namespace,
+            deadline=asyncio.get_running_loop().time() + envelope.ttl_ms / 1000,
+        )
+        _current.set(context)
+        logs.message_id.set(envelope.id)
+        self._under_way += 1
+        try:
+            self._reply(envelope, await handler(self, request, context))
+        except errors.BusError as error:
+            self._fail(envelope, error)
+        except Exception as error:
+            self.log.exception("request_failed", error, type=envelope.type)
+            self._fail(envelope, self._bug(envelope))
+        finally:
+            self._under_way -= 1
+
+    def _reply(self, envelope: Envelope, body: Message) -> None:
+        self.port.reply(envelope.id, body, namespace=envelope.namespace)
+
+    def _fail(self, envelope: Envelope, error: errors.BusError) -> None:
+        self._reply(envelope, errors.to_failure(error, f"{self.kind}@{self.context.host}"))
+
+    def _bug(self, envelope: Envelope) -> errors.InternalError:
+        return errors.InternalError(f"internal error in {self.kind}; its log has it under {envelope.id}")
+
+    # --- what everybody may watch
+
+    def _publish_log(self, level: str, event: str, fields: dict[str, logs.Value]) -> None:
+        self.publish(log_topic(self.context.host, self.kind, level), LogRecord(level=level, event=event, fields=fields))
+
+    async def _send_stats(self) -> None:
+        topic = stats_topic(self.context.host, self.kind)
+        while True:
+            await asyncio.sleep(STATS_INTERVAL_S)
+            topics = self.port.take_topic_seqs()
+            topics.pop(topic, None)
+            counters = {**self.port.counters, "inbox": self.inbox()}
+            self.publish(topic, Stats(actor=self.kind, seq=self.port.seq, topics=topics, counters=counters))

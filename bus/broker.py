@@ -1,0 +1,286 @@
+"""The broker process: requests by address on a ROUTER, events by topic on XSUB and XPUB.
+
+It answers for `broker` and, over its control lane, for `node`. Binding an ipc path twice succeeds and steals it, so
+the lock comes first. The forwarder is a loop of our own rather than zmq.proxy, which aggregates unsubscriptions and
+so cannot count readers (ZeroMQ RFC 29, XPUB_VERBOSER).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from bus import codec, errors, paths
+from bus.lifecycle import Process, run_process
+from bus.messages import control as msg
+from bus.messages.base import Ack, Event, Failure, Message
+from bus.messages.envelope import Envelope
+from bus.port import HIGH_WATER_MARK
+from bus.processes import pss_mib
+from bus.pump import Pump
+from bus.readers import Readers
+from bus.routing import Peer, Refused, Router
+from bus.topics import node_topic, stats_topic
+
+TICK_S = 0.25
+STATS_EVERY_TICKS = 4
+
+
+class Broker(Process):
+    """See the module."""
+
+    kind = "broker"
+
+    def __init__(self, context: paths.Context, lane_socket: socket.socket | None) -> None:
+        super().__init__(context, lane_socket)
+        self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
+        self.router = Router(context.host)
+        self.readers = Readers()
+        self.counters = {"requests": 0, "replies": 0, "events": 0, "dropped": 0, "malformed": 0}
+        self._seq = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._requests: Pump
+        self._xpub: Pump
+        self._xsub: Pump
+
+    async def start(self) -> None:
+        """Bind the endpoints."""
+        where = self.context.paths
+        where.bus.mkdir(mode=0o700, parents=True, exist_ok=True)
+        where.bus.chmod(0o700)
+        self._requests = Pump(self._bound(zmq.ROUTER, where.requests, {zmq.ROUTER_MANDATORY: 1}), self._on_request)
+        self._xpub = Pump(self._bound(zmq.XPUB, where.events, {zmq.XPUB_VERBOSER: 1}), self._on_subscription)
+        xsub = self._bound(zmq.XSUB, where.publish, {})
+        self._xsub = Pump(xsub, self._on_event)
+        self._xsub.send([b"\x01"])  # everything: publishers never filter
+        self.spawn(self._tick(), name="tick")
+
+    async def stop(self) -> None:
+        """Close the endpoints; their files stay, because a successor binds the same paths."""
+        for pump in (self._requests, self._xpub, self._xsub):
+            pump.close()
+        self._zmq.term()
+
+    def on_node_event(self, packet: dict[str, Any]) -> None:
+        """Publish what the node tells of its children, e.g. on `node/<host>/vm/restarted/`."""
+        actor, what = str(packet.get("actor")), str(packet.get("what"))
+        event = msg.ActorChanged(
+            actor=actor, what=what, pid=int(packet.get("pid", 0)), reason=str(packet.get("reason"))
+        )
+        self._publish(node_topic(self.context.host, actor, what), event)
+
+    def inbox(self) -> int:
+        """Requests in flight."""
+        return len(self.router.pending)
+
+    def _bound(self, kind: int, path: Path, options: dict[int, int]) -> zmq.Socket[bytes]:
+        sock = self._zmq.socket(kind)
+        sock.setsockopt(zmq.LINGER, 200)
+        sock.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        sock.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        sock.setsockopt(zmq.MAXMSGSIZE, codec.MAX_BODY)
+        for option, value in options.items():
+            sock.setsockopt(option, value)
+        sock.bind(f"ipc://{path}")
+        return sock
+
+    # --- requests
+
+    def _on_request(self, frames: list[bytes]) -> None:
+        try:
+            identity, head, body = frames
+            envelope = codec.decode_envelope(head)
+        except (ValueError, errors.MalformedError):
+            self.counters["malformed"] += 1
+            return
+        if envelope.kind == "request":
+            self.counters["requests"] += 1
+            self._take_request(identity, envelope, body)
+        elif envelope.kind in ("reply", "failure"):
+            self.counters["replies"] += 1
+            routed = self.router.answer(identity, envelope)
+            if routed is not None:
+                self._forward(routed[0], routed[1], body)
+
+    def _take_request(self, identity: bytes, envelope: Envelope, body: bytes) -> None:
+        actor = envelope.to.partition("@")[0]
+        if actor in ("broker", "node") and envelope.to.partition("@")[2] in ("", self.context.host, "localhost"):
+            self._serve(identity, envelope, body)
+            return
+        try:
+            peer, onward = self.router.request(identity, envelope, time.monotonic())
+        except Refused as refused:
+            self._fail(identity, envelope.id, envelope.namespace, refused.error)
+            return
+        if not self._forward(peer, onward, body):
+            # The connection is gone, though nobody has said so yet.
+            self.router.pending.pop(envelope.id, None)
+            self._lose(peer)
+            gone = errors.UnreachableError(f"unreachable: no actor `{actor}` on {self.context.host}")
+            self._fail(identity, envelope.id, envelope.namespace, gone)
+
+    def _forward(self, identity: bytes, envelope: Envelope, body: bytes) -> bool:
+        try:
+            self._requests.send([identity, codec.encode(envelope), body])
+        except zmq.Again:
+            self.counters["dropped"] += 1
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                return False
+            raise
+        return True
+
+    def _reply(self, identity: bytes, request: Envelope, body: Message) -> None:
+        self._send_own(identity, request.id, request.namespace, body)
+
+    def _fail(self, identity: bytes, msg_id: str, namespace: str, error: errors.BusError) -> None:
+        origin = f"broker@{self.context.host}"
+        self._send_own(identity, msg_id, namespace, errors.to_failure(error, origin))
+
+    def _send_own(self, identity: bytes, msg_id: str, namespace: str, body: Message) -> None:
+        envelope = Envelope(
+            kind="failure" if isinstance(body, Failure) else "reply",
+            id=msg_id,
+            type=codec.tag_of(body),
+            sender=f"broker@{self.context.host}",
+            host=self.context.host,
+            namespace=namespace,
+            epoch=self.epoch,
+            seq=self._seq,
+            time=time.time(),
+        )
+        self._forward(identity, envelope, codec.encode(body))
+
+    def _lose(self, identity: bytes) -> None:
+        self._cancel(self.router.drop(identity))
+
+    def _cancel(self, msg_ids: list[str]) -> None:
+        for asker, msg_id, namespace, error in self.router.cancel(msg_ids):
+            self._fail(asker, msg_id, namespace, error)
+
+    # --- what the broker itself answers
+
+    def _serve(self, identity: bytes, envelope: Envelope, body: bytes) -> None:
+        try:
+            request = codec.decode_body(body)
+        except errors.BusError as error:
+            self._fail(identity, envelope.id, envelope.namespace, error)
+            return
+        match request:
+            case msg.Hello(actor=actor, epoch=epoch, pid=pid):
+                lost = self.router.register(actor, Peer(identity, epoch, pid))
+                self._cancel(lost)
+                self._reply(identity, envelope, msg.Welcome(host=self.context.host, epoch=self.epoch))
+            case msg.Goodbye():
+                self._lose(identity)
+                self._reply(identity, envelope, Ack())
+            case msg.Ping():
+                self._reply(identity, envelope, Ack())
+            case msg.CountReaders(topic=topic):
+                count = msg.TopicCount(exact=self.readers.exact(topic), covering=self.readers.covering(topic))
+                self._reply(identity, envelope, count)
+            case msg.Lookup(address=address):
+                present = address.partition("@")[0] in self.router.peers
+                self._reply(identity, envelope, msg.Found(present=present))
+            case msg.GetStatus():
+                status = msg.Status(
+                    actor="broker", phase=self.phase.value, pid=os.getpid(), inbox=self.inbox(), epoch=self.epoch
+                )
+                self._reply(identity, envelope, status)
+            case msg.GetActors():
+                self._later(self._actors(identity, envelope))
+            case msg.StopNode():
+                self._later(self._stop_node(identity, envelope))
+            case _:
+                unknown = errors.UnknownTypeError(f"`{envelope.to}` does not understand {envelope.type}")
+                self._fail(identity, envelope.id, envelope.namespace, unknown)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        self.spawn(work, name="node call")
+
+    async def _actors(self, identity: bytes, envelope: Envelope) -> None:
+        try:
+            answer = await self.lane.call("actors")
+        except (TimeoutError, ConnectionError) as error:
+            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(f"no node: {error}"))
+            return
+        rows = answer.get("actors", [])
+        sizes = await asyncio.to_thread(lambda: {row["pid"]: pss_mib(row["pid"]) for row in rows if row["pid"]})
+        actors = tuple(msg.ActorStatus(**row, pss_mib=sizes.get(row["pid"], 0.0)) for row in rows)
+        self._reply(identity, envelope, msg.ActorList(actors=actors))
+
+    async def _stop_node(self, identity: bytes, envelope: Envelope) -> None:
+        try:
+            await self.lane.call("stop_node")
+        except (TimeoutError, ConnectionError) as error:
+            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(f"no node: {error}"))
+            return
+        self._reply(identity, envelope, Ack())
+
+    # --- events
+
+    def _on_event(self, frames: list[bytes]) -> None:
+        if len(frames) != 3 or not frames[0].endswith(b"/"):
+            self.counters["malformed"] += 1
+            return
+        self.counters["events"] += 1
+        with contextlib.suppress(zmq.Again):
+            self._xpub.send(frames)
+
+    def _on_subscription(self, frames: list[bytes]) -> None:
+        answer_on = self.readers.heard(frames[0])
+        if answer_on is not None:
+            self._publish(answer_on.decode(errors="replace"), msg.Synced(), numbered=False)
+
+    def _publish(self, topic: str, event: Event, *, numbered: bool = True) -> None:
+        if numbered:
+            self._seq += 1
+        envelope = Envelope(
+            kind="event",
+            id=f"{self.epoch}.{self._seq}",
+            type=codec.tag_of(event),
+            sender=f"broker@{self.context.host}",
+            host=self.context.host,
+            epoch=self.epoch,
+            seq=self._seq,
+            topic_seq=self._seq if numbered else 1,
+            time=time.time(),
+        )
+        with contextlib.suppress(zmq.Again):
+            self._xpub.send([topic.encode(), codec.encode(envelope), codec.encode(event)])
+
+    # --- time
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            self.router.expire(time.monotonic())
+            for asked in {pending.asked for pending in self.router.pending.values()}:
+                self._probe(asked)
+            if ticks % STATS_EVERY_TICKS == 0:
+                stats = msg.Stats(actor="broker", seq=self._seq, counters={**self.counters, "inbox": self.inbox()})
+                self._publish(stats_topic(self.context.host, "broker"), stats)
+
+    def _probe(self, identity: bytes) -> None:
+        """Find out whether somebody who owes an answer is still there; a ping's reply has no asker and is dropped."""
+        ping = Envelope(kind="request", id=f"probe-{self.epoch}", type="control.ping", to="", ttl_ms=1000)
+        if not self._forward(identity, ping, codec.encode(msg.Ping())):
+            self._lose(identity)
+
+
+def run(base: Path, lane_socket: socket.socket | None) -> int:
+    """Run the broker of a base directory until told to stop; returns the exit status."""
+    return run_process(Broker, base, lane_socket)

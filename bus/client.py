@@ -1,0 +1,39 @@
+"""For programs outside: `async with connect(base) as port: await port.ask(...)`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bus.errors import DeadlineError, UnreachableError
+from bus.messages.control import Ping
+from bus.paths import context
+from bus.port import Port
+
+CONNECT_S = 3.0
+
+
+@asynccontextmanager
+async def connect(base: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIterator[Port]:
+    """A connection to the bus of a base directory; it can ask and subscribe, not publish.
+
+    Raises UnreachableError when no broker answers there, InvalidError when the path is too long.
+    """
+    where = context(Path(base))
+    if not where.paths.requests.is_socket():
+        raise UnreachableError(_not_running(where.base))
+    port = Port(where)
+    try:
+        await port.open()
+        try:
+            await port.ask("broker", Ping(), timeout_s=timeout_s)
+        except DeadlineError:
+            raise UnreachableError(_not_running(where.base)) from None
+        yield port
+    finally:
+        await port.close()
+
+
+def _not_running(base: Path) -> str:
+    return f"minibus is not running on {base}: start it with `minibus up --base {base}`"

@@ -1,0 +1,143 @@
+"""The life of one process of ours: lock, loop, control lane, signals, tasks, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bus.control import ControlLane, send
+from bus.errors import BusError
+from bus.lock import FileLock
+from bus.logs import Log
+from bus.paths import Context, context
+
+EXIT_OK = 0
+EXIT_REFUSED = 1
+"""It cannot run here, and the last line on stderr says why: restarting does not help."""
+EXIT_BUG = 70
+"""EX_SOFTWARE of sysexits.h: a broken invariant."""
+STOP_GRACE_S = 5.0
+
+
+class Phase(StrEnum):
+    """Where a process is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Process:
+    """Base of the broker and of every actor."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
+        self.context = context
+        self.phase = Phase.STARTING
+        self.log = Log(self.kind)
+        self.exit_status = EXIT_OK
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.lane = ControlLane(
+            lane_socket,
+            on_drain=self.begin_stop,
+            on_stop=self.begin_stop,
+            inbox=self.inbox,
+            on_event=self.on_node_event,
+        )
+
+    async def start(self) -> None:
+        """Become able to serve."""
+
+    async def stop(self) -> None:
+        """Finish; called once, after the last request was taken."""
+
+    def on_node_event(self, packet: dict[str, Any]) -> None:
+        """The node tells of its children; only the broker listens."""
+
+    def inbox(self) -> int:
+        """Requests received and not yet answered."""
+        return 0
+
+    def begin_stop(self, exit_status: int = EXIT_OK) -> None:
+        """Drain and end; the first status that is not 0 wins."""
+        self.exit_status = self.exit_status or exit_status
+        self._stopping.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run work beside the loop; its exceptions are logged, and it is cancelled when the process stops."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_done)
+
+    def _spawned_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.exception("task_failed", error, task=task.get_name())
+
+    async def run(self) -> int:
+        """From start to stop; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        await self.start()
+        self.phase = Phase.RUNNING
+        self.lane.ready()
+        await self._stopping.wait()
+        self.phase = Phase.DRAINING
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop(), STOP_GRACE_S)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.phase = Phase.STOPPED
+        self.lane.close()
+        return self.exit_status
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            os._exit(EXIT_OK)  # the second signal means now; everything that matters is in the journal
+        self.begin_stop()
+
+
+def run_process(process: type[Process], base: Path, lane_socket: socket.socket | None) -> int:
+    """Run one process of a base directory under its lock; returns the exit status.
+
+    Why it cannot run is said in one sentence, on stderr and to the node.
+    """
+    try:
+        where = context(base)
+        lock = FileLock(where.paths.run / f"{process.kind}.lock", process.kind)
+    except (BusError, OSError) as error:
+        return _refuse(process, lane_socket, error)
+
+    async def main() -> int:
+        return await process(where, lane_socket).run()
+
+    try:
+        return asyncio.run(main())
+    except (BusError, OSError) as error:
+        return _refuse(process, lane_socket, error)
+    except Exception as error:
+        Log(process.kind).exception("crashed", error)
+        return EXIT_BUG
+    finally:
+        lock.release()
+
+
+def _refuse(process: type[Process], lane_socket: socket.socket | None, error: Exception) -> int:
+    message = f"{process.kind}: {error}"
+    sys.stderr.write(f"minibus {message}\n")
+    if lane_socket is not None and lane_socket.fileno() >= 0:
+        send(lane_socket, {"type": "refused", "message": message})
+    return EXIT_REFUSED

@@ -1,0 +1,119 @@
+"""Namespaces: the `vm config` draft and its saved copies, names, and the launch queue."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bus.messages.base import Ack, Message, Query, Request
+from bus.messages.vm import GuestKind, VmConfig, VmReport
+
+
+class Draft(Message, frozen=True, kw_only=True, tag="namespace.draft"):
+    """The configuration that the next launch will copy."""
+
+    config: VmConfig
+
+
+class GetDraft(Query[Draft], frozen=True, kw_only=True, tag="namespace.draft.get"):
+    """The current `vm config` of the envelope's namespace."""
+
+
+class SetConfig(Request[Ack], frozen=True, kw_only=True, tag="namespace.config.set"):
+    """Set one parameter from the words a user typed; fails with `invalid` and the reason."""
+
+    param: str
+    words: tuple[str, ...]
+
+
+class ClearConfig(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="namespace.config.clear"):
+    """Back to the default: everything, one parameter, or one key of a map parameter."""
+
+    param: str = ""
+    key: str = ""
+
+
+class SaveConfig(Request[Ack], frozen=True, kw_only=True, tag="namespace.config.save"):
+    """Keep a copy of the draft under a name."""
+
+    name: str
+
+
+class RestoreConfig(Request[Ack], frozen=True, kw_only=True, tag="namespace.config.restore"):
+    """Make a saved copy the draft."""
+
+    name: str
+
+
+class CloneConfig(Request[Ack], frozen=True, kw_only=True, tag="namespace.config.clone"):
+    """Make the configuration of a VM (name or id) the draft."""
+
+    vm: str
+
+
+class SavedConfigs(Message, frozen=True, kw_only=True, tag="namespace.saved"):
+    """Names of the saved copies, sorted."""
+
+    names: tuple[str, ...]
+
+
+class GetSavedConfigs(Query[SavedConfigs], frozen=True, kw_only=True, tag="namespace.saved.get"):
+    """Which copies are there?"""
+
+
+class QueueVms(Request[VmReport], frozen=True, kw_only=True, omit_defaults=True, tag="namespace.queue"):
+    """Queue VMs with the current draft and, unless the namespace queues, launch the whole queue."""
+
+    kind: GuestKind
+    names: str
+    """A count, or a list of names and ranges, as typed."""
+
+
+class LaunchQueue(Request[VmReport], frozen=True, kw_only=True, tag="namespace.launch"):
+    """Launch all that is queued."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """VMs queued by one command."""
+
+    kind: GuestKind
+    names: tuple[str, ...]
+    config: VmConfig
+
+
+class Queue(Message, frozen=True, kw_only=True, tag="namespace.queued"):
+    """What is queued."""
+
+    batches: tuple[Batch, ...]
+
+
+class GetQueue(Query[Queue], frozen=True, kw_only=True, tag="namespace.queued.get"):
+    """What is queued?"""
+
+
+class FlushQueue(Request[Ack], frozen=True, kw_only=True, tag="namespace.queue.flush"):
+    """Empty the queue."""
+
+
+class SetQueueing(Request[Ack], frozen=True, kw_only=True, tag="namespace.queueing.set"):
+    """Collect launches until told (`True`), or launch at once."""
+
+    queueing: bool
+
+
+class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One namespace as its owner sees it."""
+
+    name: str
+    hosts: tuple[str, ...]
+    queueing: bool = False
+    queued: int = 0
+
+
+class NamespaceList(Message, frozen=True, kw_only=True, tag="namespace.list"):
+    """All namespaces, by name."""
+
+    namespaces: tuple[NamespaceInfo, ...]
+
+
+class GetNamespaces(Query[NamespaceList], frozen=True, kw_only=True, tag="namespace.list.get"):
+    """Which namespaces are there?"""

@@ -1,0 +1,100 @@
+"""The layout of a base directory, and the tag that marks everything on the host that belongs to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+from bus.errors import InvalidError
+
+DEFAULT_BASE = "/var/lib/minibus"
+MAX_BASE = 80
+"""Bytes: a unix socket's path holds 107 (unix(7)), and the longest of ours adds about 25."""
+
+
+def base_tag(base: Path) -> str:
+    """Four characters of [a-z2-7] that name this base directory in cgroups and device names."""
+    digest = hashlib.sha256(os.fsencode(base)).digest()
+    return base64.b32encode(digest)[:4].decode("ascii").lower()
+
+
+class Paths(NamedTuple):
+    """Where things are below a base directory."""
+
+    base: Path
+
+    @property
+    def bus(self) -> Path:
+        """The endpoints; mode 0700."""
+        return self.base / "bus"
+
+    @property
+    def requests(self) -> Path:
+        """Connect a DEALER."""
+        return self.bus / "requests"
+
+    @property
+    def events(self) -> Path:
+        """Connect a SUB."""
+        return self.bus / "events"
+
+    @property
+    def publish(self) -> Path:
+        """Connect a PUB."""
+        return self.bus / "publish"
+
+    @property
+    def run(self) -> Path:
+        """Lock files and the warden's socket."""
+        return self.base / "run"
+
+    @property
+    def state(self) -> Path:
+        """Journals and snapshots, a directory an actor."""
+        return self.base / "state"
+
+    @property
+    def log(self) -> Path:
+        """What a detached node and its actors say on stderr."""
+        return self.base / "log" / "minibus.log"
+
+    @property
+    def files(self) -> Path:
+        """The file area."""
+        return self.base / "files"
+
+    @property
+    def command_socket(self) -> Path:
+        """minimega's JSON protocol."""
+        return self.base / "minimega"
+
+
+class Context(NamedTuple):
+    """What an actor is told about where it runs."""
+
+    base: Path
+    host: str
+    tag: str
+    files_dir: Path
+
+    @property
+    def paths(self) -> Paths:
+        """The layout of the base directory."""
+        return Paths(self.base)
+
+
+def host_name() -> str:
+    """The name of this host in addresses: the kernel's node name up to the first dot."""
+    return socket.gethostname().partition(".")[0] or "localhost"
+
+
+def context(base: Path) -> Context:
+    """Everything that follows from a base directory; raises InvalidError if its path is too long."""
+    base = base.absolute()
+    if len(os.fsencode(base)) > MAX_BASE:
+        raise InvalidError(f"base directory is longer than {MAX_BASE} bytes, more than a unix socket can have: {base}")
+    return Context(base=base, host=host_name(), tag=base_tag(base), files_dir=Paths(base).files)

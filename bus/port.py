@@ -1,0 +1,350 @@
+"""A connection to the bus: asks, answers, events. With `bus/broker.py` the only file that makes ZeroMQ sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple, TypeVar
+
+import zmq
+
+from bus import codec, errors
+from bus.messages.base import DEFAULT_NAMESPACE, Event, Failure, Message, Request
+from bus.messages.control import Hello, Welcome
+from bus.messages.envelope import Envelope, Kind
+from bus.paths import Context
+from bus.pump import Pump
+from bus.topics import sync_topic
+
+HELLO_INTERVAL_S = 0.5
+PUBLISH_READY_S = 5.0
+MAX_TOPICS = 65_536
+"""Topics whose numbers are kept; the least used is forgotten and would begin again at 1."""
+HIGH_WATER_MARK = 20_000
+"""Messages queued towards one peer before sending says EAGAIN."""
+
+R = TypeVar("R", bound=Message)
+
+
+class Delivery(NamedTuple):
+    """An event as it arrived; the body is still encoded."""
+
+    topic: str
+    envelope: Envelope
+    body: bytes
+
+
+class Subscription:
+    """Events under one prefix, in order; iterate to read. Beyond `capacity` unread, more are dropped and counted."""
+
+    def __init__(self, port: Port, prefix: str, capacity: int) -> None:
+        self.prefix = prefix
+        self.lost = 0
+        self._port = port
+        self._queue: asyncio.Queue[Delivery] = asyncio.Queue(capacity)
+
+    def offer(self, delivery: Delivery) -> None:
+        """Called by the port."""
+        try:
+            self._queue.put_nowait(delivery)
+        except asyncio.QueueFull:
+            self.lost += 1
+
+    async def next(self) -> Delivery:
+        """Wait for the next event."""
+        return await self._queue.get()
+
+    async def __aiter__(self) -> AsyncIterator[Delivery]:
+        while True:
+            yield await self._queue.get()
+
+    def close(self) -> None:
+        """Take no more events."""
+        self._port.unsubscribe(self)
+
+
+class Port:
+    """One client of the bus. An actor gives its name and a handler for requests; others leave both out."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        actor: str = "",
+        on_request: Callable[[Envelope, bytes], None] | None = None,
+    ) -> None:
+        self.context = context
+        self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
+        self.seq = 0
+        self.counters = {"sent": 0, "received": 0, "published": 0, "late_replies": 0, "malformed": 0}
+        self._actor = actor
+        self._on_request = on_request
+        self._pid = 0
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._pending: dict[str, asyncio.Future[Message]] = {}
+        self._topic_seqs: OrderedDict[str, int] = OrderedDict()
+        self._fresh_topics: set[str] = set()
+        self._subscriptions: list[Subscription] = []
+        self._syncing: dict[str, asyncio.Event] = {}
+        self._publishing = asyncio.Event()
+        self._broker_epoch = ""
+        self._hello: asyncio.Task[None] | None = None
+        self._requests: Pump | None = None
+        self._publisher: Pump | None = None
+        self._subscriber: Pump | None = None
+        self._sub_socket: zmq.Socket[bytes] | None = None
+
+    # --- opening and closing
+
+    async def open(self, *, publish: bool = False) -> None:
+        """Connect; with `publish` also to the event side, and wait until nothing published is lost any more.
+
+        Raises UnreachableError when no broker takes the connection in time.
+        """
+        paths = self.context.paths
+        dealer = self._socket(zmq.DEALER)
+        dealer.connect(f"ipc://{paths.requests}")
+        self._requests = Pump(dealer, self._on_message)
+        if publish:
+            # XPUB instead of PUB: it tells when the broker's subscription has arrived, before which all would be lost.
+            publisher = self._socket(zmq.XPUB)
+            publisher.connect(f"ipc://{paths.publish}")
+            self._publisher = Pump(publisher, lambda frames: self._publishing.set())
+            try:
+                await asyncio.wait_for(self._publishing.wait(), PUBLISH_READY_S)
+            except TimeoutError:
+                raise errors.UnreachableError(f"no broker answers on {paths.bus}") from None
+
+    async def register(self, pid: int) -> None:
+        """Tell the broker which actor this is, and go on telling it; raises BusError if it refuses."""
+        self._pid = pid
+        await self._say_hello()
+        self._hello = asyncio.create_task(self._keep_saying_hello(), name="hello")
+
+    async def close(self) -> None:
+        """Leave; every ask still open fails as cancelled."""
+        if self._hello is not None:
+            self._hello.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._hello
+        self._fail_pending("this connection was closed")
+        for pump in (self._requests, self._publisher, self._subscriber):
+            if pump is not None:
+                pump.close()
+        self._zmq.term()
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        sock = self._zmq.socket(kind)
+        sock.setsockopt(zmq.LINGER, 200)
+        sock.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        sock.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        sock.setsockopt(zmq.MAXMSGSIZE, codec.MAX_BODY)
+        sock.setsockopt(zmq.RECONNECT_IVL, 20)
+        sock.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        return sock
+
+    # --- asking and answering
+
+    async def ask(
+        self,
+        to: str,
+        request: Request[R],
+        *,
+        timeout_s: float,
+        namespace: str = DEFAULT_NAMESPACE,
+        cause: str = "",
+        msg_id: str = "",
+    ) -> R:
+        """Send a request and wait for its reply; raises the BusError that the failure's code stands for.
+
+        UnreachableError means that nothing was done, OutcomeUnknownError that it may have been: repeating with the same
+        `msg_id` is safe.
+        """
+        if self._requests is None:
+            raise errors.UnreachableError("not connected to the bus")
+        msg_id = msg_id or secrets.token_hex(8)
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._pending[msg_id] = future
+        envelope = self._envelope(
+            "request", msg_id, codec.tag_of(request), to=to, namespace=namespace, cause=cause, ttl_s=timeout_s
+        )
+        try:
+            self._send(envelope, codec.encode(request))
+            async with asyncio.timeout(timeout_s):
+                reply = await future
+        except TimeoutError:
+            raise errors.DeadlineError(f"no answer from {to} within {timeout_s:g} s; the outcome is unknown") from None
+        finally:
+            if self._pending.get(msg_id) is future:
+                del self._pending[msg_id]
+        return reply  # type: ignore[return-value]  # the codec gave the class its tag names
+
+    def reply(self, msg_id: str, body: Message, *, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """Answer the request of this id."""
+        kind: Kind = "failure" if isinstance(body, Failure) else "reply"
+        envelope = self._envelope(kind, msg_id, codec.tag_of(body), namespace=namespace)
+        with contextlib.suppress(errors.OverloadedError):
+            self._send(envelope, codec.encode(body))
+
+    def _envelope(
+        self, kind: Kind, msg_id: str, tag: str, *, namespace: str, to: str = "", cause: str = "", ttl_s: float = 0.0
+    ) -> Envelope:
+        return Envelope(
+            kind=kind,
+            id=msg_id,
+            type=tag,
+            to=to,
+            host=self.context.host,
+            namespace=namespace,
+            ttl_ms=max(1, int(ttl_s * 1000)) if ttl_s else 0,
+            cause=cause,
+            epoch=self.epoch if kind != "request" else "",
+            seq=self.seq if kind != "request" else 0,
+            time=time.time(),
+        )
+
+    def _send(self, envelope: Envelope, body: bytes) -> None:
+        if self._requests is None:
+            return
+        try:
+            self._requests.send([codec.encode(envelope), body])
+        except zmq.Again:
+            raise errors.OverloadedError("the broker takes no more messages from here") from None
+        self.counters["sent"] += 1
+
+    def _on_message(self, frames: list[bytes]) -> None:
+        self.counters["received"] += 1
+        try:
+            head, body = frames
+            envelope = codec.decode_envelope(head)
+        except (ValueError, errors.MalformedError):
+            self.counters["malformed"] += 1
+            return
+        if envelope.kind == "request":
+            if self._on_request is not None:
+                self._on_request(envelope, body)
+            return
+        future = self._pending.get(envelope.id)
+        if future is None or future.done():
+            self.counters["late_replies"] += 1
+            return
+        try:
+            message = codec.decode_body(body)
+        except errors.BusError as error:
+            future.set_exception(error)
+            return
+        if isinstance(message, Failure):
+            future.set_exception(errors.from_failure(message))
+        else:
+            future.set_result(message)
+
+    def _fail_pending(self, why: str) -> None:
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(errors.CancelledError(f"{why}; the outcome is unknown"))
+                future.exception()  # marks it as seen: the asker may be gone already
+
+    # --- presence
+
+    async def _say_hello(self) -> None:
+        welcome: Welcome = await self.ask(
+            "broker", Hello(actor=self._actor, epoch=self.epoch, pid=self._pid), timeout_s=5.0
+        )
+        if self._broker_epoch and self._broker_epoch != welcome.epoch:
+            self._fail_pending("the broker was restarted")
+        self._broker_epoch = welcome.epoch
+
+    async def _keep_saying_hello(self) -> None:
+        while True:
+            await asyncio.sleep(HELLO_INTERVAL_S)
+            with contextlib.suppress(errors.BusError):
+                await self._say_hello()
+
+    # --- events
+
+    def publish(self, topic: str, event: Event, *, namespace: str = DEFAULT_NAMESPACE, cause: str = "") -> None:
+        """Publish at once; never waits, and what the broker cannot take is lost (it shows in `topic_seq`)."""
+        if self._publisher is None:
+            return
+        self.seq += 1
+        topic_seq = self._topic_seqs.pop(topic, 0) + 1
+        self._topic_seqs[topic] = topic_seq
+        self._fresh_topics.add(topic)
+        if len(self._topic_seqs) > MAX_TOPICS:
+            self._fresh_topics.discard(self._topic_seqs.popitem(last=False)[0])
+        envelope = Envelope(
+            kind="event",
+            id=f"{self.epoch}.{self.seq}",
+            type=codec.tag_of(event),
+            sender=f"{self._actor}@{self.context.host}",
+            host=self.context.host,
+            namespace=namespace,
+            cause=cause,
+            epoch=self.epoch,
+            seq=self.seq,
+            topic_seq=topic_seq,
+            time=time.time(),
+        )
+        self.counters["published"] += 1
+        with contextlib.suppress(zmq.Again):
+            self._publisher.send([topic.encode(), codec.encode(envelope), codec.encode(event)])
+
+    def take_topic_seqs(self) -> dict[str, int]:
+        """The last numbers of the topics used since the last call."""
+        taken = {topic: self._topic_seqs[topic] for topic in self._fresh_topics}
+        self._fresh_topics.clear()
+        return taken
+
+    async def subscribe(self, prefix: str, *, capacity: int = 10_000, timeout_s: float = 5.0) -> Subscription:
+        """Follow a topic prefix; when this returns, nothing published from now on is missed.
+
+        Raises UnreachableError when no broker confirms in time.
+        """
+        subscription = Subscription(self, prefix, capacity)
+        self._subscriptions.append(subscription)
+        self._sub().setsockopt(zmq.SUBSCRIBE, prefix.encode())
+        await self._sync(timeout_s)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a subscription; harmless when repeated."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            self._sub().setsockopt(zmq.UNSUBSCRIBE, subscription.prefix.encode())
+
+    def _sub(self) -> zmq.Socket[bytes]:
+        if self._sub_socket is None:
+            self._sub_socket = self._socket(zmq.SUB)
+            self._sub_socket.connect(f"ipc://{self.context.paths.events}")
+            self._subscriber = Pump(self._sub_socket, self._on_event)
+        return self._sub_socket
+
+    async def _sync(self, timeout_s: float) -> None:
+        topic = sync_topic(secrets.token_hex(8))
+        arrived = self._syncing[topic] = asyncio.Event()
+        self._sub().setsockopt(zmq.SUBSCRIBE, topic.encode())
+        try:
+            await asyncio.wait_for(arrived.wait(), timeout_s)
+        except TimeoutError:
+            raise errors.UnreachableError(f"no broker answers on {self.context.paths.bus}") from None
+        finally:
+            del self._syncing[topic]
+            self._sub().setsockopt(zmq.UNSUBSCRIBE, topic.encode())
+
+    def _on_event(self, frames: list[bytes]) -> None:
+        try:
+            raw_topic, head, body = frames
+            delivery = Delivery(raw_topic.decode(), codec.decode_envelope(head), body)
+        except (ValueError, errors.MalformedError):
+            self.counters["malformed"] += 1
+            return
+        if delivery.topic in self._syncing:
+            self._syncing[delivery.topic].set()
+            return
+        for subscription in self._subscriptions:
+            if delivery.topic.startswith(subscription.prefix):
+                subscription.offer(delivery)

@@ -1,0 +1,281 @@
+"""An actor whose state survives every crash: journal, pure step, effects."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections import deque
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+from bus import codec, errors
+from bus.actor import Actor
+from bus.lifecycle import EXIT_BUG
+from bus.memory import Memory
+from bus.messages.base import Failure, Message, Query, Request
+from bus.messages.control import Status
+from bus.messages.envelope import Envelope
+from bus.paths import Context
+from bus.step import Answered, Ask, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
+from bus.store import Store
+
+SYNC_INTERVAL_S = 0.1
+REPAIR_INTERVAL_S = 1.0
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _subclasses(klass: type[Input]) -> list[type[Input]]:
+    return [klass, *(found for child in klass.__subclasses__() for found in _subclasses(child))]
+
+
+class StepActor(Actor, Generic[S]):
+    """See the module. Subclasses set `state_type`, write `initial_state`, `step`, and `carry_out` for their effects."""
+
+    state_type: ClassVar[type[msgspec.Struct]]
+
+    def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
+        super().__init__(context, lane_socket)
+        self.state: S = self.initial_state()
+        self.memory = Memory()
+        self._store: Store | None = None
+        self._origin = f"{self.kind}@{context.host}"
+        self._queue: deque[Effect] = deque()
+        self._carrying = False
+        self._behind = False
+        """The state holds an input that could not be journaled; only a snapshot makes it durable again."""
+
+    # --- for subclasses
+
+    def initial_state(self) -> S:
+        """The state of an actor that has never run."""
+        raise TypeError(f"{type(self).__name__} does not say what its first state is")
+
+    def step(self, state: S, inp: Input) -> list[Effect]:
+        """The pure core; changes `state` in place."""
+        raise TypeError(f"{type(self).__name__} has no step")
+
+    async def carry_out(self, effect: Effect) -> None:
+        """Do an effect of this actor's own; effects are carried out one after the other, in order."""
+        raise TypeError(f"{self.kind} cannot carry out {type(effect).__name__}")
+
+    def feed(self, inp: Input) -> None:
+        """Give the actor an input of its own making (what came of an effect); it is stamped, journaled and stepped."""
+        stamped = msgspec.structs.replace(inp, time_s=time.time(), seed=secrets.randbits(63))
+        try:
+            self._journal(stamped)
+        except OSError as error:
+            # It has happened whether or not it can be written down: go on, and heal with a snapshot.
+            self.log.error("journal_failed", error=str(error))
+            self._behind = True
+        self._apply(stamped)
+
+    # --- start: recover, then let the actor reconcile
+
+    async def start(self) -> None:
+        """Recover from the journal, connect, reconcile."""
+        try:
+            self._store = Store(self.context.paths.state / self.kind)
+            self._recover(self._store)
+        except OSError as error:
+            where = self.context.paths.state / self.kind
+            raise errors.UnavailableError(f"cannot read the state in {where}: {error}") from error
+        await super().start()
+        reopened = list(self.memory.open_asks.values())
+        self.feed(Recovered())
+        for ask in reopened:
+            self._send_ask(ask)
+        self.spawn(self._sync_often(), name="sync")
+
+    async def stop(self) -> None:
+        """Write a snapshot and leave."""
+        await super().stop()
+        if self._store is not None:
+            self._snapshot()
+            self._store.close()
+
+    def inbox(self) -> int:
+        """Requests under way."""
+        return super().inbox() + len(self.memory.open_requests)
+
+    def status(self) -> Status:
+        """With the asks still open."""
+        return msgspec.structs.replace(super().status(), asks=len(self.memory.open_asks))
+
+    def _recover(self, store: Store) -> None:
+        snapshot, records = store.read()
+        if snapshot is not None:
+            self._restore(snapshot)
+        voided = {record["void"] for record in records if "void" in record}
+        for record in records:
+            if "input" not in record:
+                continue
+            inp = self._input_from(record["input"])
+            if record["n"] in voided:
+                self._skip(inp)
+                continue
+            self._account(inp)
+            self.memory.note(self.step(self.state, inp), inp.time_s, self._origin)
+        open_asks = len(self.memory.open_asks)
+        self.log.info("recovered", records=len(records), snapshot=snapshot is not None, open_asks=open_asks)
+
+    def _restore(self, snapshot: bytes) -> None:
+        try:
+            content = msgspec.msgpack.decode(snapshot)
+            self.state = msgspec.convert(content["state"], self.state_type, strict=False)  # type: ignore[assignment]
+            self.memory = Memory.from_builtins(content["memory"])
+        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+            raise errors.UnavailableError(f"the snapshot of {self.kind} is not of this version: {error}") from error
+
+    def _skip(self, inp: Input) -> None:
+        """Replay an input that broke an invariant: its ask is closed, its request failed, the state untouched."""
+        self._account(inp)
+        if isinstance(inp, Received):
+            message = f"internal error in {self.kind}; nothing was done"
+            self.memory.note([Fail(msg_id=inp.msg_id, code="internal", message=message)], inp.time_s, self._origin)
+
+    def _input_from(self, value: dict[str, Any]) -> Input:
+        fields = dict(value)
+        klass = {str(found.__struct_config__.tag): found for found in _subclasses(Input)}[fields["type"]]
+        body = fields.pop("body", None)
+        if body is None:
+            return msgspec.convert(fields, klass)
+        del fields["type"]
+        return klass(**fields, body=codec.from_builtins(body))  # type: ignore[call-arg]  # only classes with a body get here
+
+    # --- inputs
+
+    def take(self, envelope: Envelope, request: Message) -> None:
+        """Requests that change something go through the journal; queries have handlers."""
+        if isinstance(request, Query) or type(request) in self.handlers or not isinstance(request, Request):
+            super().take(envelope, request)
+            return
+        if (kept := self.memory.replies.get(envelope.id)) is not None:
+            self.port.reply(envelope.id, kept.body, namespace=kept.namespace)
+            return
+        if envelope.id in self.memory.open_requests:
+            return  # a repeat: the broker routes the one answer to whoever asked last
+        inp = Received(
+            msg_id=envelope.id,
+            body=request,
+            sender=envelope.sender,
+            namespace=envelope.namespace,
+            time_s=time.time(),
+            seed=secrets.randbits(63),
+        )
+        try:
+            self._journal(inp)
+        except OSError as error:
+            raise errors.UnavailableError(f"cannot record the request: {error.strerror or error}") from error
+        self._apply(inp)
+
+    def _journal(self, inp: Input) -> None:
+        if self._store is None:
+            return
+        if self._behind:
+            self._store.snapshot(self._encode())
+            self._behind = False
+        self._store.append({"input": codec.to_builtins(inp)})
+
+    def _account(self, inp: Input) -> None:
+        match inp:
+            case Received(msg_id=msg_id, namespace=namespace):
+                self.memory.taken(msg_id, namespace)
+            case Answered(tag=tag) | AskFailed(tag=tag):
+                self.memory.closed(tag)
+            case _:
+                pass
+
+    def _apply(self, inp: Input) -> None:
+        try:
+            self._account(inp)
+            effects = self.step(self.state, inp)
+            self.memory.note(effects, inp.time_s, self._origin)
+        except Exception as error:
+            # The state may be half changed: void the input, and come back from the journal without it.
+            self.log.exception("step_failed", error, input=type(inp).__name__)
+            if self._store is not None:
+                self._store.append({"void": self._store.last})
+                self._store.close()
+                self._store = None
+            self.begin_stop(EXIT_BUG)
+            return
+        self._queue.extend(effects)
+        self._run_effects()
+
+    # --- effects
+
+    def _run_effects(self) -> None:
+        while self._queue and not self._carrying:
+            effect = self._queue.popleft()
+            match effect:
+                case Reply(msg_id=msg_id, body=body):
+                    self._send_reply(msg_id, body)
+                case Fail(msg_id=msg_id, code=code, message=message):
+                    self._send_reply(msg_id, Failure(code=code, message=message, origin=self._origin))
+                case Publish(topic=topic, event=event, namespace=namespace, cause=cause):
+                    self.publish(topic, event, namespace=namespace, cause=cause)
+                case Ask():
+                    self._send_ask(effect)
+                case _:
+                    self._carrying = True
+                    self.spawn(self._carry_out(effect), name=type(effect).__name__)
+
+    async def _carry_out(self, effect: Effect) -> None:
+        try:
+            await self.carry_out(effect)
+        finally:
+            self._carrying = False
+            self._run_effects()
+
+    def _send_reply(self, msg_id: str, body: Message) -> None:
+        kept = self.memory.replies.get(msg_id)
+        self.port.reply(msg_id, body, namespace=kept.namespace if kept else "")
+
+    def _send_ask(self, ask: Ask) -> None:
+        self.spawn(self._ask(ask), name=f"ask {ask.tag}")
+
+    async def _ask(self, ask: Ask) -> None:
+        msg_id = f"{self._origin}/{ask.tag}"
+        try:
+            reply = await self.ask(
+                ask.to, ask.body, timeout_s=ask.timeout_s, namespace=ask.namespace, msg_id=msg_id, cause=ask.cause
+            )
+        except errors.BusError as error:
+            if self._store is not None:
+                self.feed(AskFailed(tag=ask.tag, code=error.code, message=str(error)))
+            return
+        if self._store is not None:
+            self.feed(Answered(tag=ask.tag, body=reply))
+
+    # --- durability
+
+    def _encode(self) -> bytes:
+        return msgspec.msgpack.encode({"state": self.state, "memory": self.memory.to_builtins()})
+
+    def _snapshot(self) -> None:
+        if self._store is None:
+            return
+        try:
+            self.memory.expire(time.time())
+            self._store.snapshot(self._encode())
+            self._behind = False
+        except OSError as error:
+            self.log.error("snapshot_failed", error=str(error))
+
+    async def _sync_often(self) -> None:
+        repair_at = time.monotonic()
+        while self._store is not None:
+            await asyncio.sleep(SYNC_INTERVAL_S)
+            if self._store is None:
+                return
+            if self._store.wants_snapshot or (self._behind and time.monotonic() >= repair_at):
+                repair_at = time.monotonic() + REPAIR_INTERVAL_S
+                self._snapshot()
+            try:
+                await asyncio.to_thread(self._store.sync)
+            except (OSError, ValueError) as error:
+                self.log.error("sync_failed", error=str(error))

@@ -1,0 +1,38 @@
+"""Topics: words joined by `/`, each topic ending in `/`, so that a prefix never matches half a word."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+MAX_TOPIC = 1024
+"""Bytes; longer topics are refused by the broker."""
+
+
+def topic(*parts: str) -> str:
+    """The topic of these words; what is not a letter, digit or one of `_.-~` is percent-encoded (RFC 3986)."""
+    return "".join(f"{quote(part, safe='')}/" for part in parts)
+
+
+def vm_topic(namespace: str, name: str, what: str) -> str:
+    """Life cycle of a VM, e.g. `vm/minimega/web1/started/`."""
+    return topic("vm", namespace, name, what)
+
+
+def stats_topic(host: str, actor: str) -> str:
+    """Counters of an actor, once a second."""
+    return topic("stats", host, actor)
+
+
+def log_topic(host: str, actor: str, level: str) -> str:
+    """Log records of an actor."""
+    return topic("log", host, actor, level)
+
+
+def node_topic(host: str, actor: str, what: str) -> str:
+    """What happens to the processes of a node, e.g. `node/kn1/vm/restarted/`."""
+    return topic("node", host, actor, what)
+
+
+def sync_topic(nonce: str) -> str:
+    """Subscribe to this after others to learn when those are in force."""
+    return topic("sync", nonce)
