@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 
-from tests.bench.machine import MINIBUS, PYTHON, build_rootfs, need_root, run, scratch, wait_until
+from tests.bench.machine import MINIBUS, PYTHON, build_rootfs, need_root, progress, run, scratch, wait_until
 from tests.bench.report import UnavailableError
 
 UP_TIMEOUT_S = 30.0
-DOWN_TIMEOUT_S = 120.0
+DOWN_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 120.0
 SHIM = Path(PYTHON).resolve()
 """The program a container's first process runs until its init takes over."""
@@ -151,14 +151,19 @@ class Product:
         cgroups = self._cgroups | {path.parent for path in self._cgroups}  # the parent is this base's own
         found = [f"process {pid}" for pid in self._seen if self._lives(pid)]
         found += [f"cgroup {path}" for path in sorted(cgroups) if path.exists()]
-        return found + [f"mount in process {pid}" for pid in _pids_with_mounts(self.base)]
+        return found + [f"process {pid}, by its arguments or mounts" for pid in _pids_of(self.base)]
 
-    def kill_all(self) -> None:
-        """End every process that was seen; the last resort after a failed `down`."""
+    def remove_by_force(self) -> None:
+        """End whatever belongs to this base and remove its cgroups; the last resort after a failed `down`."""
+        self._remember(_pids_of(self.base))
         for process in self._seen.values():
+            self._cgroups |= _cgroups_of(process.pid)
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(list(self._seen.values()), timeout=10)
+        for path in sorted(self._cgroups) + sorted({path.parent for path in self._cgroups}):
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def seconds_until(condition: Callable[[], bool], complaint: str, timeout_s: float = 30.0) -> float:
@@ -188,12 +193,13 @@ def _cgroups_of(pid: int) -> set[Path]:
     return paths
 
 
-def _pids_with_mounts(base: Path) -> list[int]:
-    """Processes in whose mount namespace something is mounted from or below the base directory (proc(5), mountinfo)."""
+def _pids_of(base: Path) -> list[int]:
+    """Processes that name the base directory in their arguments or have something of it mounted (proc(5))."""
     found = []
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
-            if f"{base}/" in Path(f"/proc/{pid}/mountinfo").read_text():
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if bytes(base) in arguments or f"{base}/" in Path(f"/proc/{pid}/mountinfo").read_text():
                 found.append(pid)
     return found
 
@@ -216,8 +222,12 @@ def running() -> Iterator[Product]:
             raise
         try:
             yield product
-        finally:
-            _take_down(product)
+        except BaseException:
+            if complaint := _take_down(product):
+                progress(complaint)  # what ended the measurement matters more
+            raise
+        if complaint := _take_down(product):
+            raise UnavailableError(complaint)
 
 
 def _down(base: Path) -> str:
@@ -229,13 +239,14 @@ def _down(base: Path) -> str:
     return ""
 
 
-def _take_down(product: Product) -> None:
+def _take_down(product: Product) -> str:
+    """Stop minibus and see that nothing is left of it; what went wrong, if something did."""
     complaint = _down(product.base)
     if not complaint and wait_until(lambda: not product.leftovers(), timeout_s=5):
-        return
+        return ""
     left = product.leftovers()
-    product.kill_all()
-    raise UnavailableError(complaint or f"left behind: {', '.join(left[:3])} ({len(left)} in all)")
+    product.remove_by_force()
+    return complaint or f"left behind: {', '.join(left[:3])} ({len(left)} in all)"
 
 
 @contextlib.contextmanager
