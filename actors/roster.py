@@ -1,0 +1,21 @@
+"""The processes of a node, one line each. The node finds this module by its name."""
+
+from __future__ import annotations
+
+from bus.supervision import ChildSpec
+from shims.linux import process
+
+ROSTER: tuple[ChildSpec, ...] = (
+    ChildSpec("warden", "shims.container.warden:run", stage=0, outlives_node=True),
+    ChildSpec("broker", "bus.broker:run", stage=1),
+    ChildSpec("namespace", "actors.namespace.actor:NamespaceActor.run_process"),
+    ChildSpec("scheduler", "actors.scheduler.actor:SchedulerActor.run_process"),
+    ChildSpec("vm", "actors.vm.actor:VmActor.run_process"),
+    ChildSpec("container", "actors.container.actor:ContainerActor.run_process"),
+    ChildSpec("cli", "cli.server.actor:CliActor.run_process"),
+)
+
+
+def prepare_node() -> None:
+    """What the node needs from the kernel before its first fork."""
+    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
