@@ -130,23 +130,29 @@ class _Parse(Generic[T]):
         first = self._words[start] if start < len(self._words) else ""
         for entry in self._grammar.starting_with(first[:1]):
             try:
-                matches.append(self._pattern(entry, start, depth))
-            except _Miss as miss:
+                result = self._pattern(entry, start, depth)
+            except _Miss as miss:  # of a nested command
                 attempts.extend(miss.attempts)
             except _Tie as tie:
                 ties.append(tie)
+            else:
+                if isinstance(result, Match):
+                    matches.append(result)
+                else:
+                    attempts.append(result)
         if not matches:
             raise ties[0] if ties else _Miss(attempts)
         return _choose(matches)
 
-    def _pattern(self, entry: Entry[T], start: int, depth: int) -> Match[T]:
+    def _pattern(self, entry: Entry[T], start: int, depth: int) -> Match[T] | Attempt:
+        """The match, or how far it came; raises what the nested command raises."""
         match = Match(entry.owner, entry.pattern, words=self._words[start:])
         taken: list[Taken] = []
         position = start
         for item in entry.pattern.items:
             if position == len(self._words):
                 if not item.optional:
-                    raise _Miss([Attempt(entry.pattern, position, start)])
+                    return Attempt(entry.pattern, position, start)
             elif item.type & ItemType.NESTED:
                 match.nested = self.command(position, depth + 1)
                 position = len(self._words)
@@ -156,11 +162,11 @@ class _Parse(Generic[T]):
             else:
                 word = _take(item, self._words[position], match.values)
                 if word is None:
-                    raise _Miss([Attempt(entry.pattern, position, start)])
+                    return Attempt(entry.pattern, position, start)
                 taken.append(word)
                 position += 1
         if position < len(self._words):
-            raise _Miss([Attempt(entry.pattern, position, start)])
+            return Attempt(entry.pattern, position, start)
         match.taken = tuple(taken)
         return match
 

@@ -1,0 +1,1 @@
+"""The commands, declared as data: one module a domain."""

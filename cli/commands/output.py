@@ -1,0 +1,172 @@
+"""Dot commands: how answers look. Alone they change the connection's setting, before a command only that command's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from cli.commands.declare import Args, Call, Command, Run, Scope
+from cli.response import Form, Group, Output, Response, failure
+from cli.table import TableError, choose_columns, filter_responses, parse_filter
+
+Setting = tuple[Callable[[Output], bool], Callable[[Output, bool], Output]]
+"""Reads and changes one setting."""
+
+
+def _form(form: Form) -> Setting:
+    def change(output: Output, on: bool) -> Output:
+        if on:
+            return replace(output, form=form)
+        return replace(output, form="table") if output.form == form else output
+
+    return (lambda output: output.form == form), change
+
+
+SETTINGS: dict[str, tuple[Setting, str]] = {
+    "annotate": (
+        (lambda output: output.annotate, lambda output, on: replace(output, annotate=on)),
+        "say which host an answer comes from",
+    ),
+    "headers": (
+        (lambda output: output.headers, lambda output, on: replace(output, headers=on)),
+        "print the header line of tables",
+    ),
+    "sort": (
+        (lambda output: output.sort, lambda output, on: replace(output, sort=on)),
+        "sort the rows of tables",
+    ),
+    "compress": (
+        (lambda output: output.compress, lambda output, on: replace(output, compress=on)),
+        "merge equal answers of several hosts",
+    ),
+    "csv": (_form("csv"), "print tables as CSV"),
+    "json": (_form("json"), "print responses as JSON"),
+}
+
+
+def _is_on(args: Args) -> bool:
+    return args.has("true")
+
+
+def _alone(setting: Setting) -> Run:
+    read, change = setting
+
+    async def run(call: Call) -> AsyncIterator[Group]:
+        session = call.session
+        if call.args.chosen("true", "false"):
+            session.output = change(session.output, _is_on(call.args))
+            yield Group([Response(call.engine.host)])
+        else:
+            yield Group([Response(call.engine.host, "true" if read(session.output) else "false")])
+
+    return run
+
+
+def _prefix(setting: Setting) -> Run:
+    _, change = setting
+
+    async def run(call: Call) -> AsyncIterator[Group]:
+        async for group in call.engine.run(call.nested, call.session):
+            group.output = change(group.output or call.session.output, _is_on(call.args))
+            yield group
+
+    return run
+
+
+def _setting_commands(name: str) -> tuple[Command, Command]:
+    setting, what = SETTINGS[name]
+    alone = Command(
+        patterns=(f".{name} [true,false]",),
+        help_short=f"{what}: show or change",
+        help_long=f"Whether to {what}. The setting belongs to this connection.",
+        run=_alone(setting),
+    )
+    prefix = Command(
+        patterns=(f".{name} <true,false> (command)",),
+        help_short=f"{what}: for one command",
+        help_long=f"Whether to {what}, for this command alone.",
+        scope=Scope.SPECIAL,
+        run=_prefix(setting),
+    )
+    return alone, prefix
+
+
+def _rewriting(rewrite: Callable[[Sequence[Response]], list[Response]], call: Call) -> AsyncIterator[Group]:
+    async def run() -> AsyncIterator[Group]:
+        async for group in call.engine.run(call.nested, call.session):
+            try:
+                yield Group(rewrite(group.responses), group.output)
+            except TableError as error:
+                yield failure(call.engine.host, str(error))
+
+    return run()
+
+
+def _columns(call: Call) -> AsyncIterator[Group]:
+    return _rewriting(lambda responses: choose_columns(responses, call.args.text("columns")), call)
+
+
+def _filter(call: Call) -> AsyncIterator[Group]:
+    try:
+        chosen = parse_filter(call.args.text("filter"))
+    except TableError as error:
+        return _fail(call.engine.host, str(error))
+    return _rewriting(lambda responses: filter_responses(responses, chosen), call)
+
+
+async def _fail(host: str, sentence: str) -> AsyncIterator[Group]:
+    yield failure(host, sentence)
+
+
+async def _record(call: Call) -> AsyncIterator[Group]:
+    session = call.session
+    if call.args.chosen("true", "false"):
+        session.recording = _is_on(call.args)
+        yield Group([Response(call.engine.host)])
+    else:
+        yield Group([Response(call.engine.host, "true" if session.recording else "false")])
+
+
+async def _record_one(call: Call) -> AsyncIterator[Group]:
+    async for group in call.engine.run(call.nested, call.session):
+        yield group
+
+
+RECORD_PREFIX = Command(
+    patterns=(".record <true,false> (command)",),
+    help_short="whether one command enters the history",
+    scope=Scope.SPECIAL,
+    run=_record_one,
+)
+
+COMMANDS = (
+    *(command for name in SETTINGS for command in _setting_commands(name)),
+    Command(
+        patterns=(".record [true,false]",),
+        help_short="whether commands enter the history: show or change",
+        run=_record,
+    ),
+    RECORD_PREFIX,
+    Command(
+        patterns=(".columns <columns as csv> (command)",),
+        help_short="choose and order the columns of a table",
+        help_long="""\
+Names may be abbreviated where that is unambiguous:
+
+	.columns name,state vm info""",
+        scope=Scope.SPECIAL,
+        run=_columns,
+    ),
+    Command(
+        patterns=(".filter <filter> (command)",),
+        help_short="choose the rows of a table",
+        help_long="""\
+A filter is COLUMN=VALUE, COLUMN!=VALUE, COLUMN~PART (contains) or COLUMN!~PART.
+Case does not matter. For lists and maps, in [] or {}, = means contains. Filters
+can be stacked:
+
+	.filter state=running .filter tags~web vm info""",
+        scope=Scope.SPECIAL,
+        run=_filter,
+    ),
+)

@@ -1,0 +1,113 @@
+"""`read`: commands from a file, one a line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from cli.commands.declare import Call, Command, CommandError
+from cli.grammar.errors import LanguageError
+from cli.grammar.matcher import Match
+from cli.response import Group, failure
+
+MAX_SCRIPT = 67_108_864
+"""Bytes of a script."""
+
+
+def load_script(path: str) -> list[str]:
+    """The lines of a file; raises CommandError with the reason why it cannot be read."""
+    file = Path(path)
+    try:
+        status = file.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise CommandError(f"read {path}: is a directory")
+        if not stat.S_ISREG(status.st_mode):
+            raise CommandError(f"read {path}: is not a regular file")
+        if status.st_size > MAX_SCRIPT:
+            raise CommandError(f"read {path}: is larger than {MAX_SCRIPT} bytes")
+        return file.read_text(encoding="utf-8", errors="replace").split("\n")
+    except (OSError, ValueError) as error:
+        if isinstance(error, CommandError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CommandError(f"open {path}: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _chain(match: Match[Command]) -> Iterator[Match[Command]]:
+    current: Match[Command] | None = match
+    while current is not None:
+        yield current
+        current = current.nested
+
+
+def is_read(match: Match[Command]) -> bool:
+    """Whether a command reads a script, at any depth of nesting."""
+    return any(part.owner is READ for part in _chain(match))
+
+
+def _compile(call: Call, line: str, where: str) -> Match[Command] | None:
+    """Parse one line of a script; raises CommandError naming file and line."""
+    try:
+        match = call.engine.compile(line)
+    except LanguageError as error:
+        raise CommandError(f"{where}: {error}") from error
+    if match is not None and is_read(match):
+        raise CommandError(f"{where}: cannot run nested `read` commands")
+    return match
+
+
+def _locate(group: Group, where: str) -> Group:
+    for response in group.responses:
+        if response.error:
+            response.error = f"{where}: {response.error}"
+    return group
+
+
+async def _read(call: Call) -> AsyncIterator[Group]:
+    path = call.args.text("file")
+    check_only = call.args.has("check")
+    if call.session.reading:
+        raise CommandError("cannot run nested `read` commands")
+    lines = await asyncio.to_thread(load_script, path)
+    with _reading(call):
+        for number, line in enumerate(lines, start=1):
+            where = f"{path}:{number}"
+            try:
+                match = _compile(call, line, where)
+            except CommandError as error:
+                yield failure(call.engine.host, str(error))
+                return
+            if match is not None and not check_only:
+                async for group in call.engine.run_line(line, call.session):
+                    yield _locate(group, where)
+            await asyncio.sleep(0)  # other clients have their turn after every line
+
+
+@contextlib.contextmanager
+def _reading(call: Call) -> Iterator[None]:
+    """A script's own `namespace` lines end with it."""
+    call.session.reading = True
+    try:
+        with call.session.within(call.session.namespace):
+            yield
+    finally:
+        call.session.reading = False
+
+
+READ = Command(
+    patterns=("read <file> [check,]",),
+    help_short="run the commands of a file",
+    help_long="""\
+Runs the lines of a file one after the other. A line that is not a command ends
+the script; a command that fails does not. Errors name the file and the line.
+With `check` nothing is run: it only says whether every line is a command.
+
+A `namespace NAME` line counts to the end of the script.""",
+    run=_read,
+    recorded=False,
+)
+
+COMMANDS = (READ,)

@@ -1,0 +1,154 @@
+"""`vm config`: the configuration that the next launch copies. Declared from the table of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bus.messages.base import Ack, Request
+from bus.messages.namespace import (
+    ClearConfig,
+    CloneConfig,
+    Draft,
+    GetDraft,
+    GetSavedConfigs,
+    RestoreConfig,
+    SaveConfig,
+    SavedConfigs,
+    SetConfig,
+)
+from bus.messages.vm import VmConfig
+from bus.vm_config import BOTH, KVM, PARAMS, Param, Shape, layout, show
+from cli.commands.declare import Answer, Args, Command
+
+MAPS = (Shape.MAP, Shape.PATH_MAP)
+
+
+def _patterns(param: Param, name: str) -> tuple[str, ...]:
+    """What may be typed to read or set a parameter."""
+    match param.shape:
+        case Shape.BOOLEAN:
+            return (f"vm config {name} [true,false]",)
+        case Shape.WORDS | Shape.PATHS:
+            return (f"vm config {name} [value]...",)
+        case Shape.MAP | Shape.PATH_MAP:
+            return (f"vm config {name} [key]", f"vm config {name} <key> <value>")
+        case Shape.PAIRS:
+            return (f"vm config {name}", f"vm config {name} <match> <replacement>")
+        case _:
+            return (f"vm config {name} [value]",)
+
+
+def typed_words(param: Param, args: Args) -> tuple[str, ...]:
+    """The words of a new value; empty if the current one is asked for."""
+    match param.shape:
+        case Shape.BOOLEAN:
+            chosen = args.chosen("true", "false")
+            return (chosen,) if chosen else ()
+        case Shape.WORDS | Shape.PATHS:
+            return args.words("value")
+        case Shape.MAP | Shape.PATH_MAP:
+            return (args.text("key"), args.text("value")) if args.has("value") else ()
+        case Shape.PAIRS:
+            return (args.text("match"), args.text("replacement")) if args.has("match") else ()
+        case _:
+            return (args.text("value"),) if args.has("value") else ()
+
+
+def _kinds(param: Param) -> str:
+    if param.kinds == BOTH:
+        return "Counts for both kinds of VM."
+    return f"Counts for {'KVM guests' if param.kinds == KVM else 'containers'}."
+
+
+def _default(param: Param) -> str:
+    shown = show(VmConfig(), param.name)
+    return f"The default is {shown}." if shown else "By default it is empty."
+
+
+def _param_command(param: Param) -> Command:
+    def request(args: Args) -> Request[Any]:
+        words = typed_words(param, args)
+        return SetConfig(param=param.name, words=words) if words else GetDraft()
+
+    def answer(reply: Draft | Ack, args: Args) -> Answer:
+        return Answer(show(reply.config, param.name, args.text("key"))) if isinstance(reply, Draft) else Answer()
+
+    return Command(
+        patterns=tuple(pattern for name in param.names for pattern in _patterns(param, name)),
+        help_short=f"configure {param.help}",
+        help_long=f"Sets or shows {param.help}. {_kinds(param)} {_default(param)}",
+        to="namespace",
+        request=request,
+        answer=answer,
+    )
+
+
+def _clear_command(param: Param) -> Command:
+    patterns = [f"clear vm config {name}" for name in param.names]
+    if param.shape in MAPS:
+        patterns = [f"{pattern} [key]" for pattern in patterns]
+    return Command(
+        patterns=tuple(patterns),
+        help_short=f"back to the default: {param.help}",
+        to="namespace",
+        request=lambda args: ClearConfig(param=param.name, key=args.text("key")),
+    )
+
+
+def _show_all(reply: Draft, args: Args) -> Answer:
+    return Answer(layout(reply.config))
+
+
+def _restore(args: Args) -> Request[Any]:
+    return RestoreConfig(name=args.text("name")) if args.has("name") else GetSavedConfigs()
+
+
+def _restored(reply: SavedConfigs | Ack, args: Args) -> Answer:
+    if isinstance(reply, Ack):
+        return Answer()
+    return Answer("\n".join(reply.names)) if reply.names else Answer(error="no vm configs saved")
+
+
+COMMANDS = (
+    Command(
+        patterns=("vm config",),
+        help_short="display the configuration for the next launch",
+        help_long="""\
+Shows every parameter. Change one with `vm config PARAMETER VALUE`. VMs that have
+been launched keep the configuration that they were launched with.""",
+        to="namespace",
+        request=lambda args: GetDraft(),
+        answer=_show_all,
+    ),
+    *(_param_command(param) for param in PARAMS),
+    Command(
+        patterns=("vm config save <name>",),
+        help_short="keep a copy of the configuration under a name",
+        help_long="An older copy of that name is overwritten.",
+        to="namespace",
+        request=lambda args: SaveConfig(name=args.text("name")),
+    ),
+    Command(
+        patterns=("vm config restore [name]",),
+        help_short="use a saved configuration, or list what is saved",
+        to="namespace",
+        request=_restore,
+        answer=_restored,
+        completers={"name": "saved_config"},
+    ),
+    Command(
+        patterns=("vm config clone <vm>",),
+        help_short="use the configuration of a VM",
+        help_long="Copies the configuration of a VM, named by its name or id, without its UUID.",
+        to="namespace",
+        request=lambda args: CloneConfig(vm=args.text("vm")),
+        completers={"vm": "vm"},
+    ),
+    Command(
+        patterns=("clear vm config",),
+        help_short="back to the default configuration",
+        to="namespace",
+        request=lambda args: ClearConfig(),
+    ),
+    *(_clear_command(param) for param in PARAMS),
+)

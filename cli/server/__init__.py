@@ -1,0 +1,1 @@
+"""The server of the command language: an actor that listens on the command socket."""

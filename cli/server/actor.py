@@ -1,0 +1,64 @@
+"""The actor that serves the command socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from bus.actor import Actor
+from bus.errors import ConflictError, UnavailableError
+from cli.commands.registry import COMMANDS
+from cli.server.connection import Connection
+from cli.server.engine import Engine
+
+BACKLOG = 1024
+SOCKET_MODE = 0o600
+
+
+class CliActor(Actor):
+    """Parses commands, asks the actors they concern, renders their replies. Keeps nothing but open connections."""
+
+    kind = "cli"
+
+    async def on_start(self) -> None:
+        """Listen on the command socket; raises a BusError that says why that cannot be."""
+        self.engine = Engine(self.port, self.context.host, COMMANDS, self._spawn_named, self._log_bug)
+        path = self.context.paths.command_socket
+        await _remove_stale(path)
+        umask = os.umask(0o777 & ~SOCKET_MODE)  # from the first moment on, not only after a chmod
+        try:
+            self._server = await asyncio.start_unix_server(self._accept, path, backlog=BACKLOG)
+        except OSError as error:
+            raise UnavailableError(f"cannot listen on {path}: {error.strerror}") from error
+        finally:
+            os.umask(umask)
+
+    async def on_stop(self) -> None:
+        """Take no more clients; the connections end with the actor's tasks."""
+        self._server.close()
+        self.context.paths.command_socket.unlink(missing_ok=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.spawn(Connection(self.engine, reader, writer).serve(), name="client")
+
+    def _spawn_named(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self.spawn(work, name=name)
+
+    def _log_bug(self, error: Exception) -> None:
+        self.log.exception("command_failed", error)
+
+
+async def _remove_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on; raises ConflictError if somebody does."""
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        path.unlink(missing_ok=True)
+        return
+    writer.close()
+    raise ConflictError(f"another program serves {path}")

@@ -1,0 +1,112 @@
+"""One client of the command socket: reads requests, runs them in order, writes replies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+from bus.ranges import fold
+from cli.commands.stop import ConnectionEnds
+from cli.render import encode_json, render
+from cli.response import Group, failure
+from cli.server.stream import RequestStream, SocketRequest, StreamError
+from cli.session import Session
+
+READ_SIZE = 65_536
+CLOSE_S = 5.0
+"""How long a client may take to read the rest before the connection is cut."""
+MAX_UNSENT = 262_144
+"""Bytes waiting for a slow reader before its command waits too."""
+
+
+class CommandRunner(Protocol):
+    """What a connection needs of the engine."""
+
+    host: str
+
+    def run_line(self, text: str, session: Session) -> AsyncGenerator[Group, None]:
+        """Run a line."""
+        ...
+
+    async def suggest(self, text: str, session: Session) -> list[str]:
+        """Complete a line."""
+        ...
+
+
+class Connection:
+    """See the module."""
+
+    def __init__(self, engine: CommandRunner, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._engine = engine
+        self._reader = reader
+        self._writer = writer
+        self._session = Session()
+        self._stream = RequestStream()
+        self._waiting: deque[SocketRequest] = deque()
+        writer.transport.set_write_buffer_limits(high=MAX_UNSENT)
+
+    async def serve(self) -> None:
+        """Until the client leaves, sends what is no request, or a command ends the connection."""
+        try:
+            while (request := await self._next()) is not None:
+                await self._answer(request)
+        except (StreamError, ConnectionEnds, ConnectionError):
+            pass
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        self._writer.close()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._writer.wait_closed()
+        except (ConnectionError, TimeoutError):
+            self._writer.transport.abort()
+
+    async def _next(self) -> SocketRequest | None:
+        while not self._waiting:
+            if self._stream.broken is not None:
+                raise self._stream.broken
+            data = await self._reader.read(READ_SIZE)
+            if not data:
+                return None
+            self._waiting.extend(self._stream.feed(data))
+        return self._waiting.popleft()
+
+    async def _answer(self, request: SocketRequest) -> None:
+        if request.plumb_pipe:
+            await self._send(failure(self._engine.host, "there are no pipes to attach to"), more=False)
+            raise ConnectionEnds
+        if bool(request.command) == bool(request.suggest):
+            await self._send(failure(self._engine.host, "must specify either command or suggest"), more=False)
+        elif request.suggest:
+            lines = await self._engine.suggest(request.suggest, self._session)
+            await self._write({"Resp": [], "Rendered": "", "More": False, "omitempty": lines, "Suggest": lines})
+        else:
+            await self._run(request.command)
+
+    async def _run(self, line: str) -> None:
+        """Hold each group back until the next exists: the last real one must be the one without `More`."""
+        held: Group | None = None
+        async with contextlib.aclosing(self._engine.run_line(line, self._session)) as groups:
+            async for group in groups:
+                if held is not None:
+                    await self._send(held, more=True)
+                held = group
+        await self._send(held or Group(), more=False)
+
+    async def _send(self, group: Group, *, more: bool) -> None:
+        responses = [response.to_json() for response in group.responses]
+        rendered = render(group, self._session.output, fold)
+        await self._write({"Resp": responses, "Rendered": rendered, "More": more})
+
+    async def _write(self, reply: dict[str, Any]) -> None:
+        """One value on one line; a client that has gone misses it, its command goes on."""
+        if self._writer.is_closing():
+            return
+        self._writer.write(encode_json(reply) + b"\n")
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()

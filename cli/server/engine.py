@@ -1,0 +1,184 @@
+"""Runs commands: parse, ask every host in scope, gather. Knows no socket and no actor, only something to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from bus.errors import BusError, OutcomeUnknownError
+from bus.messages.base import Message, Request
+from cli.commands.declare import Answer, Args, Call, Command, CommandError, Scope
+from cli.commands.output import RECORD_PREFIX
+from cli.commands.stop import ConnectionEnds
+from cli.grammar.errors import LanguageError
+from cli.grammar.lexer import lex
+from cli.grammar.matcher import Grammar, Match
+from cli.response import Group, Response, failure
+from cli.server.suggest import suggest
+from cli.session import Session
+
+R = TypeVar("R", bound=Message)
+
+ABSENT_S = 5.0
+"""How long an actor may be unreachable or overloaded before the user is told: it may be restarting."""
+PAUSE_FIRST_S = 0.05
+PAUSE_MAX_S = 0.5
+NOT_FOUND = "vm not found: "
+
+
+class Bus(Protocol):
+    """What the engine needs of the bus: `bus.port.Port`, or a fake."""
+
+    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str, msg_id: str) -> R:
+        """Send a request; raises BusError."""
+        ...
+
+
+class Engine:
+    """See the module. One engine serves all connections; what differs between them is in their sessions."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        host: str,
+        commands: Sequence[Command],
+        spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        on_bug: Callable[[Exception], None],
+    ) -> None:
+        self.host = host
+        self.commands = commands
+        self.grammar: Grammar[Command] = Grammar(
+            (pattern, command) for command in commands for pattern in command.patterns
+        )
+        self._bus = bus
+        self._spawn = spawn
+        self._on_bug = on_bug
+
+    def compile(self, text: str) -> Match[Command] | None:
+        """Parse a line; None for blank lines and comments. Raises LanguageError."""
+        line = lex(text)
+        return self.grammar.parse(line.words, text) if line.words else None
+
+    async def run_line(self, text: str, session: Session) -> AsyncGenerator[Group, None]:
+        """Parse, run and record a line; an error in it becomes a group. Raises ConnectionEnds."""
+        try:
+            match = self.compile(text)
+        except LanguageError as error:
+            yield failure(self.host, str(error))
+            return
+        if match is None:
+            if text.strip() and session.recording:
+                session.history.add(text.strip())
+            return
+        async with contextlib.aclosing(self.run(match, session)) as groups:
+            async for group in groups:
+                yield group
+        if _is_recorded(match, session):
+            session.history.add(text.strip())
+
+    async def run(self, match: Match[Command], session: Session) -> AsyncGenerator[Group, None]:
+        """Run a parsed command; an error of it becomes a group. Raises ConnectionEnds."""
+        try:
+            if match.owner.run is None:
+                yield await self._ask_hosts(match.owner, Args(match.values), session)
+                return
+            call = Call(args=Args(match.values), match=match, session=session, engine=self)
+            async for group in match.owner.run(call):
+                yield group
+        except (BusError, CommandError) as error:
+            yield failure(self.host, str(error))
+        except ConnectionEnds:
+            raise
+        except Exception as error:
+            self._on_bug(error)
+            yield failure(self.host, f"internal error in the command server: {type(error).__name__}; see its log")
+
+    async def suggest(self, text: str, session: Session) -> list[str]:
+        """Complete replacement lines for a line that is being typed."""
+        return await suggest(self, self.grammar, text, session.namespace)
+
+    def hosts(self, namespace: str) -> tuple[str, ...]:
+        """The hosts that a namespace is made of: this one, as long as nodes are not linked."""
+        return (self.host,)
+
+    def later(self, delay_s: float, work: Coroutine[Any, Any, None]) -> None:
+        """Do something after a while, whatever becomes of the client."""
+
+        async def wait() -> None:
+            await asyncio.sleep(delay_s)
+            await work
+
+        self._spawn(wait(), "later")
+
+    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str) -> R:
+        """Ask, and again with the same id while the receiver is away or was lost on the way. Raises BusError."""
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        msg_id = secrets.token_hex(8)
+        pause_s = PAUSE_FIRST_S
+        while True:
+            left_s = timeout_s - (loop.time() - started_s)
+            try:
+                return await self._bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
+            except BusError as error:
+                patience_s = timeout_s if isinstance(error, OutcomeUnknownError) else min(ABSENT_S, timeout_s)
+                if not error.retryable or loop.time() + pause_s - started_s > patience_s:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+    async def _ask_hosts(self, command: Command, args: Args, session: Session) -> Group:
+        if command.request is None:
+            raise CommandError("this command does nothing")
+        request = command.request(args)
+        namespace = session.namespace
+        hosts = (self.host,) if command.scope is Scope.LOCAL else self.hosts(namespace)
+        asks = [self._ask_host(command, args, request, host, namespace) for host in hosts]
+        responses = list(await asyncio.gather(*asks))
+        return Group(_without_misses(responses) if command.scope is Scope.TARGETED else responses)
+
+    async def _ask_host(
+        self, command: Command, args: Args, request: Request[Any], host: str, namespace: str
+    ) -> Response:
+        try:
+            reply = await self.ask(f"{command.to}@{host}", request, timeout_s=command.timeout_s, namespace=namespace)
+            return _response(host, command.answer(reply, args))
+        except BusError as error:
+            return Response(host, error=str(error))
+
+
+def _response(host: str, answer: Answer) -> Response:
+    return Response(host, answer.text, answer.header, answer.rows, answer.error, answer.data)
+
+
+def _without_misses(responses: list[Response]) -> list[Response]:
+    """A `vm not found` counts only if every host says so, and then once; hosts that said nothing else are left out."""
+    if len(responses) < 2:
+        return responses
+    misses = [{line for line in response.error.split("\n") if line.startswith(NOT_FOUND)} for response in responses]
+    missing = sorted(set.intersection(*misses))
+    kept: list[Response] = []
+    for response, own in zip(responses, misses, strict=True):
+        rest = [line for line in response.error.split("\n") if line and line not in own]
+        if rest or not own:
+            response.error = "\n".join(rest)
+            kept.append(response)
+    if missing:
+        kept.insert(0, Response(responses[0].host, error="\n".join(missing)))
+    return kept
+
+
+def _is_recorded(match: Match[Command], session: Session) -> bool:
+    """The outermost `.record` prefix decides; without one, the session does."""
+    chosen: bool | None = None
+    current: Match[Command] | None = match
+    while current is not None:
+        if not current.owner.recorded:
+            return False
+        if current.owner is RECORD_PREFIX and chosen is None:
+            chosen = "true" in current.values
+        current = current.nested
+    return session.recording if chosen is None else chosen

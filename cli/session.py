@@ -1,0 +1,60 @@
+"""What belongs to one client's connection, and never to the server: namespace, output settings, history."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bus.messages.base import DEFAULT_NAMESPACE
+from cli.response import Output
+
+MAX_HISTORY_LINES = 10_000
+MAX_HISTORY_CHARACTERS = 4_194_304
+
+
+class History:
+    """Command lines, newest last; the oldest are dropped when it is full."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._characters = 0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All lines, oldest first."""
+        return tuple(self._lines)
+
+    def add(self, line: str) -> None:
+        """Append a line."""
+        self._lines.append(line)
+        self._characters += len(line)
+        while len(self._lines) > MAX_HISTORY_LINES or self._characters > MAX_HISTORY_CHARACTERS:
+            self._characters -= len(self._lines.popleft())
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._lines.clear()
+        self._characters = 0
+
+
+@dataclass(slots=True)
+class Session:
+    """The state of one connection."""
+
+    namespace: str = DEFAULT_NAMESPACE
+    output: Output = field(default_factory=Output)
+    history: History = field(default_factory=History)
+    recording: bool = True
+    reading: bool = False
+    """A script is being read; scripts do not nest."""
+
+    @contextlib.contextmanager
+    def within(self, namespace: str) -> Iterator[None]:
+        """Act in another namespace for a while; what was active before is active again afterwards."""
+        before, self.namespace = self.namespace, namespace
+        try:
+            yield
+        finally:
+            self.namespace = before

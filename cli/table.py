@@ -1,0 +1,86 @@
+"""Choosing rows and columns of responses: what `.filter` and `.columns` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from cli.response import Response, Row
+
+HOST = "host"
+"""Column that every answer has, since it comes from a host."""
+
+
+class TableError(ValueError):
+    """No such column, or no such filter; `str()` is one sentence."""
+
+
+class Filter(NamedTuple):
+    """A parsed filter, e.g. `state!=quit`."""
+
+    column: str
+    operator: str
+    value: str
+
+
+_OPERATORS = ("!~", "!=", "~", "=")
+
+
+def parse_filter(text: str) -> Filter:
+    """Split at the leftmost operator; raises TableError."""
+    found = [(text.find(operator), -len(operator), operator) for operator in _OPERATORS if operator in text]
+    if not found:
+        raise TableError(f"invalid filter `{text[:80]}`: expected COLUMN=VALUE, !=, ~ (contains) or !~")
+    position, _, operator = min(found)
+    if position == 0:
+        raise TableError(f"invalid filter `{text[:80]}`: it names no column")
+    return Filter(text[:position], operator, text[position + len(operator) :])
+
+
+def find_column(header: Sequence[str], name: str) -> int:
+    """Index of a column by its name or an unambiguous beginning, in any case; raises TableError."""
+    wanted = name.strip().lower()
+    lowered = [column.lower() for column in header]
+    if wanted in lowered:
+        return lowered.index(wanted)
+    found = [index for index, column in enumerate(lowered) if wanted and column.startswith(wanted)]
+    if not found:
+        raise TableError(f"no such column `{name}`")
+    if len(found) > 1:
+        raise TableError(f"ambiguous column `{name}`: it could be {', '.join(header[index] for index in found)}")
+    return found[0]
+
+
+def filter_responses(responses: Sequence[Response], chosen: Filter) -> list[Response]:
+    """Keep the rows that pass; a filter on `host` keeps or drops whole responses. Raises TableError."""
+    if chosen.column.lower() == HOST:
+        return [response for response in responses if response.error or _passes(response.host, chosen)]
+    for response in responses:
+        if response.header is not None and not response.error:
+            index = find_column(response.header, chosen.column)
+            response.rows = [row for row in response.rows or () if _passes(row[index], chosen)]
+    return list(responses)
+
+
+def _passes(cell: str, chosen: Filter) -> bool:
+    cell, value = cell.lower(), chosen.value.lower()
+    collection = cell[:1] + cell[-1:] in ("[]", "{}") and len(cell) > 1
+    contains = collection or "~" in chosen.operator
+    positive = (value in cell) if contains else (value == cell)
+    return positive != chosen.operator.startswith("!")
+
+
+def choose_columns(responses: Sequence[Response], names: str) -> list[Response]:
+    """Only these columns, in this order; `host` is accepted and adds nothing. Raises TableError."""
+    wanted = [name for name in names.split(",") if name.strip().lower() != HOST]
+    for response in responses:
+        if response.header is not None and not response.error:
+            indices = [find_column(response.header, name) for name in wanted]
+            pick = _picker(indices)
+            response.header = pick(response.header)
+            response.rows = [pick(row) for row in response.rows or ()]
+    return list(responses)
+
+
+def _picker(indices: Sequence[int]) -> Callable[[Row], Row]:
+    return lambda row: tuple(row[index] for index in indices)
