@@ -1,0 +1,76 @@
+"""`minibus down`: ends the node of a base directory; the guests go on unless they are to end too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from bus.client import connect
+from bus.errors import BusError
+from bus.lock import holder
+from bus.messages.control import StopNode
+from bus.messages.namespace import GetNamespaces
+from bus.messages.vm import FlushVms, KillVms
+from bus.paths import Paths
+from bus.port import Port
+
+GUESTS_S = 600.0
+STOP_S = 60.0
+POLL_S = 0.02
+
+
+def down(base: Path, *, guests: bool) -> int:
+    """Stop everything; returns the exit status when nothing of it runs any more."""
+    base = base.resolve()
+    lock = Paths(base).run / "node.lock"
+    pid = holder(lock)
+    if not pid:
+        return _fail(_not_running(base))
+    try:
+        asyncio.run(_stop(base, guests=guests))
+    except BusError as error:
+        if guests:
+            return _fail(f"{error}; nothing was stopped")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while holder(lock) == pid:
+        if time.monotonic() > deadline:
+            return _fail(f"the node (pid {pid}) is still stopping after {STOP_S:g} s")
+        time.sleep(POLL_S)
+    return 0
+
+
+async def _stop(base: Path, *, guests: bool) -> None:
+    async with connect(base) as port:
+        if guests:
+            await _end_guests(port)
+        await port.ask("node", StopNode(), timeout_s=10.0)
+
+
+async def _end_guests(port: Port) -> None:
+    found = await port.ask("namespace", GetNamespaces(), timeout_s=10.0)
+    for namespace in found.namespaces:
+        for request in (KillVms(target="all"), FlushVms()):
+            report = await port.ask("vm", request, timeout_s=GUESTS_S, namespace=namespace.name)
+            for error in report.errors:
+                sys.stderr.write(f"minibus: {error}\n")
+
+
+def _not_running(base: Path) -> str:
+    if warden := holder(Paths(base).run / "warden.lock"):
+        return (
+            f"minibus is not running on {base}, but its containers are (warden: pid {warden}): "
+            f"`minibus up --base {base}` takes them back, then `minibus down --guests` ends them"
+        )
+    return f"minibus is not running on {base}"
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"minibus: {message}\n")
+    return 1
