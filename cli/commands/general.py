@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from importlib import metadata
 
 from cli.commands.declare import Call, Command, Scope
 from cli.commands.help import help_text
 from cli.response import Group, Response, failure
-
-DISTRIBUTION = "minibus-testbed"
-
-
-def version_text() -> str:
-    """Name and version of this program."""
-    try:
-        return f"minibus {metadata.version(DISTRIBUTION)}"
-    except metadata.PackageNotFoundError:  # run from a directory that was never installed
-        return "minibus (not installed)"
+from cli.version import version_text
 
 
 async def _version(call: Call) -> AsyncIterator[Group]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from cli.grammar.errors import LexError
-from cli.grammar.lexer import lex, quote
+from cli.grammar.lexer import lex
 from cli.grammar.matcher import MAX_NESTING, Grammar
-from cli.grammar.pattern import Item, ItemType, Pattern
+from cli.grammar.pattern import Item, Pattern
+from cli.grammar.quoting import quote
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ def _next_items(grammar: Grammar[T], done: tuple[str, ...], depth: int) -> Itera
         if index is None:
             continue
         item = entry.pattern.items[index]
-        if item.type & ItemType.NESTED:
+        if item.is_nested:
             nested.add(index)
         else:
             yield entry.owner, item
@@ -83,7 +84,7 @@ def _walk(pattern: Pattern, done: tuple[str, ...]) -> int | None:
         item = pattern.items[position] if position < len(pattern.items) else None
         if item is None:
             return None
-        if item.type & (ItemType.NESTED | ItemType.LIST):
+        if item.is_nested or item.is_list:
             return position
         if item.words and not any(word and option.startswith(word) for option in item.words):
             return None

@@ -1,4 +1,4 @@
-"""Splits an input line into words: quotes, escapes, comments; and the way back."""
+"""Splits an input line into words: quotes, escapes, comments."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import re
 from typing import NamedTuple
 
 from cli.grammar.errors import LexError
+from cli.grammar.quoting import BLANKS, ESCAPES, SPECIAL
 
 MAX_LINE = 1_048_576
 """Characters of one input line."""
 MAX_WORDS = 20_000
 """Words of one input line; with the line limit it bounds what a command can cost before it runs."""
 
-# Unicode's White_Space property; Python's `\s` has four control characters more, which are data here.
-_SPACE = " \\t\\n\\v\\f\\r\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
-_BLANK = re.compile(f"[{_SPACE}]+")
-_PLAIN = re.compile(f"[^{_SPACE}\"'\\\\#]+")
+_BLANK = re.compile(f"[{BLANKS}]+")
+_PLAIN = re.compile(f"[^{BLANKS}{re.escape(SPECIAL)}]+")
 _QUOTED = {'"': re.compile(r'[^"\\]+'), "'": re.compile(r"[^'\\]+")}
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'", "#": "#"}
-_ESCAPED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
-_NEEDS_QUOTES = re.compile(f"[{_SPACE}\"'\\\\#]")
 
 
 class Line(NamedTuple):
@@ -96,14 +92,7 @@ def _escape(text: str, position: int, pieces: list[str]) -> int:
     char = text[position + 1 : position + 2]
     if not char:
         raise LexError("expected escape character")
-    if char not in _ESCAPES:
+    if char not in ESCAPES:
         raise LexError(f"unexpected escaped character: {char}")
-    pieces.append(_ESCAPES[char])
+    pieces.append(ESCAPES[char])
     return position + 2
-
-
-def quote(word: str) -> str:
-    """The word as it must be typed, so that `lex` gives it back."""
-    if word and not _NEEDS_QUOTES.search(word):
-        return word
-    return '"' + "".join(_ESCAPED.get(char, char) for char in word) + '"'

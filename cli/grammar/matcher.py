@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from cli.grammar.errors import AmbiguousCommandError, LanguageError, UnknownCommandError
 from cli.grammar.nearest import Attempt, nearest_patterns
-from cli.grammar.pattern import Item, ItemType, Pattern, parse_pattern
+from cli.grammar.pattern import Item, Pattern, parse_pattern
 
 MAX_NESTING = 100
 """Commands inside commands; deeper input is refused."""
@@ -153,10 +153,10 @@ class _Parse(Generic[T]):
             if position == len(self._words):
                 if not item.optional:
                     return Attempt(entry.pattern, position, start)
-            elif item.type & ItemType.NESTED:
+            elif item.is_nested:
                 match.nested = self.command(position, depth + 1)
                 position = len(self._words)
-            elif item.type & ItemType.LIST:
+            elif item.is_list:
                 match.values[item.key] = self._words[position:]
                 position = len(self._words)
             else:
@@ -173,7 +173,7 @@ class _Parse(Generic[T]):
 
 def _take(item: Item, word: str, values: dict[str, str | bool | tuple[str, ...]]) -> Taken | None:
     """Let a single item take a word; None if it does not fit. Raises _Tie."""
-    if item.type & ItemType.STRING:
+    if item.is_string:
         values[item.key] = word
         return Taken(Rank.STRING)
     fitting = [word] if word in item.words else [option for option in item.words if word and option.startswith(word)]
@@ -181,7 +181,7 @@ def _take(item: Item, word: str, values: dict[str, str | bool | tuple[str, ...]]
         return None
     if len(fitting) > 1:
         raise _Tie(fitting)
-    if item.type & ItemType.CHOICE:
+    if item.is_choice:
         values[fitting[0]] = True
     return Taken(Rank.EXACT if fitting[0] == word else Rank.ABBREVIATED, fitting[0])
 

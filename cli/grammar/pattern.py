@@ -11,6 +11,7 @@ word                literal
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ class ItemType(IntFlag):
     LIST = 32
 
 
-class Item(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Item:
     """One element of a pattern."""
 
     type: ItemType
@@ -35,26 +37,33 @@ class Item(NamedTuple):
     text: str
     """As declared, without brackets."""
     options: tuple[str, ...] = ()
+    words: tuple[str, ...] = field(init=False)
+    """What may be typed here, abbreviations aside; empty if anything may."""
+    # Plain fields, because the matcher looks at thousands of items a second and flag arithmetic is slow.
+    optional: bool = field(init=False)
+    is_choice: bool = field(init=False)
+    is_string: bool = field(init=False)
+    is_list: bool = field(init=False)
+    is_nested: bool = field(init=False)
 
-    @property
-    def optional(self) -> bool:
-        """Whether the words may end before it."""
-        return bool(self.type & ItemType.OPTIONAL)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """What may be typed here, abbreviations aside; empty if anything may."""
-        return (self.text,) if self.type & ItemType.LITERAL else self.options
+    def __post_init__(self) -> None:
+        literal = bool(self.type & ItemType.LITERAL)
+        object.__setattr__(self, "words", (self.text,) if literal else self.options)
+        object.__setattr__(self, "optional", bool(self.type & ItemType.OPTIONAL))
+        object.__setattr__(self, "is_choice", bool(self.type & ItemType.CHOICE))
+        object.__setattr__(self, "is_string", bool(self.type & ItemType.STRING))
+        object.__setattr__(self, "is_list", bool(self.type & ItemType.LIST))
+        object.__setattr__(self, "is_nested", bool(self.type & ItemType.NESTED))
 
     @property
     def usage(self) -> str:
         """As shown in help: a choice of one looks like a literal."""
-        if self.type & ItemType.LITERAL or (self.type == ItemType.CHOICE and len(self.options) == 1):
+        if self.words and len(self.words) == 1 and not self.optional:
             return self.words[0]
-        if self.type & ItemType.NESTED:
+        if self.is_nested:
             return f"({self.text})"
         body = f"[{self.text}]" if self.optional else f"<{self.text}>"
-        return f"{body}..." if self.type & ItemType.LIST else body
+        return f"{body}..." if self.is_list else body
 
 
 class Pattern(NamedTuple):
@@ -82,8 +91,6 @@ _ITEM = re.compile(
     re.VERBOSE,
 )
 
-_LAST_ONLY = ItemType.OPTIONAL | ItemType.LIST | ItemType.NESTED
-
 
 def parse_pattern(text: str) -> Pattern:
     """Read a declaration; raises PatternError."""
@@ -95,7 +102,7 @@ def parse_pattern(text: str) -> Pattern:
         found = _ITEM.match(text, position)
         if found is None:
             raise PatternError(f"cannot read pattern `{text}` at character {position}")
-        if items and items[-1].type & _LAST_ONLY:
+        if items and (items[-1].optional or items[-1].is_list or items[-1].is_nested):
             raise PatternError(f"only the last item of pattern `{text}` may be optional, a list or a command")
         items.append(_item(found, text))
         position = found.end()

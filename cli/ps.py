@@ -1,0 +1,60 @@
+"""`minibus ps`: the processes of a node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bus.client import connect
+from bus.errors import BusError
+from bus.messages.control import ActorStatus, GetActors
+
+TIMEOUT_S = 10.0
+HEADER = ("actor", "pid", "state", "restarts", "inbox", "pss_mib")
+
+
+def ps(base: Path, *, as_json: bool) -> int:
+    """Print the processes of the node, node, broker and warden included; returns the exit status."""
+    try:
+        actors = asyncio.run(_actors(base))
+    except BusError as error:
+        sys.stderr.write(f"minibus: {error}\n")
+        return 1
+    print(json.dumps([status_object(actor) for actor in actors]) if as_json else status_table(actors))
+    return 0
+
+
+async def _actors(base: Path) -> Sequence[ActorStatus]:
+    async with connect(base) as port:
+        reply = await port.ask("node", GetActors(), timeout_s=TIMEOUT_S)
+        return reply.actors
+
+
+def status_object(actor: ActorStatus) -> dict[str, str | int | float]:
+    """What programs read."""
+    return {
+        "actor": actor.actor,
+        "pid": actor.pid,
+        "state": actor.state,
+        "restarts": actor.restarts,
+        "inbox": actor.inbox,
+        "pss_mib": round(actor.pss_mib, 2),
+    }
+
+
+def status_table(actors: Sequence[ActorStatus]) -> str:
+    """Aligned columns, numbers to the right; why something was restarted stands at the end of its line."""
+    rows = [HEADER, *(tuple(map(str, status_object(actor).values())) for actor in actors)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    reasons = ["", *(actor.reason for actor in actors)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if name in ("actor", "state") else cell.rjust(width)
+            for name, cell, width in zip(HEADER, row, widths, strict=True)
+        )
+        for row in rows
+    ]
+    return "\n".join(f"{line}  {reason}".rstrip() for line, reason in zip(lines, reasons, strict=True))

@@ -1,0 +1,100 @@
+"""`minibus tap`: shows the events of the bus as they pass."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from collections import OrderedDict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bus import codec
+from bus.client import connect
+from bus.errors import BusError, MalformedError
+from bus.port import Delivery
+
+MAX_FOLLOWED = 65_536
+"""Topics whose numbers are remembered."""
+
+
+class LossDetector:
+    """Notices jumps in the numbers of each topic of each publisher."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    def lost(self, topic: str, epoch: str, topic_seq: int) -> int:
+        """How many events of the topic are missing before this one; 0 for the first that is seen."""
+        key = (epoch, topic)
+        last = self._last.pop(key, topic_seq - 1)
+        self._last[key] = topic_seq
+        if len(self._last) > MAX_FOLLOWED:
+            self._last.popitem(last=False)
+        return max(topic_seq - last - 1, 0)
+
+
+def tap(base: Path, topic: str, *, as_json: bool) -> int:
+    """Print events whose topic begins with `topic` until interrupted; returns the exit status."""
+    prefix = f"{topic}/" if topic and not topic.endswith("/") else topic
+    try:
+        asyncio.run(_follow(base, prefix, as_json))
+    except BusError as error:
+        sys.stderr.write(f"minibus: {error}\n")
+        return 1
+    return 0
+
+
+async def _follow(base: Path, prefix: str, as_json: bool) -> None:
+    detector = LossDetector()
+    async with connect(base) as port:
+        subscription = await port.subscribe(prefix)
+        async for delivery in subscription:
+            envelope = delivery.envelope
+            missing = detector.lost(delivery.topic, envelope.epoch, envelope.topic_seq)
+            if missing:
+                sys.stderr.write(f"minibus: {missing} events on {delivery.topic} were lost\n")
+            print(event_json(delivery) if as_json else event_line(delivery), flush=True)
+
+
+def event_json(delivery: Delivery) -> str:
+    """The event as one JSON object."""
+    envelope = delivery.envelope
+    return _dump(
+        {
+            "topic": delivery.topic,
+            "epoch": envelope.epoch,
+            "seq": envelope.seq,
+            "topic_seq": envelope.topic_seq,
+            "time": envelope.time,
+            "publisher": envelope.sender,
+            "body": _body(delivery.body),
+        }
+    )
+
+
+def event_line(delivery: Delivery) -> str:
+    """Local time, topic, and the body on one line."""
+    when = datetime.fromtimestamp(delivery.envelope.time, UTC).astimezone()
+    body = _body(delivery.body)
+    if isinstance(body, dict):
+        body.pop("type", None)  # the topic says as much
+    return f"{when:%H:%M:%S}.{when.microsecond // 1000:03d} {delivery.topic} {_dump(body)}"
+
+
+def _body(data: bytes) -> Any:
+    """Whatever the event holds; also messages that this version has no class for."""
+    try:
+        return codec.decode_unknown(data)
+    except MalformedError:
+        return data
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain, skipkeys=True)
+
+
+def _plain(value: object) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else repr(value)
