@@ -16,7 +16,7 @@ CLIENT = ROOT / "tests" / "bench" / "ask_client.py"
 
 
 def ask() -> Mapping[str, Measured]:
-    """Medians over alternating rounds of 2,000 round trips each, so that a slow moment of the machine hits both sides."""
+    """Medians over alternating rounds of 2,000 round trips each, so that a slow moment hits both."""
     subject, reference = [], []
     with scratch() as place, running() as product:
         for _ in range(ROUNDS):
