@@ -24,8 +24,8 @@ from bus.messages.guest import GuestExit, GuestList, GuestSamples, GuestStatus, 
 from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
-from shims.container.client import WardenClient, WardenGone, WardenRefused
-from shims.container.protocol import Exited
+from shims.container.client import WardenClient, WardenGoneError, WardenRefusedError
+from shims.container.protocol import ContainerStatus, Exited
 from shims.usage import measure
 
 RECONNECT_S = 0.05
@@ -46,9 +46,9 @@ class ContainerActor(StepActor[ContainerTable]):
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
-        self._consoles = Consoles(store=self.lane.store_fd, drop=self.lane.drop_fd)
-        self._warden = WardenClient(context.paths.run / "warden", on_exited=self._on_exited, on_lost=self._on_lost)
         self._lost = asyncio.Event()
+        self._consoles = Consoles(store=self.lane.store_fd, drop=self.lane.drop_fd)
+        self._warden = WardenClient(context.paths.run / "warden", on_exited=self._on_exited, on_gone=self._lost.set)
 
     def initial_state(self) -> ContainerTable:
         """No containers."""
@@ -71,15 +71,21 @@ class ContainerActor(StepActor[ContainerTable]):
     async def _follow_warden(self) -> None:
         while True:
             self._lost.clear()
-            with contextlib.suppress(WardenGone, OSError):
+            with contextlib.suppress(WardenGoneError):
                 await self._warden.connect()
-                self.feed(WardenConnected(containers=await self._warden.list()))
+                containers = await self._warden.list()
+                await self._open_consoles(containers)
+                self.feed(WardenConnected(containers=containers))
                 await self._lost.wait()
                 self.log.warn("warden_lost")
             await asyncio.sleep(RECONNECT_S)
 
-    def _on_lost(self) -> None:
-        self._lost.set()
+    async def _open_consoles(self, containers: tuple[ContainerStatus, ...]) -> None:
+        """Consoles of living containers that the node did not hand back: started by hand, or it was restarted too."""
+        for container in containers:
+            if container.state != "exited" and container.guest_id not in self._consoles:
+                with contextlib.suppress(WardenRefusedError):
+                    self._consoles.add(container.guest_id, await self._warden.open_console(container.guest_id))
 
     def _on_exited(self, notice: Exited) -> None:
         self._consoles.end(notice.guest_id)
@@ -99,9 +105,9 @@ class ContainerActor(StepActor[ContainerTable]):
     async def _call(self, call: CallWarden) -> None:
         try:
             answer = await self._make(call)
-        except WardenRefused as refused:
+        except WardenRefusedError as refused:
             answer = WardenAnswered(call=call.call, error=str(refused))
-        except WardenGone:
+        except WardenGoneError:
             return  # on reconnection, the warden's list decides
         self.feed(answer)
 

@@ -37,6 +37,9 @@ class Consoles:
         self._store(store_name(vm_id), master)
         self._read_from(vm_id, master)
 
+    def __contains__(self, vm_id: int) -> bool:
+        return vm_id in self._masters
+
     def restore(self, stored: dict[str, int]) -> None:
         """Take the masters that the node handed back."""
         for name, master in stored.items():
