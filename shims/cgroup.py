@@ -1,8 +1,8 @@
 """The cgroups of containers, whichever version of cgroups holds each controller on this host.
 
-A controller mounted in a version 1 tree is used there, otherwise in the version 2 tree if that has it; hosts mix the two
-freely, so the choice is made per controller. Every container has one directory `<root>/minibus/<tag>/<guest id>` in each
-tree used.
+A controller mounted in a version 1 tree is used there, otherwise in the version 2 tree if that has it; hosts mix the
+two freely, so the choice is made per controller. Every container has one directory `<root>/minibus/<tag>/<guest id>` in
+each tree used.
 """
 
 from __future__ import annotations

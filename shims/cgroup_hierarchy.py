@@ -7,6 +7,7 @@ What differs between the versions is which files are written with which values; 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -98,7 +99,11 @@ class Hierarchy(ABC):
     def create(self, name: str, limits: Limits) -> None:
         """Make one container's cgroup with its limits. Leaves nothing on failure."""
         path = self.directory(name)
-        with contextlib.suppress(FileExistsError):
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:  # left by somebody who was killed: a used one may hold processes or old counts
+            if not _rmdir(path):
+                raise OSError(errno.EBUSY, "still in use by an earlier container", path) from None
             os.mkdir(path, 0o755)
         try:
             for file, value in self.settings(limits):

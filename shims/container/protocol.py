@@ -49,46 +49,62 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     call: int
 
 
-class CreateContainer(Call, tag="create"):
+class CreateContainer(Call, frozen=True, kw_only=True, tag="create"):
     """Build the container up to its frozen state (BUILDING); answered by `Created` with the pty master attached."""
 
     spec: ContainerSpec
 
 
-class StartContainer(Call, tag="start"):
+class StartContainer(Call, frozen=True, kw_only=True, tag="start"):
     """Let a waiting container run its init, or thaw a paused one; answered by `Done`."""
 
     guest_id: int
 
 
-class FreezeContainer(Call, tag="freeze"):
+class FreezeContainer(Call, frozen=True, kw_only=True, tag="freeze"):
     """Pause; `Done` only once the kernel says FROZEN."""
 
     guest_id: int
 
 
-class KillContainer(Call, tag="kill"):
+class KillContainer(Call, frozen=True, kw_only=True, tag="kill"):
     """SIGKILL init; `Done` when all processes are reaped and the cgroups are gone. `Exited` comes before it."""
 
     guest_id: int
 
 
-class ForgetContainer(Call, tag="forget"):
+class ForgetContainer(Call, frozen=True, kw_only=True, tag="forget"):
     """Drop the record of an ended container."""
 
     guest_id: int
 
 
-class ListContainers(Call, tag="list"):
+class OpenConsole(Call, frozen=True, kw_only=True, tag="open_console"):
+    """A copy of the pty master of a living container; answered by `ConsoleOpened` with it attached.
+
+    `Refused` for a container that outlived an earlier warden: only copies made before (the node's) exist then.
+    """
+
+    guest_id: int
+
+
+class ListContainers(Call, frozen=True, kw_only=True, tag="list"):
     """What the warden owns; answered by one or more `Containers`."""
 
 
-class Shutdown(Call, tag="shutdown"):
+class Shutdown(Call, frozen=True, kw_only=True, tag="shutdown"):
     """End the warden if it owns no living container, else `Refused`."""
 
 
 AnyCall = (
-    CreateContainer | StartContainer | FreezeContainer | KillContainer | ForgetContainer | ListContainers | Shutdown
+    CreateContainer
+    | StartContainer
+    | FreezeContainer
+    | KillContainer
+    | ForgetContainer
+    | OpenConsole
+    | ListContainers
+    | Shutdown
 )
 
 
@@ -98,7 +114,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     call: int
 
 
-class Created(Answer, tag="created"):
+class Created(Answer, frozen=True, kw_only=True, tag="created"):
     """The container is frozen, its init not yet executed. One descriptor is attached: the pty master."""
 
     guest_id: int
@@ -108,14 +124,20 @@ class Created(Answer, tag="created"):
     warnings: tuple[str, ...] = ()
 
 
-class Done(Answer, tag="done"):
+class Done(Answer, frozen=True, kw_only=True, tag="done"):
     """The call has taken effect."""
 
 
-class Refused(Answer, tag="refused"):
+class Refused(Answer, frozen=True, kw_only=True, tag="refused"):
     """The call failed and left nothing behind; `message` is one sentence for the user."""
 
     message: str
+
+
+class ConsoleOpened(Answer, frozen=True, kw_only=True, tag="console_opened"):
+    """One descriptor is attached: a copy of the pty master."""
+
+    guest_id: int
 
 
 class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,10 +149,12 @@ class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["building", "running", "frozen", "exited"]
     exit: str = ""
     """As in `Exited.exit` once the state is exited."""
+    clean: bool = False
     oom_killed: bool = False
+    message: str = ""
 
 
-class Containers(Answer, tag="containers"):
+class Containers(Answer, frozen=True, kw_only=True, tag="containers"):
     """Part of the list; the last part has `more` False. Pty masters are not attached (see the node's fd store)."""
 
     containers: tuple[ContainerStatus, ...]
@@ -146,6 +170,8 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="e
     clean: bool
     """True only for exit status 0, or for the SIGKILL of a `KillContainer`."""
     oom_killed: bool = False
+    message: str = ""
+    """One sentence where the exit alone does not tell the story, e.g. that its warden died before it was started."""
 
 
-AnyAnswer = Created | Done | Refused | Containers | Exited
+AnyAnswer = Created | Done | Refused | ConsoleOpened | Containers | Exited

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from shims.linux.libc import LIBC, raise_errno
+from shims.linux.libc import LIBC, PRCTL, raise_errno
 
 CAPABILITIES: Final = {
     "CHOWN": 0,
@@ -36,9 +36,6 @@ _PR_CAPBSET_DROP: Final = 24
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 
-_prctl: Any = LIBC.prctl
-_prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-
 
 def mask_of(names: Iterable[str]) -> int:
     """The bit mask of capability names."""
@@ -62,7 +59,7 @@ def bounding_set() -> tuple[int, ...]:
     """The numbers in the bounding set of this process, up to the last capability this kernel has."""
     found = []
     for number in range(64):
-        state = _prctl(_PR_CAPBSET_READ, number, 0, 0, 0)
+        state = PRCTL(_PR_CAPBSET_READ, number, 0, 0, 0)
         if state < 0:  # EINVAL: beyond cap_last_cap
             break
         if state == 1:
@@ -85,9 +82,9 @@ class CapabilityDrop:
     def apply(self) -> None:
         """Reduce all five sets of this process: bounding, ambient (empty), effective, permitted, inheritable."""
         for number in self._drop:
-            if _prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            if PRCTL(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
                 raise_errno()
-        if _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0:
+        if PRCTL(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0:
             raise_errno()
         if LIBC.capset(self._header, self._data) != 0:
             raise_errno()

@@ -12,6 +12,10 @@ LIBC: Any = ctypes.CDLL(None, use_errno=True)
 LIBC_HOLDING_LOCK: Any = ctypes.PyDLL(None, use_errno=True)
 """Keeps the interpreter lock: for calls that return twice."""
 
+PRCTL: Any = LIBC.prctl
+"""prctl(2) with all five arguments, which glibc wants as unsigned long."""
+PRCTL.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+
 
 def raise_errno(path: str | bytes | None = None) -> None:
     """Raise the `OSError` of the call just made; `path` becomes its `filename`."""

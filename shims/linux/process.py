@@ -8,7 +8,7 @@ import os
 import struct
 from typing import Any, Final
 
-from shims.linux.libc import LIBC, LIBC_HOLDING_LOCK, raise_errno
+from shims.linux.libc import LIBC, LIBC_HOLDING_LOCK, PRCTL, raise_errno
 
 # include/uapi/linux/sched.h
 CLONE_PIDFD: Final = 0x1000
@@ -24,7 +24,10 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
 
+MAX_FD: Final = 0xFFFFFFFF
+
 _SYS_CLONE3: Final = 435
+_SYS_CLOSE_RANGE: Final = 436
 _SIGCHLD: Final = 17
 _CLONE_ARGS_SIZE: Final = 88  # struct clone_args up to `cgroup`, kernel 5.7
 
@@ -32,7 +35,6 @@ _TIOCSPTLCK: Final = 0x40045431
 _TIOCGPTN: Final = 0x80045430
 
 _clone: Any = LIBC_HOLDING_LOCK.syscall
-_prctl: Any = LIBC.prctl
 _before_fork: Any = ctypes.pythonapi.PyOS_BeforeFork
 _after_fork_child: Any = ctypes.pythonapi.PyOS_AfterFork_Child
 _after_fork_parent: Any = ctypes.pythonapi.PyOS_AfterFork_Parent
@@ -58,11 +60,17 @@ def clone(flags: int) -> tuple[int, int]:
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
-    """prctl(2); the arguments are passed as unsigned long."""
-    result = int(_prctl(option, *map(ctypes.c_ulong, (arg2, arg3, arg4, arg5))))
+    """prctl(2)."""
+    result = int(PRCTL(option, arg2, arg3, arg4, arg5))
     if result < 0:
         raise_errno()
     return result
+
+
+def close_range(first: int, last: int) -> None:
+    """Close every descriptor from `first` to `last`, both included (close_range(2)); nothing if there are none."""
+    if first <= last and LIBC.syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0) != 0:
+        raise_errno()
 
 
 def unshare(flags: int) -> None:

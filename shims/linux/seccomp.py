@@ -6,9 +6,9 @@ import contextlib
 import ctypes
 import errno
 import os
-from typing import Any, Final
+from typing import Final
 
-from shims.linux.libc import LIBC, raise_errno
+from shims.linux.libc import PRCTL, raise_errno
 from shims.linux.process import CLONE_NEWUSER
 
 REFUSED: Final = (
@@ -95,10 +95,8 @@ class SeccompFilter:
             raise ValueError("a seccomp program is a whole number of instructions")
         self._code = ctypes.create_string_buffer(program, len(program))
         self._fprog = _SockFprog(len(program) // _INSTRUCTION_BYTES, ctypes.addressof(self._code))
-        self._address = ctypes.c_ulong(ctypes.addressof(self._fprog))
-        self._prctl: Any = LIBC.prctl
 
     def install(self) -> None:
         """Filter this process and its children from now on; needs CAP_SYS_ADMIN, so that no_new_privs can stay off."""
-        if self._prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), self._address) != 0:
+        if PRCTL(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(self._fprog), 0, 0) != 0:
             raise_errno()

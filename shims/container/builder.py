@@ -1,0 +1,205 @@
+"""Builds containers: a queue, a few set-ups at a time, each watched until it waits frozen at its gate."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from shims.cgroup import Cgroups
+from shims.container.build import FAILED, PREINIT, READY, build
+from shims.container.freezing import FreezeWatch
+from shims.container.journal import AnyRecord, Cloned, Intent
+from shims.container.loop import Loop, Timer
+from shims.container.plan import Plan, Planner, RefusedError, limits_of
+from shims.container.protocol import ContainerSpec
+from shims.container.record import Container, Phase
+from shims.linux import process
+
+AT_ONCE: Final = 6
+"""Set-ups under way: enough that one which waits for the kernel does not hold up the processors."""
+
+READY_TIMEOUT_S: Final = 30.0
+NAMESPACES: Final = (
+    process.CLONE_NEWNS | process.CLONE_NEWPID | process.CLONE_NEWNET | process.CLONE_NEWIPC | process.CLONE_NEWUTS
+)
+_READ_BYTES: Final = 65536
+
+
+class Owner(Protocol):
+    """Who is told what becomes of a container."""
+
+    def built(self, container: Container) -> None:
+        """It waits, frozen, at its gate."""
+
+    def failed(self, container: Container) -> None:
+        """It never had a process; `container.failure` says why."""
+
+    def executed(self, container: Container) -> None:
+        """Its init has been executed, or has not if `container.failure` says so."""
+
+    def exited(self, container: Container) -> None:
+        """Its pidfd says that the process has ended."""
+
+
+class Builder:
+    """See the module. Every container added ends in one call of `built` or `failed`, or in `exited` before that."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        owner: Owner,
+        write: Callable[[AnyRecord], None],
+        cgroups_of: Callable[[str], Cgroups],
+        planner: Callable[[], Planner],
+    ) -> None:
+        self._loop = loop
+        self._owner = owner
+        self._write = write
+        self._cgroups_of = cgroups_of
+        self._planner = planner
+        self._queue: deque[Container] = deque()
+        self._under_way: dict[Container, Timer] = {}
+
+    @property
+    def queued(self) -> int:
+        """How many wait for their turn."""
+        return len(self._queue)
+
+    def add(self, container: Container) -> None:
+        """Build `container` when its turn comes."""
+        self._queue.append(container)
+        self._pump()
+
+    def cancel(self, container: Container) -> None:
+        """Take a queued container out of the queue."""
+        self._queue.remove(container)
+
+    def release(self, container: Container) -> None:
+        """Its set-up is over, one way or the other; harmless when repeated."""
+        timer = self._under_way.pop(container, None)
+        if timer is not None:
+            timer.cancel()
+            self._pump()
+
+    def close(self, container: Container) -> None:
+        """Close the pipes of the set-up."""
+        if container.report >= 0:
+            self._loop.unwatch(container.report)
+        container.close_gate()
+
+    def _pump(self) -> None:
+        while self._queue and len(self._under_way) < AT_ONCE:
+            self._begin(self._queue.popleft())
+
+    def _begin(self, container: Container) -> None:
+        spec = container.spec
+        if spec is None:
+            raise ValueError("a container without a spec cannot be built")
+        container.spec = None
+        try:
+            self._prepare(container, spec)
+        except RefusedError as error:
+            container.failure = str(error)
+        except OSError as error:
+            container.failure = f"start container: {error.filename or 'clone'}: {error.strerror}"
+        if container.failure:
+            self._owner.failed(container)
+
+    def _prepare(self, container: Container, spec: ContainerSpec) -> None:
+        self._write(Intent(guest_id=container.guest_id, tag=container.tag))
+        cgroups = self._cgroups_of(container.tag)
+        cgroups.prepare()
+        procs_files = cgroups.create(container.name, limits_of(spec))
+        try:
+            container.console, slave = process.open_pty()
+            plan = self._planner().plan(spec, console=slave, procs_files=procs_files, warnings=cgroups.warnings)
+            self._clone(container, plan)
+        except (RefusedError, OSError):
+            cgroups.remove(container.name)
+            raise
+
+    def _clone(self, container: Container, plan: Plan) -> None:
+        with contextlib.ExitStack() as pipes:
+            report, report_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            pipes.callback(os.close, report_in)
+            container.report = report
+            gate_out, container.gate = os.pipe2(os.O_CLOEXEC)
+            pipes.callback(os.close, gate_out)
+            pid, pidfd = process.clone(NAMESPACES)
+            if pid == 0:
+                build(plan, report_in, gate_out)
+        container.phase = Phase.BUILDING
+        container.pid, container.pidfd = pid, pidfd
+        container.start_ticks = process.start_ticks(pid)
+        self._under_way[container] = self._loop.call_later(READY_TIMEOUT_S, lambda: self._give_up(container))
+        self._loop.watch(report, lambda _: self.read_report(container))
+        self._loop.watch(pidfd, lambda _: self._owner.exited(container))
+        with contextlib.suppress(OSError):  # a full disk: a later warden would end it as never built
+            self._write(Cloned(guest_id=container.guest_id, pid=pid, start_ticks=container.start_ticks))
+
+    def _give_up(self, container: Container) -> None:
+        doing = ": its preinit is still running" if container.in_preinit else ""
+        self.abandon(container, f"container {container.name} was not ready within {READY_TIMEOUT_S:.0f} s{doing}")
+
+    def abandon(self, container: Container, failure: str) -> None:
+        """End the set-up with this reason; `Owner.exited` comes when the process is gone."""
+        container.failure = container.failure or failure
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # a frozen process cannot die
+            self._cgroups_of(container.tag).thaw(container.name)
+
+    def read_report(self, container: Container) -> None:
+        """Take in what the set-up says; also to be called when its process has ended, for its last words."""
+        if container.report < 0:
+            return
+        try:
+            data = os.read(container.report, _READ_BYTES)
+        except BlockingIOError:
+            return
+        while data[:1] == PREINIT:
+            container.in_preinit, data = True, data[1:]
+            if not data:
+                return
+        kind, text = data[:1], data[1:].decode("utf-8", "replace")
+        if not kind:
+            self._at_end(container)
+        elif kind == FAILED:
+            container.failure = container.failure or text
+        elif kind == READY and container.phase is Phase.BUILDING:
+            container.in_preinit = False
+            container.warnings = tuple(line for line in text.split("\n") if line)
+            self._settle(container)
+
+    def _at_end(self, container: Container) -> None:
+        self.close(container)
+        if container.phase is Phase.STARTING:
+            self._owner.executed(container)
+
+    def _settle(self, container: Container) -> None:
+        container.phase = Phase.SETTLING
+        try:
+            watch = FreezeWatch(
+                self._loop,
+                self._cgroups_of(container.tag),
+                container.name,
+                lambda problem: self._settled(container, problem),
+            )
+        except OSError as error:
+            self.abandon(container, f"freezer: {error.filename}: {error.strerror}")
+            return
+        watch.look()
+
+    def _settled(self, container: Container, problem: str) -> None:
+        if container.phase is not Phase.SETTLING or container.failure:
+            return
+        if problem:
+            self.abandon(container, problem)
+            return
+        container.phase = Phase.WAITING
+        self._owner.built(container)
+        self.release(container)

@@ -1,0 +1,182 @@
+"""From a `ContainerSpec` to what the set-up needs, worked out before the clone so that the new process only acts.
+
+Everything that can be refused by looking at the request is refused here, in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shims.cgroup import Limits
+from shims.container.protocol import ContainerSpec
+from shims.linux.capability import CapabilityDrop
+from shims.linux.mount import escape_option
+from shims.linux.seccomp import SeccompFilter
+
+MIN_MEMORY_MIB: Final = 4
+MAX_MEMORY_MIB: Final = 1 << 30
+MAX_VCPUS: Final = 4096
+MAX_FIFOS: Final = 1024
+HOST_NAME_MAX: Final = 64
+MAX_MOUNT_DATA: Final = 4095  # one page with its closing NUL, mount(2)
+DMI_UUID: Final = b"/sys/devices/virtual/dmi/id/product_uuid"
+
+
+class RefusedError(Exception):
+    """Why there will be no container, as one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A bind mount: the source on the host, the target inside."""
+
+    source: bytes
+    target: bytes
+    is_directory: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that the process in the new namespaces uses; paths are bytes, as the system calls take them."""
+
+    hostname: str
+    instance: bytes
+    filesystem: bytes
+    overlay_source: bytes
+    overlay_options: bytes | None
+    """None: the directory itself is the root."""
+    uuid: bytes
+    has_dmi: bool
+    console: bytes
+    """Path of the pty's slave on the host."""
+    volumes: tuple[Volume, ...]
+    fifos: int
+    preinit: str
+    init: tuple[bytes, ...]
+    procs_files: tuple[str, ...]
+    capabilities: CapabilityDrop
+    seccomp: SeccompFilter | None
+    warnings: tuple[str, ...]
+
+
+def limits_of(spec: ContainerSpec) -> Limits:
+    """The spec's limits in the kernel's units."""
+    return Limits(memory_bytes=spec.memory_mib << 20, vcpus=spec.vcpus)
+
+
+def check_spec(spec: ContainerSpec) -> None:
+    """Raise `RefusedError` for what can be seen to be wrong without looking at the host."""
+    if not spec.filesystem:
+        raise RefusedError("unable to create container without a configured filesystem")
+    if spec.memory_mib < MIN_MEMORY_MIB:
+        raise RefusedError(f"a container needs at least {MIN_MEMORY_MIB} MiB of memory, not {spec.memory_mib}")
+    if spec.memory_mib > MAX_MEMORY_MIB:
+        raise RefusedError(f"memory of {spec.memory_mib} MiB is more than any host has")
+    if not 1 <= spec.vcpus <= MAX_VCPUS:
+        raise RefusedError(f"vcpus has to be between 1 and {MAX_VCPUS}, not {spec.vcpus}")
+    if not 0 <= spec.fifos <= MAX_FIFOS:
+        raise RefusedError(f"fifos has to be between 0 and {MAX_FIFOS}, not {spec.fifos}")
+    if not spec.init or not spec.init[0]:
+        raise RefusedError("init is empty: it has to name a program inside the container")
+    if not 1 <= len(os.fsencode(spec.hostname)) <= HOST_NAME_MAX:
+        raise RefusedError(f"a host name has 1 to {HOST_NAME_MAX} bytes, which `{spec.hostname[:80]}` has not")
+    _check_paths(spec)
+
+
+def _check_paths(spec: ContainerSpec) -> None:
+    texts = [spec.filesystem, spec.instance_dir, spec.preinit, spec.hostname, spec.uuid, *spec.init]
+    for volume in spec.volumes:
+        texts += [volume.source, volume.target]
+        if posixpath.normpath("/" + volume.target).lstrip("/") == "":
+            raise RefusedError(f"volume {volume.source}: the container's root cannot be a volume target")
+        _check_absolute("volume source", volume.source)
+    if any("\0" in text for text in texts):
+        raise RefusedError("a path or an argument contains a NUL byte")
+    _check_absolute("filesystem", spec.filesystem)
+    _check_absolute("instance directory", spec.instance_dir)
+    if spec.preinit:
+        _check_absolute("preinit", spec.preinit)
+    if len(spec.tag) != 4 or not spec.tag.isalnum():
+        raise RefusedError(f"a tag is four letters or digits, not `{spec.tag}`")
+
+
+def _check_absolute(what: str, path: str) -> None:
+    if not path.startswith("/"):
+        raise RefusedError(f"{what} {path or 'of no name'} is not an absolute path")
+
+
+def check_host(spec: ContainerSpec) -> None:
+    """Raise `RefusedError` for a file system or a volume source that is not there."""
+    try:
+        os.close(os.open(spec.filesystem, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise RefusedError(f"filesystem {spec.filesystem} does not exist") from None
+    except NotADirectoryError:
+        raise RefusedError(f"filesystem {spec.filesystem} is not a directory") from None
+    except OSError as error:
+        raise RefusedError(f"filesystem {spec.filesystem} cannot be read: {error.strerror}") from None
+
+
+def plan_volumes(spec: ContainerSpec) -> tuple[Volume, ...]:
+    """The volumes with normalised targets; raises `RefusedError` if a source is missing."""
+    return tuple(_plan_volume(volume.source, volume.target) for volume in spec.volumes)
+
+
+def _plan_volume(source: str, target: str) -> Volume:
+    try:
+        mode = os.stat(source).st_mode
+    except FileNotFoundError:
+        raise RefusedError(f"volume source {source} does not exist") from None
+    except OSError as error:
+        raise RefusedError(f"volume source {source} cannot be used: {error.strerror}") from None
+    inside = posixpath.normpath("/" + target.lstrip("/"))
+    return Volume(source=os.fsencode(source), target=os.fsencode(inside), is_directory=stat.S_ISDIR(mode))
+
+
+def overlay_options(filesystem: str) -> bytes:
+    """The options of the overlay, whose other two directories are named from inside the instance directory."""
+    options = b"lowerdir=" + escape_option(filesystem) + b",upperdir=fs,workdir=fs_work"
+    if len(options) > MAX_MOUNT_DATA:
+        raise RefusedError(f"the path of filesystem {filesystem[:80]}... is too long")
+    return options
+
+
+class Planner:
+    """Makes plans; holds what is the same for all containers of this host."""
+
+    def __init__(self, capabilities: CapabilityDrop, seccomp: SeccompFilter | None, no_seccomp_because: str) -> None:
+        self._capabilities = capabilities
+        self._seccomp = seccomp
+        self._has_dmi = os.path.exists(DMI_UUID)
+        self._no_seccomp = f"system calls are not filtered: {no_seccomp_because}"
+
+    def plan(self, spec: ContainerSpec, *, console: bytes, procs_files: Sequence[str], warnings: Sequence[str]) -> Plan:
+        """The plan of one container; raises `RefusedError`."""
+        lacking = [*warnings]
+        if not self._has_dmi:
+            lacking.append("the UUID is not readable by DMI, which this host lacks; /etc/minibus/uuid has it")
+        if spec.seccomp and self._seccomp is None:
+            lacking.append(self._no_seccomp)
+        return Plan(
+            hostname=spec.hostname,
+            instance=os.fsencode(spec.instance_dir),
+            filesystem=os.fsencode(spec.filesystem),
+            overlay_source=f"minibus_{spec.tag}_{spec.guest_id}".encode(),
+            overlay_options=overlay_options(spec.filesystem) if spec.snapshot else None,
+            uuid=spec.uuid.encode() + b"\n",
+            has_dmi=self._has_dmi,
+            console=console,
+            volumes=plan_volumes(spec) if spec.volumes else (),
+            fifos=spec.fifos,
+            preinit=spec.preinit,
+            init=tuple(os.fsencode(argument) for argument in spec.init),
+            procs_files=tuple(procs_files),
+            capabilities=self._capabilities,
+            seccomp=self._seccomp if spec.seccomp else None,
+            warnings=tuple(lacking),
+        )

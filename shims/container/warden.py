@@ -1,0 +1,291 @@
+"""The warden: parent, watcher and reaper of all containers of one base directory.
+
+One thread, no asyncio, no ZeroMQ: it must be able to clone at any time. It does nothing that it is not asked to, keeps
+in a journal what it owns, and outlives the node and every actor while it owns a living container.
+
+    python -m shims.container.warden --base DIR
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from bus.errors import ConflictError
+from bus.lock import FileLock
+from bus.logs import Log
+from shims.container.connection import Connection
+from shims.container.filter_compiler import FilterCompiler
+from shims.container.holdings import Holdings
+from shims.container.journal import Journal
+from shims.container.lifecycle import Lifecycle
+from shims.container.loop import Loop
+from shims.container.node_link import NodeLink
+from shims.container.plan import Planner
+from shims.container.protocol import (
+    AnyAnswer,
+    AnyCall,
+    CreateContainer,
+    ForgetContainer,
+    FreezeContainer,
+    KillContainer,
+    ListContainers,
+    OpenConsole,
+    Shutdown,
+    StartContainer,
+)
+from shims.container.record import Asker
+from shims.container.recovery import recover
+from shims.linux.capability import CapabilityDrop
+
+BACKLOG: Final = 64
+_LOCK_PATIENCE_S: Final = 0.5
+_REFUSED: Final = 1
+
+
+class Warden:
+    """Listens, decodes, dispatches. `run` returns when there is nothing left to do."""
+
+    def __init__(
+        self, base: Path, control: socket.socket | None, listener: socket.socket, compiler: FilterCompiler
+    ) -> None:
+        self.log = Log("warden")
+        self._loop = Loop()
+        self._listener = listener
+        self._compiler = compiler
+        self._planner: Planner | None = None
+        self._busy = _open_busy_lock(base)
+        self._connections: set[Connection] = set()
+        self._stopping = False
+        """Told to stop, which it does once no container lives."""
+        self._holdings = Holdings(self._loop, Journal(base / "state" / "warden"), self.log)
+        self._holdings.announce = self._announce
+        self._holdings.on_count = self._show_busy
+        self._lifecycle = Lifecycle(self._holdings, self._get_planner)
+        self._node = NodeLink(control, self._loop, self, inbox=lambda: self._lifecycle.queued)
+        self._lifecycle.ending.expects_statuses = lambda: self._node.is_up
+        self._wake, self._waker = socket.socketpair()
+
+    def run(self) -> int:
+        """Serve; returns the exit status."""
+        self._catch_signals()
+        recover(self._holdings, self._lifecycle)
+        self._listener.setblocking(False)
+        self._loop.watch(self._listener.fileno(), lambda _: self._accept())
+        self._node.ready()
+        self.log.info("ready", pid=os.getpid(), living=self._holdings.living)
+        while not self._may_end():
+            self._loop.run_once()
+        self._close()
+        return 0
+
+    # --- the node
+
+    def reaped(self, pid: int, status: int) -> None:
+        """See `node_link.Node`."""
+        self._lifecycle.ending.reaped(pid, status)
+
+    def stop(self) -> None:
+        """See `node_link.Node`; also on SIGTERM."""
+        self._stopping = True
+        if self._holdings.has_living:
+            self.log.info("staying", living=self._holdings.living)
+
+    # --- clients
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it has gone again, or descriptors have run out and it will come back
+            sock, _ = self._listener.accept()
+            self._connections.add(Connection(sock, self._loop, self._handle, self._connections.discard))
+
+    def _announce(self, notice: AnyAnswer) -> None:
+        for connection in tuple(self._connections):
+            connection.send(notice)
+
+    def _handle(self, connection: Connection, call: AnyCall) -> None:
+        asker = Asker(connection, call.call)
+        try:
+            self._dispatch(asker, call)
+        except Exception as error:
+            # A bug in one call must not take down the owner of a thousand containers.
+            self.log.exception("call_failed", error, call=type(call).__name__)
+            asker.refuse(f"the warden failed in {type(call).__name__}: {error}")
+
+    def _dispatch(self, asker: Asker, call: AnyCall) -> None:
+        life = self._lifecycle
+        match call:
+            case CreateContainer(spec=spec):
+                life.create(asker, spec)
+            case ListContainers():
+                life.list(asker)
+            case ForgetContainer(guest_id=guest_id):
+                life.forget(asker, guest_id)
+            case Shutdown():
+                self._shut_down(asker)
+            case StartContainer() | FreezeContainer() | KillContainer() | OpenConsole():
+                container = self._holdings.containers.get(call.guest_id)
+                if container is None:
+                    asker.refuse(f"there is no container {call.guest_id}")
+                elif isinstance(call, StartContainer):
+                    life.start(asker, container)
+                elif isinstance(call, FreezeContainer):
+                    life.freeze(asker, container)
+                elif isinstance(call, KillContainer):
+                    life.kill(asker, container)
+                else:
+                    life.open_console(asker, container)
+
+    def _shut_down(self, asker: Asker) -> None:
+        if living := self._holdings.living:
+            asker.refuse(f"the warden still owns {living} living container{'s' if living > 1 else ''}")
+            return
+        asker.done()
+        self._stopping = True
+
+    # --- beginning and end
+
+    def _get_planner(self) -> Planner:
+        if self._planner is None:
+            program, reason = self._compiler.result()
+            if program is None:
+                self.log.warn("no_seccomp", reason=reason)
+            self._planner = Planner(CapabilityDrop(), program, reason)
+        return self._planner
+
+    def _show_busy(self) -> None:
+        """Hold the lock that tells the node whether it has to wait for this process to end."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._busy, (fcntl.LOCK_EX if self._holdings.has_living else fcntl.LOCK_UN) | fcntl.LOCK_NB)
+
+    def _catch_signals(self) -> None:
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
+        self._loop.watch(self._wake.fileno(), self._drain_wake)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _drain_wake(self, events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake.recv(4096)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.stop()
+
+    def _may_end(self) -> bool:
+        """Told to stop and without containers. It waits for no client: what ended stays in the journal."""
+        return self._stopping and not self._holdings.has_living
+
+    def _close(self) -> None:
+        if self._planner is None:
+            self._compiler.result()
+        signal.set_wakeup_fd(-1)
+        for connection in tuple(self._connections):
+            connection.close()
+        self._node.close()
+        self._loop.close()
+        self._holdings.journal.close()
+        for sock in (self._wake, self._waker, self._listener):
+            sock.close()
+        os.close(self._busy)
+
+
+def run(base: Path, control: socket.socket | None, listener: socket.socket | None = None) -> int:
+    """Be the warden of `base`; returns the exit status.
+
+    `control` is the lane to the node that forked this process, `listener` a bound socket for the clients; without them
+    it serves without a node and listens on `<base>/run/warden`.
+    """
+    with contextlib.suppress(PermissionError):  # already the leader of a session
+        os.setsid()
+    os.umask(0o077)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        compiler = FilterCompiler()
+        lock = _take_lock(base)
+        path = base / "run" / "warden"
+        warden = Warden(base, control, listener or _listen(path), compiler)
+    except (ConflictError, OSError) as error:
+        return _refuse(control, _sentence(base, error))
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    status = warden.run()
+    with contextlib.suppress(OSError):
+        path.unlink()
+    lock.release()
+    return status
+
+
+def _take_lock(base: Path) -> FileLock:
+    """The lock of this base. A killed warden's last clones may hold a copy of its lock for a moment, so try again."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            return FileLock(base / "run" / "warden.lock", "a warden")
+        except ConflictError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _open_busy_lock(base: Path) -> int:
+    return os.open(base / "run" / "warden.busy", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that only this user can reach: its mode, and that of its directory."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # left by a killed warden; the lock says that no other is alive
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def _sentence(base: Path, error: ConflictError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"the warden of {base} cannot start: {error.filename or 'system call'}: {error.strerror}"
+    return str(error)
+
+
+def _refuse(control: socket.socket | None, message: str) -> int:
+    NodeLink(control, Loop(), _Nobody(), inbox=lambda: 0).refuse(message)
+    sys.stderr.write(f"{message}\n")
+    return _REFUSED
+
+
+class _Nobody:
+    """Handles nothing, for a link that only says one thing."""
+
+    def reaped(self, pid: int, status: int) -> None:
+        """See `node_link.Node`."""
+
+    def stop(self) -> None:
+        """See `node_link.Node`."""
+
+
+def main() -> int:
+    """Run a warden by hand."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Run the warden of a base directory.")
+    parser.add_argument("--base", type=Path, required=True, help="the base directory")
+    return run(parser.parse_args().base.absolute(), None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A small root file system made of Debian's busybox-static, for demonstrations and tests.
+
+python -m shims.rootfs DIR
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+BUSYBOX: Final = Path("/bin/busybox")
+DIRECTORIES: Final = ("bin", "sbin", "usr/bin", "usr/sbin", "etc", "proc", "dev", "sys", "tmp", "run", "root", "var")
+
+# Only builtins of the shell, so that a thousand of these start quickly and each stays one process.
+INIT: Final = """#!/bin/sh
+# PID 1: say so on the console, run what is planted, and offer a shell to whoever presses Enter.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=linux
+[ -x /etc/minibus/start ] && /etc/minibus/start
+read -r name </proc/sys/kernel/hostname
+echo "$name is up; press Enter for a shell"
+while :; do
+    if read -r line; then sh -i; else sleep 3600; fi
+done
+"""
+
+FILES: Final = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+    "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+}
+
+
+class RootfsError(Exception):
+    """Why there is no root file system; one sentence."""
+
+
+def build(directory: Path, busybox: Path = BUSYBOX) -> None:
+    """Make or complete the root file system in `directory`; raises `RootfsError`."""
+    if not busybox.exists():
+        raise RootfsError(f"{busybox} is missing: install the Debian package busybox-static")
+    try:
+        _build(directory, busybox)
+    except OSError as error:
+        raise RootfsError(f"cannot build {directory}: {error.filename}: {error.strerror}") from None
+
+
+def _build(directory: Path, busybox: Path) -> None:
+    for name in DIRECTORIES:
+        (directory / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+    (directory / "tmp").chmod(0o1777)
+    program = directory / "bin" / "busybox"
+    if not program.exists() or program.stat().st_size != busybox.stat().st_size:
+        draft = program.with_suffix(".new")
+        shutil.copyfile(busybox, draft)
+        draft.chmod(0o755)
+        draft.rename(program)
+    for applet in applets(busybox):
+        link = directory / "bin" / applet
+        if not link.is_symlink() and not link.exists():
+            link.symlink_to("busybox")
+    for name, text in FILES.items():
+        path = directory / name
+        if not path.exists():
+            path.write_text(text)
+    init = directory / "init"
+    init.write_text(INIT)
+    init.chmod(0o755)
+
+
+def applets(busybox: Path) -> list[str]:
+    """The names under which `busybox` can be called; raises `RootfsError` if it cannot say."""
+    try:
+        result = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RootfsError(f"{busybox} --list does not work: {error}") from None
+    return [name for name in result.stdout.split() if "/" not in name and name != "busybox"]
+
+
+def main(arguments: list[str]) -> int:
+    """Command line entry point."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m shims.rootfs DIR\n")
+        return 2
+    try:
+        build(Path(arguments[0]))
+    except RootfsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    sys.exit(main(sys.argv[1:]))
