@@ -89,7 +89,13 @@ class ContainerActor(StepActor[ContainerTable]):
 
     def _on_exited(self, notice: Exited) -> None:
         self._consoles.end(notice.guest_id)
-        exit_ = GuestExit(vm_id=notice.guest_id, exit=notice.exit, clean=notice.clean, oom_killed=notice.oom_killed)
+        exit_ = GuestExit(
+            vm_id=notice.guest_id,
+            exit=notice.exit,
+            clean=notice.clean,
+            oom_killed=notice.oom_killed,
+            message=notice.message,
+        )
         self.feed(WardenExited(exit=exit_))
 
     async def carry_out(self, effect: Effect) -> None:

@@ -77,14 +77,23 @@ def _compare(table: ContainerTable, vm_id: int, state: GuestState, container: Co
     if guest is None or guest.exit is not None:
         return []
     if container is None and state is not GuestState.CREATING:
-        return _note_exit(table, GuestExit(vm_id=vm_id, exit="unknown", clean=False))
+        return _note_exit(table, GuestExit(vm_id=vm_id, exit="unknown", clean=False, pid=guest.pid))
     if container is not None:
         guest.state, guest.pid = _STATES[container.state], container.pid
         if guest.state is GuestState.EXITED:
-            clean = container.exit == "exit status 0"
-            exit_ = GuestExit(vm_id=vm_id, exit=container.exit, clean=clean, oom_killed=container.oom_killed)
-            return _note_exit(table, exit_)
+            return _note_exit(table, _exit_of(container))
     return []
+
+
+def _exit_of(container: ContainerStatus) -> GuestExit:
+    return GuestExit(
+        vm_id=container.guest_id,
+        exit=container.exit,
+        clean=container.clean,
+        oom_killed=container.oom_killed,
+        pid=container.pid,
+        message=container.message,
+    )
 
 
 def _note_exit(table: ContainerTable, exit_: GuestExit) -> list[Effect]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from actors.container.reconcile import reconcile
 from actors.container.state import (
     Call,
@@ -149,6 +151,7 @@ def _exited(table: ContainerTable, exit_: GuestExit) -> list[Effect]:
     guest = table.guests.get(exit_.vm_id)
     if guest is None or guest.exit is not None:
         return []
+    exit_ = msgspec.structs.replace(exit_, pid=guest.pid)
     guest.state, guest.exit = GuestState.EXITED, exit_
     if any(call.vm_id == exit_.vm_id and call.verb is Verb.KILL for call in table.calls.values()):
         return []

@@ -71,7 +71,7 @@ def status(vm_id: int, state: str, exit_: str = "") -> ContainerStatus:
 
 
 def exit_of(vm_id: int, how: str = "exit status 1", clean: bool = False) -> GuestExit:
-    return GuestExit(vm_id=vm_id, exit=how, clean=clean)
+    return GuestExit(vm_id=vm_id, exit=how, clean=clean, pid=100 + vm_id)
 
 
 def test_a_creation_is_answered_when_every_container_is() -> None:
