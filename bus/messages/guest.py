@@ -77,6 +77,10 @@ class GuestExit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`exit status N`, `signal: killed`, or `unknown`."""
     clean: bool
     oom_killed: bool = False
+    pid: int = 0
+    """Of the guest that ended, so that a late report cannot be taken for the end of its successor."""
+    message: str = ""
+    """One sentence where the exit alone does not tell the story."""
 
 
 class ReportExits(Request[Ack], frozen=True, kw_only=True, tag="guest.exited"):

@@ -8,6 +8,10 @@ from bus.messages.base import Ack, Message, Query, Request
 from bus.messages.vm import GuestKind, VmConfig, VmReport
 
 
+class OpenNamespace(Request[Ack], frozen=True, kw_only=True, tag="namespace.open"):
+    """Create the envelope's namespace unless it exists; fails with `invalid` if nothing may be called so."""
+
+
 class Draft(Message, frozen=True, kw_only=True, tag="namespace.draft"):
     """The configuration that the next launch will copy."""
 

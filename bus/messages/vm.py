@@ -90,10 +90,12 @@ class VmInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     console_port: int = 0
 
 
-class VmList(Message, frozen=True, kw_only=True, tag="vm.list"):
+class VmList(Message, frozen=True, kw_only=True, omit_defaults=True, tag="vm.list"):
     """VMs of one namespace on one host, by id."""
 
     vms: tuple[VmInfo, ...]
+    missing: tuple[str, ...] = ()
+    """Names and ids of the target that are not there, if it has several."""
 
 
 class GetVms(Query[VmList], frozen=True, kw_only=True, omit_defaults=True, tag="vm.list.get"):

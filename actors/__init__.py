@@ -1,0 +1,1 @@
+"""Actors: one folder each, started by the node or by hand; nothing imports them."""

@@ -1,0 +1,1 @@
+"""The supervisor of every VM on this host."""

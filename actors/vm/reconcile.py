@@ -1,0 +1,62 @@
+"""What the actor believes against what the drivers really have."""
+
+from __future__ import annotations
+
+from actors.vm import transitions
+from actors.vm.kinds import DRIVEN
+from actors.vm.table import Audit, Phase, VmRecord
+from actors.vm.turn import Turn
+from bus.messages.guest import GuestExit, GuestList, GuestStatus
+from bus.messages.vm import VmState
+
+STATES = {
+    "building": VmState.BUILDING,
+    "running": VmState.RUNNING,
+    "paused": VmState.PAUSED,
+}
+"""State of a living guest at its driver to that of its VM."""
+
+
+def recovered(turn: Turn) -> None:
+    """After a restart: finish what was begun, and ask every driver what it has."""
+    for vm in turn.table.vms.values():
+        turn.resume(vm)
+    for kind in DRIVEN:
+        turn.audit(kind)
+
+
+def audited(turn: Turn, audit: Audit, answer: GuestList) -> None:
+    """Repair the difference for VMs that have not changed since the question."""
+    guests = {guest.vm_id: guest for guest in answer.guests}
+    for vm_id, revision in audit.revisions.items():
+        vm = turn.table.vms.get(vm_id)
+        if vm is not None and vm.revision == revision and vm.phase is Phase.IDLE:
+            _repair(turn, vm, guests.get(vm_id))
+    strangers = sorted(guests.keys() - turn.table.vms.keys())
+    if strangers:
+        turn.table.next_id = max(turn.table.next_id, strangers[-1] + 1)
+        turn.strangers(audit.kind, strangers)
+
+
+def _repair(turn: Turn, vm: VmRecord, guest: GuestStatus | None) -> None:
+    alive = guest is not None and guest.state in STATES
+    if not vm.live:
+        vm.doubtful = alive
+    elif guest is None or not alive:
+        lost = GuestExit(vm_id=vm.vm_id, exit=transitions.UNKNOWN_EXIT, clean=False)
+        transitions.exited(turn, vm, (guest and guest.exit) or lost)
+    else:
+        vm.pid = guest.pid
+        _match_state(turn, vm, STATES[guest.state])
+
+
+def _match_state(turn: Turn, vm: VmRecord, state: VmState) -> None:
+    if state is vm.state:
+        return
+    match state:
+        case VmState.RUNNING:
+            transitions.runs(turn, vm)
+        case VmState.PAUSED:
+            transitions.paused(turn, vm)
+        case _:
+            transitions.built(turn, vm, vm.pid)

@@ -1,0 +1,71 @@
+"""The pure core of the `vm` actor: every VM of this host, whatever its kind, through its life."""
+
+from __future__ import annotations
+
+from actors.vm import launch, lifecycle, reconcile, tags
+from actors.vm.effects import InstancesPrepared, InstancesRemoved, Located
+from actors.vm.table import Phase, Verb, VmTable
+from actors.vm.turn import Turn
+from bus.messages.base import Ack
+from bus.messages.guest import GuestList, GuestReports, ReportExits
+from bus.messages.vm import ClearVmTags, FlushVms, KillVms, LaunchVms, StartVms, StopVms, TagVms
+from bus.step import Answered, AskFailed, Effect, Input, Received, Recovered
+
+VERBS: dict[type[object], Verb] = {StartVms: Verb.START, StopVms: Verb.STOP, KillVms: Verb.KILL, FlushVms: Verb.FLUSH}
+
+
+def step(table: VmTable, inp: Input) -> list[Effect]:
+    """Take one input into the table; returns what is to be done about it."""
+    turn = Turn(table, inp)
+    match inp:
+        case Received():
+            _received(turn, inp)
+        case Answered(tag=tag, body=GuestReports() as body) if tag in table.calls:
+            lifecycle.reported(turn, table.calls.pop(tag), body.reports)
+        case Answered(tag=tag, body=GuestList() as body) if tag in table.audits:
+            reconcile.audited(turn, table.audits.pop(tag), body)
+        case AskFailed(tag=tag, message=message) if tag in table.calls:
+            lifecycle.unanswered(turn, table.calls.pop(tag), message)
+        case AskFailed(tag=tag) if tag in table.audits:
+            del table.audits[tag]
+        case Answered() | AskFailed():
+            raise ValueError(f"nobody waits for the answer to {inp.tag}, or it is of the wrong type")
+        case InstancesPrepared() | InstancesRemoved():
+            _instances(turn, inp)
+        case Located(host=host, base=base, highest_id=highest_id):
+            table.host, table.base = host, base
+            table.next_id = max(table.next_id, highest_id + 1)
+        case Recovered():
+            reconcile.recovered(turn)
+        case _:
+            raise TypeError(f"no step for {type(inp).__name__}")
+    return turn.effects()
+
+
+def _received(turn: Turn, inp: Received) -> None:
+    match inp.body:
+        case LaunchVms():
+            launch.launch(turn, inp, inp.body)
+        case StartVms(target=target) | StopVms(target=target) | KillVms(target=target) | FlushVms(target=target):
+            lifecycle.command(turn, inp.msg_id, inp.namespace, VERBS[type(inp.body)], target)
+        case TagVms() | ClearVmTags():
+            tags.change_tags(turn, inp, inp.body)
+        case ReportExits(exits=exits):
+            for exit_ in exits:
+                lifecycle.exit_reported(turn, exit_)
+            turn.reply(inp.msg_id, Ack())
+        case _:
+            turn.fail(inp.msg_id, "unknown_type", f"vm does not understand {type(inp.body).__name__}")
+
+
+def _instances(turn: Turn, inp: InstancesPrepared | InstancesRemoved) -> None:
+    """Outcomes for VMs that are no longer waiting for them come from before a crash, and were repeated since."""
+    for outcome in inp.outcomes:
+        vm = turn.table.vms.get(outcome.vm_id)
+        match inp, vm and vm.phase:
+            case InstancesPrepared(), Phase.PREPARING if vm is not None:
+                launch.prepared(turn, vm, outcome)
+            case InstancesRemoved(), Phase.REMOVING if vm is not None:
+                lifecycle.removed(turn, vm, outcome.error)
+            case _:
+                pass
