@@ -21,19 +21,22 @@ from typing import Any
 import zmq
 
 from bus import codec, errors, paths
+from bus.address import parse_address
 from bus.lifecycle import Process, run_process
 from bus.messages import control as msg
-from bus.messages.base import Ack, Event, Failure, Message
+from bus.messages.base import DEFAULT_NAMESPACE, Ack, Event, Failure, Message
 from bus.messages.envelope import Envelope
+from bus.numbering import TopicNumbers
 from bus.port import HIGH_WATER_MARK
 from bus.processes import pss_mib
 from bus.pump import Pump
 from bus.readers import Readers
 from bus.routing import Peer, Refused, Router
-from bus.topics import node_topic, stats_topic
+from bus.topics import MAX_TOPIC, node_topic, stats_topic
 
 TICK_S = 0.25
 STATS_EVERY_TICKS = 4
+OWN_NAMES = ("broker", "node")
 
 
 class Broker(Process):
@@ -48,7 +51,7 @@ class Broker(Process):
         self.readers = Readers()
         self.counters = {"requests": 0, "replies": 0, "events": 0, "dropped": 0, "malformed": 0}
         self._seq = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = TopicNumbers()
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._requests: Pump
         self._xpub: Pump
@@ -100,9 +103,15 @@ class Broker(Process):
     def _on_request(self, frames: list[bytes]) -> None:
         try:
             identity, head, body = frames
-            envelope = codec.decode_envelope(head)
-        except (ValueError, errors.MalformedError):
+        except ValueError:
             self.counters["malformed"] += 1
+            return
+        try:
+            envelope = codec.decode_envelope(head)
+        except errors.MalformedError as error:
+            self.counters["malformed"] += 1
+            if msg_id := codec.request_id(head):
+                self._fail(identity, msg_id, DEFAULT_NAMESPACE, error)
             return
         if envelope.kind == "request":
             self.counters["requests"] += 1
@@ -114,8 +123,8 @@ class Broker(Process):
                 self._forward(routed[0], routed[1], body)
 
     def _take_request(self, identity: bytes, envelope: Envelope, body: bytes) -> None:
-        actor = envelope.to.partition("@")[0]
-        if actor in ("broker", "node") and envelope.to.partition("@")[2] in ("", self.context.host, "localhost"):
+        actor, _, host = envelope.to.partition("@")
+        if actor in OWN_NAMES and host in ("", self.context.host, "localhost"):
             self._serve(identity, envelope, body)
             return
         try:
@@ -123,23 +132,26 @@ class Broker(Process):
         except Refused as refused:
             self._fail(identity, envelope.id, envelope.namespace, refused.error)
             return
-        if not self._forward(peer, onward, body):
-            # The connection is gone, though nobody has said so yet.
-            self.router.pending.pop(envelope.id, None)
-            self._lose(peer)
-            gone = errors.UnreachableError(f"unreachable: no actor `{actor}` on {self.context.host}")
-            self._fail(identity, envelope.id, envelope.namespace, gone)
+        failure = self._forward(peer, onward, body)
+        if failure is None:
+            return
+        self.router.pending.pop(envelope.id, None)
+        if isinstance(failure, errors.UnreachableError):
+            self._lose(peer)  # the connection is gone, though nobody has said so yet
+        self._fail(identity, envelope.id, envelope.namespace, failure)
 
-    def _forward(self, identity: bytes, envelope: Envelope, body: bytes) -> bool:
+    def _forward(self, identity: bytes, envelope: Envelope, body: bytes) -> errors.BusError | None:
+        """Send to a connection; returns why that was not possible."""
         try:
             self._requests.send([identity, codec.encode(envelope), body])
         except zmq.Again:
             self.counters["dropped"] += 1
+            return errors.OverloadedError(f"overloaded: the queue towards `{envelope.to}` is full")
         except zmq.ZMQError as error:
             if error.errno == errno.EHOSTUNREACH:
-                return False
+                return errors.UnreachableError(f"unreachable: no actor `{envelope.to}` on {self.context.host}")
             raise
-        return True
+        return None
 
     def _reply(self, identity: bytes, request: Envelope, body: Message) -> None:
         self._send_own(identity, request.id, request.namespace, body)
@@ -178,12 +190,10 @@ class Broker(Process):
             self._fail(identity, envelope.id, envelope.namespace, error)
             return
         match request:
-            case msg.Hello(actor=actor, epoch=epoch, pid=pid):
-                lost = self.router.register(actor, Peer(identity, epoch, pid))
-                self._cancel(lost)
-                self._reply(identity, envelope, msg.Welcome(host=self.context.host, epoch=self.epoch))
+            case msg.Hello():
+                self._welcome(identity, envelope, request)
             case msg.Goodbye():
-                self._lose(identity)
+                self.router.leave(identity)
                 self._reply(identity, envelope, Ack())
             case msg.Ping():
                 self._reply(identity, envelope, Ack())
@@ -191,8 +201,7 @@ class Broker(Process):
                 count = msg.TopicCount(exact=self.readers.exact(topic), covering=self.readers.covering(topic))
                 self._reply(identity, envelope, count)
             case msg.Lookup(address=address):
-                present = address.partition("@")[0] in self.router.peers
-                self._reply(identity, envelope, msg.Found(present=present))
+                self._reply(identity, envelope, msg.Found(present=self._is_present(address)))
             case msg.GetStatus():
                 status = msg.Status(
                     actor="broker", phase=self.phase.value, pid=os.getpid(), inbox=self.inbox(), epoch=self.epoch
@@ -206,6 +215,24 @@ class Broker(Process):
                 unknown = errors.UnknownTypeError(f"`{envelope.to}` does not understand {envelope.type}")
                 self._fail(identity, envelope.id, envelope.namespace, unknown)
 
+    def _welcome(self, identity: bytes, envelope: Envelope, hello: msg.Hello) -> None:
+        try:
+            if parse_address(hello.actor).host or hello.actor in OWN_NAMES:
+                raise errors.InvalidError(f"an actor cannot be called `{hello.actor}`")
+        except errors.InvalidError as error:
+            self._fail(identity, envelope.id, envelope.namespace, error)
+            return
+        self._cancel(self.router.register(hello.actor, Peer(identity, hello.epoch, hello.pid)))
+        self._reply(identity, envelope, msg.Welcome(host=self.context.host, epoch=self.epoch))
+
+    def _is_present(self, address: str) -> bool:
+        actor, _, host = address.partition("@")
+        if host not in ("", self.context.host, "localhost"):
+            return False
+        if (peer := self.router.peers.get(actor)) is not None:
+            self._probe(peer.identity)  # it may have died without anybody having noticed
+        return actor in self.router.peers or actor in OWN_NAMES
+
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         self.spawn(work, name="node call")
 
@@ -213,7 +240,7 @@ class Broker(Process):
         try:
             answer = await self.lane.call("actors")
         except (TimeoutError, ConnectionError) as error:
-            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(f"no node: {error}"))
+            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(str(error) or "the node does not answer"))
             return
         rows = answer.get("actors", [])
         sizes = await asyncio.to_thread(lambda: {row["pid"]: pss_mib(row["pid"]) for row in rows if row["pid"]})
@@ -224,14 +251,15 @@ class Broker(Process):
         try:
             await self.lane.call("stop_node")
         except (TimeoutError, ConnectionError) as error:
-            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(f"no node: {error}"))
+            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(str(error) or "the node does not answer"))
             return
         self._reply(identity, envelope, Ack())
 
     # --- events
 
     def _on_event(self, frames: list[bytes]) -> None:
-        if len(frames) != 3 or not frames[0].endswith(b"/"):
+        topic = frames[0]
+        if len(frames) != 3 or not topic.endswith(b"/") or len(topic) > MAX_TOPIC or topic.startswith(b"sync/"):
             self.counters["malformed"] += 1
             return
         self.counters["events"] += 1
@@ -241,24 +269,26 @@ class Broker(Process):
     def _on_subscription(self, frames: list[bytes]) -> None:
         answer_on = self.readers.heard(frames[0])
         if answer_on is not None:
-            self._publish(answer_on.decode(errors="replace"), msg.Synced(), numbered=False)
+            self._send_event(answer_on, msg.Synced(), f"{self.epoch}.{secrets.token_hex(8)}", topic_seq=1)
 
-    def _publish(self, topic: str, event: Event, *, numbered: bool = True) -> None:
-        if numbered:
-            self._seq += 1
+    def _publish(self, topic: str, event: Event) -> None:
+        self._seq += 1
+        self._send_event(topic.encode(), event, f"{self.epoch}.{self._seq}", topic_seq=self._numbers.next(topic))
+
+    def _send_event(self, topic: bytes, event: Event, event_id: str, *, topic_seq: int) -> None:
         envelope = Envelope(
             kind="event",
-            id=f"{self.epoch}.{self._seq}",
+            id=event_id,
             type=codec.tag_of(event),
             sender=f"broker@{self.context.host}",
             host=self.context.host,
             epoch=self.epoch,
             seq=self._seq,
-            topic_seq=self._seq if numbered else 1,
+            topic_seq=topic_seq,
             time=time.time(),
         )
         with contextlib.suppress(zmq.Again):
-            self._xpub.send([topic.encode(), codec.encode(envelope), codec.encode(event)])
+            self._xpub.send([topic, codec.encode(envelope), codec.encode(event)])
 
     # --- time
 
@@ -271,13 +301,19 @@ class Broker(Process):
             for asked in {pending.asked for pending in self.router.pending.values()}:
                 self._probe(asked)
             if ticks % STATS_EVERY_TICKS == 0:
-                stats = msg.Stats(actor="broker", seq=self._seq, counters={**self.counters, "inbox": self.inbox()})
-                self._publish(stats_topic(self.context.host, "broker"), stats)
+                self._publish_stats()
+
+    def _publish_stats(self) -> None:
+        topic = stats_topic(self.context.host, "broker")
+        topics = self._numbers.take_fresh()
+        topics.pop(topic, None)
+        counters = {**self.counters, "inbox": self.inbox()}
+        self._publish(topic, msg.Stats(actor="broker", seq=self._seq, topics=topics, counters=counters))
 
     def _probe(self, identity: bytes) -> None:
         """Find out whether somebody who owes an answer is still there; a ping's reply has no asker and is dropped."""
-        ping = Envelope(kind="request", id=f"probe-{self.epoch}", type="control.ping", to="", ttl_ms=1000)
-        if not self._forward(identity, ping, codec.encode(msg.Ping())):
+        ping = Envelope(kind="request", id=f"probe-{self.epoch}", type="control.ping", ttl_ms=1000)
+        if isinstance(self._forward(identity, ping, codec.encode(msg.Ping())), errors.UnreachableError):
             self._lose(identity)
 
 

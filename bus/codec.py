@@ -32,6 +32,8 @@ def registry() -> dict[str, type[Message]]:
     """Tag to class, for every message class; raises TypeError when two claim the same tag."""
     table: dict[str, type[Message]] = {}
     for klass in _subclasses(Message):
+        if klass.__subclasses__():
+            continue  # a base: nobody sends it
         tag = str(klass.__struct_config__.tag)
         if table.setdefault(tag, klass) is not klass:
             raise TypeError(f"{klass.__name__} and {table[tag].__name__} have the same tag {tag}")
@@ -65,6 +67,16 @@ def decode_envelope(data: bytes) -> Envelope:
     return envelope
 
 
+def request_id(data: bytes) -> str:
+    """The id of a request whose envelope is not of this version; empty if it is none."""
+    try:
+        envelope = msgpack.unpackb(data)
+        kind, msg_id = envelope["kind"], envelope["id"]
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+        return ""
+    return msg_id if kind == "request" and isinstance(msg_id, str) else ""
+
+
 def decode_body(data: bytes) -> Message:
     """Read a message; raises UnknownTypeError for a type this version lacks, MalformedError for the rest."""
     if len(data) > MAX_BODY:
@@ -84,7 +96,7 @@ def decode_unknown(data: bytes) -> Any:
     """Read any msgpack value, for tools that show messages they have no class for; raises MalformedError."""
     try:
         return msgpack.unpackb(data, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:  # TypeError: unhashable keys
         raise MalformedError(f"not msgpack: {error}") from error
 
 

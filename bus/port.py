@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, TypeVar
 
@@ -14,16 +13,17 @@ import zmq
 
 from bus import codec, errors
 from bus.messages.base import DEFAULT_NAMESPACE, Event, Failure, Message, Request
-from bus.messages.control import Hello, Welcome
+from bus.messages.control import Goodbye, Hello
 from bus.messages.envelope import Envelope, Kind
+from bus.numbering import TopicNumbers
 from bus.paths import Context
 from bus.pump import Pump
 from bus.topics import sync_topic
 
 HELLO_INTERVAL_S = 0.5
 PUBLISH_READY_S = 5.0
-MAX_TOPICS = 65_536
-"""Topics whose numbers are kept; the least used is forgotten and would begin again at 1."""
+HELLO_TIMEOUT_S = 2.0
+GOODBYE_S = 0.5
 HIGH_WATER_MARK = 20_000
 """Messages queued towards one peer before sending says EAGAIN."""
 
@@ -86,14 +86,14 @@ class Port:
         self._pid = 0
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pending: dict[str, asyncio.Future[Message]] = {}
-        self._topic_seqs: OrderedDict[str, int] = OrderedDict()
-        self._fresh_topics: set[str] = set()
+        self._numbers = TopicNumbers()
         self._subscriptions: list[Subscription] = []
         self._syncing: dict[str, asyncio.Event] = {}
         self._publishing = asyncio.Event()
-        self._broker_epoch = ""
+        self._disconnected = asyncio.Event()
         self._hello: asyncio.Task[None] | None = None
         self._requests: Pump | None = None
+        self._monitor: Pump | None = None
         self._publisher: Pump | None = None
         self._subscriber: Pump | None = None
         self._sub_socket: zmq.Socket[bytes] | None = None
@@ -107,6 +107,7 @@ class Port:
         """
         paths = self.context.paths
         dealer = self._socket(zmq.DEALER)
+        self._monitor = Pump(dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED), lambda frames: self._on_disconnected())
         dealer.connect(f"ipc://{paths.requests}")
         self._requests = Pump(dealer, self._on_message)
         if publish:
@@ -122,20 +123,32 @@ class Port:
     async def register(self, pid: int) -> None:
         """Tell the broker which actor this is, and go on telling it; raises BusError if it refuses."""
         self._pid = pid
-        await self._say_hello()
+        await self._say_hello(PUBLISH_READY_S)
         self._hello = asyncio.create_task(self._keep_saying_hello(), name="hello")
 
-    async def close(self) -> None:
-        """Leave; every ask still open fails as cancelled."""
+    async def leave(self) -> None:
+        """Take no more requests; what was received may still be answered."""
         if self._hello is not None:
-            self._hello.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._hello
+            await self._end_hello(self._hello)
+            with contextlib.suppress(errors.BusError):
+                await self.ask("broker", Goodbye(), timeout_s=GOODBYE_S)
+
+    async def close(self) -> None:
+        """Leave; every ask still open fails as cancelled, and whatever is sent or published from now on is dropped."""
+        if self._hello is not None:
+            await self._end_hello(self._hello)
         self._fail_pending("this connection was closed")
-        for pump in (self._requests, self._publisher, self._subscriber):
+        self._subscriptions.clear()
+        for pump in (self._monitor, self._requests, self._publisher, self._subscriber):
             if pump is not None:
                 pump.close()
+        self._monitor = self._requests = self._publisher = self._subscriber = self._sub_socket = None
         self._zmq.term()
+
+    async def _end_hello(self, hello: asyncio.Task[None]) -> None:
+        self._hello = None
+        hello.cancel()
+        await asyncio.wait({hello})
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         sock = self._zmq.socket(kind)
@@ -144,7 +157,7 @@ class Port:
         sock.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         sock.setsockopt(zmq.MAXMSGSIZE, codec.MAX_BODY)
         sock.setsockopt(zmq.RECONNECT_IVL, 20)
-        sock.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        sock.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         return sock
 
     # --- asking and answering
@@ -250,19 +263,21 @@ class Port:
 
     # --- presence
 
-    async def _say_hello(self) -> None:
-        welcome: Welcome = await self.ask(
-            "broker", Hello(actor=self._actor, epoch=self.epoch, pid=self._pid), timeout_s=5.0
-        )
-        if self._broker_epoch and self._broker_epoch != welcome.epoch:
-            self._fail_pending("the broker was restarted")
-        self._broker_epoch = welcome.epoch
+    async def _say_hello(self, timeout_s: float) -> None:
+        await self.ask("broker", Hello(actor=self._actor, epoch=self.epoch, pid=self._pid), timeout_s=timeout_s)
 
     async def _keep_saying_hello(self) -> None:
         while True:
-            await asyncio.sleep(HELLO_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._disconnected.wait(), HELLO_INTERVAL_S)
+            self._disconnected.clear()
+            # While the broker is away, this waits in the socket's queue and is the first thing its successor hears.
             with contextlib.suppress(errors.BusError):
-                await self._say_hello()
+                await self._say_hello(HELLO_TIMEOUT_S)
+
+    def _on_disconnected(self) -> None:
+        self._fail_pending("the broker went away before there was an answer")
+        self._disconnected.set()
 
     # --- events
 
@@ -271,11 +286,6 @@ class Port:
         if self._publisher is None:
             return
         self.seq += 1
-        topic_seq = self._topic_seqs.pop(topic, 0) + 1
-        self._topic_seqs[topic] = topic_seq
-        self._fresh_topics.add(topic)
-        if len(self._topic_seqs) > MAX_TOPICS:
-            self._fresh_topics.discard(self._topic_seqs.popitem(last=False)[0])
         envelope = Envelope(
             kind="event",
             id=f"{self.epoch}.{self.seq}",
@@ -286,7 +296,7 @@ class Port:
             cause=cause,
             epoch=self.epoch,
             seq=self.seq,
-            topic_seq=topic_seq,
+            topic_seq=self._numbers.next(topic),
             time=time.time(),
         )
         self.counters["published"] += 1
@@ -295,9 +305,7 @@ class Port:
 
     def take_topic_seqs(self) -> dict[str, int]:
         """The last numbers of the topics used since the last call."""
-        taken = {topic: self._topic_seqs[topic] for topic in self._fresh_topics}
-        self._fresh_topics.clear()
-        return taken
+        return self._numbers.take_fresh()
 
     async def subscribe(self, prefix: str, *, capacity: int = 10_000, timeout_s: float = 5.0) -> Subscription:
         """Follow a topic prefix; when this returns, nothing published from now on is missed.
@@ -307,12 +315,16 @@ class Port:
         subscription = Subscription(self, prefix, capacity)
         self._subscriptions.append(subscription)
         self._sub().setsockopt(zmq.SUBSCRIBE, prefix.encode())
-        await self._sync(timeout_s)
+        try:
+            await self._sync(timeout_s)
+        except BaseException:
+            subscription.close()
+            raise
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a subscription; harmless when repeated."""
-        if subscription in self._subscriptions:
+        if subscription in self._subscriptions:  # not so after `close`
             self._subscriptions.remove(subscription)
             self._sub().setsockopt(zmq.UNSUBSCRIBE, subscription.prefix.encode())
 
@@ -333,7 +345,8 @@ class Port:
             raise errors.UnreachableError(f"no broker answers on {self.context.paths.bus}") from None
         finally:
             del self._syncing[topic]
-            self._sub().setsockopt(zmq.UNSUBSCRIBE, topic.encode())
+            if self._sub_socket is not None:
+                self._sub_socket.setsockopt(zmq.UNSUBSCRIBE, topic.encode())
 
     def _on_event(self, frames: list[bytes]) -> None:
         try:

@@ -57,7 +57,11 @@ class Pump:
                 if self._closed:
                     return
                 raise
-            self._on_frames(frames)
+            try:
+                self._on_frames(frames)
+            except Exception:
+                self._wake()  # the descriptor fires once for all that has arrived: the rest must not stick
+                raise
             if self._closed:
                 return
         self._wake()

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import msgspec
 
 from bus.address import Address, parse_address
-from bus.errors import BusError, CancelledError, OverloadedError, UnreachableError
+from bus.errors import BusError, CancelledError, InvalidError, OverloadedError, UnreachableError
 from bus.messages.envelope import Envelope
 
 MAX_PENDING = 200_000
 """Requests in flight over all actors, before more are refused."""
 MIN_TTL_S = 1.0
+MAX_ID = 1024
+"""Characters of an id; those of a chain of requests contain each other."""
 
 
 class Peer(NamedTuple):
@@ -61,16 +63,22 @@ class Router:
             self.peers[actor] = peer
             return []
         lost = self.drop(old.identity) if old is not None else []
+        self.leave(peer.identity)  # a connection has one name
         self.peers[actor] = peer
         self._names[peer.identity] = actor
         return lost
 
     def drop(self, identity: bytes) -> list[str]:
         """A connection is gone: forget its name; returns ids of the requests it will not answer."""
-        actor = self._names.pop(identity, None)
-        if actor is not None and self.peers.get(actor, None) is not None and self.peers[actor].identity == identity:
-            del self.peers[actor]
+        self.leave(identity)
+        self._names.pop(identity, None)
         return [msg_id for msg_id, pending in self.pending.items() if pending.asked == identity]
+
+    def leave(self, identity: bytes) -> None:
+        """A connection takes no more requests; it may still answer, under its name, those it has."""
+        actor = self._names.get(identity, "")
+        if actor in self.peers and self.peers[actor].identity == identity:
+            del self.peers[actor]
 
     def name_of(self, identity: bytes) -> str:
         """The address that the broker vouches for: an actor's, or one made of the connection."""
@@ -83,6 +91,10 @@ class Router:
 
     def request(self, asker: bytes, envelope: Envelope, now_s: float) -> tuple[bytes, Envelope]:
         """Where a request goes, and the envelope it goes with; raises Refused."""
+        if not 0 < len(envelope.id) <= MAX_ID:
+            raise Refused(InvalidError(f"invalid request: `id` must have 1 to {MAX_ID} characters"))
+        if envelope.ttl_ms <= 0:
+            raise Refused(InvalidError("invalid request: `ttl_ms` must say how long the asker waits"))
         try:
             address = parse_address(envelope.to)
         except BusError as error:
