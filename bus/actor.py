@@ -7,6 +7,7 @@ journaled, then stepped, then its effects are carried out; what comes of them re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import os
@@ -30,6 +31,8 @@ from bus.topics import log_topic, stats_topic
 STATS_INTERVAL_S = 1.0
 MAX_INBOX = 10_000
 """Requests under way, before further ones are refused as overloaded."""
+DRAIN_S = 1.0
+"""How long handlers that are under way may go on once the actor has been told to end."""
 RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 0.5
 
@@ -90,6 +93,10 @@ class Actor(Process):
         super().__init__(context, lane_socket)
         self.port = Port(context, actor=self.kind, on_request=self._on_request)
         self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._held: list[tuple[Envelope, bytes]] | None = []
+        """Requests that came before the actor was ready for them; None since then."""
 
     @classmethod
     def run_process(cls, base: Path, lane_socket: socket.socket | None) -> int:
@@ -103,6 +110,9 @@ class Actor(Process):
 
     async def on_stop(self) -> None:
         """After the last request; the bus is still connected."""
+
+    def on_registered(self) -> None:
+        """The actor is known on the bus under its name, and no request has been handled yet."""
 
     async def ask(
         self,
@@ -150,10 +160,17 @@ class Actor(Process):
         await self.port.open(publish=True)
         await self.on_start()
         await self.port.register(os.getpid())
+        self.on_registered()
+        held, self._held = self._held, None
+        for envelope, body in held or ():
+            self._on_request(envelope, body)
         self.spawn(self._send_stats(), name="stats")
 
     async def stop(self) -> None:
-        """Finish and leave the bus."""
+        """Take no more requests, finish those under way, leave the bus."""
+        await self.port.leave()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), DRAIN_S)
         await self.on_stop()
         self.log.publish = None
         await self.port.close()
@@ -176,6 +193,9 @@ class Actor(Process):
     # --- requests
 
     def _on_request(self, envelope: Envelope, body: bytes) -> None:
+        if self._held is not None:
+            self._held.append((envelope, body))
+            return
         try:
             request = codec.decode_body(body)
             if self.inbox() >= MAX_INBOX:
@@ -209,6 +229,7 @@ class Actor(Process):
         _current.set(context)
         logs.message_id.set(envelope.id)
         self._under_way += 1
+        self._idle.clear()
         try:
             self._reply(envelope, await handler(self, request, context))
         except errors.BusError as error:
@@ -218,6 +239,8 @@ class Actor(Process):
             self._fail(envelope, self._bug(envelope))
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     def _reply(self, envelope: Envelope, body: Message) -> None:
         self.port.reply(envelope.id, body, namespace=envelope.namespace)

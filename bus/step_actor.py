@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
@@ -64,9 +65,11 @@ class StepActor(Actor, Generic[S]):
 
     def feed(self, inp: Input) -> None:
         """Give the actor an input of its own making (what came of an effect); it is stamped, journaled and stepped."""
+        if self._store is None:
+            return  # this process is ending; its successor finds out by itself
         stamped = msgspec.structs.replace(inp, time_s=time.time(), seed=secrets.randbits(63))
         try:
-            self._journal(stamped)
+            self._journal(self._store, stamped)
         except OSError as error:
             # It has happened whether or not it can be written down: go on, and heal with a snapshot.
             self.log.error("journal_failed", error=str(error))
@@ -84,18 +87,22 @@ class StepActor(Actor, Generic[S]):
             where = self.context.paths.state / self.kind
             raise errors.UnavailableError(f"cannot read the state in {where}: {error}") from error
         await super().start()
+        self.spawn(self._sync_often(), name="sync")
+
+    def on_registered(self) -> None:
+        """Reconcile, then ask again what was still open."""
         reopened = list(self.memory.open_asks.values())
         self.feed(Recovered())
         for ask in reopened:
             self._send_ask(ask)
-        self.spawn(self._sync_often(), name="sync")
 
     async def stop(self) -> None:
         """Write a snapshot and leave."""
         await super().stop()
         if self._store is not None:
-            self._snapshot()
+            self._snapshot(self._store)
             self._store.close()
+            self._store = None
 
     def inbox(self) -> int:
         """Requests under way."""
@@ -107,9 +114,19 @@ class StepActor(Actor, Generic[S]):
 
     def _recover(self, store: Store) -> None:
         snapshot, records = store.read()
+        voided = {record["void"] for record in records if "void" in record}
+        while (broken := self._replay(snapshot, records, voided)) is not None:
+            # The process was killed between this input and its being voided.
+            voided.add(broken)
+            store.append({"void": broken})
+        open_asks = len(self.memory.open_asks)
+        self.log.info("recovered", records=len(records), snapshot=snapshot is not None, open_asks=open_asks)
+
+    def _replay(self, snapshot: bytes | None, records: list[dict[str, Any]], voided: set[int]) -> int | None:
+        """Make the state anew; returns the number of the input that breaks `step`, if one does."""
+        self.state, self.memory = self.initial_state(), Memory()
         if snapshot is not None:
             self._restore(snapshot)
-        voided = {record["void"] for record in records if "void" in record}
         for record in records:
             if "input" not in record:
                 continue
@@ -117,10 +134,13 @@ class StepActor(Actor, Generic[S]):
             if record["n"] in voided:
                 self._skip(inp)
                 continue
-            self._account(inp)
-            self.memory.note(self.step(self.state, inp), inp.time_s, self._origin)
-        open_asks = len(self.memory.open_asks)
-        self.log.info("recovered", records=len(records), snapshot=snapshot is not None, open_asks=open_asks)
+            try:
+                self._account(inp)
+                self.memory.note(self.step(self.state, inp), inp.time_s, self._origin)
+            except Exception as error:
+                self.log.exception("replay_failed", error, input=type(inp).__name__, number=record["n"])
+                return int(record["n"])
+        return None
 
     def _restore(self, snapshot: bytes) -> None:
         try:
@@ -139,12 +159,15 @@ class StepActor(Actor, Generic[S]):
 
     def _input_from(self, value: dict[str, Any]) -> Input:
         fields = dict(value)
-        klass = {str(found.__struct_config__.tag): found for found in _subclasses(Input)}[fields["type"]]
-        body = fields.pop("body", None)
-        if body is None:
-            return msgspec.convert(fields, klass)
-        del fields["type"]
-        return klass(**fields, body=codec.from_builtins(body))  # type: ignore[call-arg]  # only classes with a body get here
+        try:
+            klass = {str(found.__struct_config__.tag): found for found in _subclasses(Input)}[fields["type"]]
+            body = fields.pop("body", None)
+            if body is None:
+                return msgspec.convert(fields, klass)
+            del fields["type"]
+            return klass(**fields, body=codec.from_builtins(body))  # type: ignore[call-arg]  # only classes with a body get here
+        except (msgspec.MsgspecError, KeyError, TypeError, errors.BusError) as error:
+            raise errors.UnavailableError(f"the journal of {self.kind} is not of this version: {error}") from error
 
     # --- inputs
 
@@ -153,6 +176,8 @@ class StepActor(Actor, Generic[S]):
         if isinstance(request, Query) or type(request) in self.handlers or not isinstance(request, Request):
             super().take(envelope, request)
             return
+        if self._store is None:
+            raise errors.UnreachableError(f"{self.kind} is ending")
         if (kept := self.memory.replies.get(envelope.id)) is not None:
             self.port.reply(envelope.id, kept.body, namespace=kept.namespace)
             return
@@ -167,18 +192,16 @@ class StepActor(Actor, Generic[S]):
             seed=secrets.randbits(63),
         )
         try:
-            self._journal(inp)
+            self._journal(self._store, inp)
         except OSError as error:
             raise errors.UnavailableError(f"cannot record the request: {error.strerror or error}") from error
         self._apply(inp)
 
-    def _journal(self, inp: Input) -> None:
-        if self._store is None:
-            return
+    def _journal(self, store: Store, inp: Input) -> None:
         if self._behind:
-            self._store.snapshot(self._encode())
+            store.snapshot(self._encode())
             self._behind = False
-        self._store.append({"input": codec.to_builtins(inp)})
+        store.append({"input": codec.to_builtins(inp)})
 
     def _account(self, inp: Input) -> None:
         match inp:
@@ -195,16 +218,23 @@ class StepActor(Actor, Generic[S]):
             effects = self.step(self.state, inp)
             self.memory.note(effects, inp.time_s, self._origin)
         except Exception as error:
-            # The state may be half changed: void the input, and come back from the journal without it.
             self.log.exception("step_failed", error, input=type(inp).__name__)
-            if self._store is not None:
-                self._store.append({"void": self._store.last})
-                self._store.close()
-                self._store = None
-            self.begin_stop(EXIT_BUG)
+            self._give_up()
             return
         self._queue.extend(effects)
         self._run_effects()
+
+    def _give_up(self) -> None:
+        """The state may be half changed: void the last input, and come back from the journal without it."""
+        self._queue.clear()
+        store, self._store = self._store, None
+        if store is not None:
+            # An input that could not be journaled needs no voiding; one that cannot be voided now breaks the replay.
+            if not self._behind:
+                with contextlib.suppress(OSError):
+                    store.append({"void": store.last})
+            store.close()
+        self.begin_stop(EXIT_BUG)
 
     # --- effects
 
@@ -227,9 +257,10 @@ class StepActor(Actor, Generic[S]):
     async def _carry_out(self, effect: Effect) -> None:
         try:
             await self.carry_out(effect)
-        finally:
-            self._carrying = False
-            self._run_effects()
+        except Exception as error:
+            self.log.exception("effect_failed", error, effect=type(effect).__name__)
+        self._carrying = False  # not when cancelled: what comes after it must not happen without it
+        self._run_effects()
 
     def _send_reply(self, msg_id: str, body: Message) -> None:
         kept = self.memory.replies.get(msg_id)
@@ -245,37 +276,33 @@ class StepActor(Actor, Generic[S]):
                 ask.to, ask.body, timeout_s=ask.timeout_s, namespace=ask.namespace, msg_id=msg_id, cause=ask.cause
             )
         except errors.BusError as error:
-            if self._store is not None:
-                self.feed(AskFailed(tag=ask.tag, code=error.code, message=str(error)))
+            self.feed(AskFailed(tag=ask.tag, code=error.code, message=str(error)))
             return
-        if self._store is not None:
-            self.feed(Answered(tag=ask.tag, body=reply))
+        self.feed(Answered(tag=ask.tag, body=reply))
 
     # --- durability
 
     def _encode(self) -> bytes:
         return msgspec.msgpack.encode({"state": self.state, "memory": self.memory.to_builtins()})
 
-    def _snapshot(self) -> None:
-        if self._store is None:
-            return
+    def _snapshot(self, store: Store) -> None:
         try:
             self.memory.expire(time.time())
-            self._store.snapshot(self._encode())
+            store.snapshot(self._encode())
             self._behind = False
         except OSError as error:
             self.log.error("snapshot_failed", error=str(error))
 
     async def _sync_often(self) -> None:
         repair_at = time.monotonic()
-        while self._store is not None:
+        while (store := self._store) is not None:
             await asyncio.sleep(SYNC_INTERVAL_S)
-            if self._store is None:
+            if self._store is not store:
                 return
-            if self._store.wants_snapshot or (self._behind and time.monotonic() >= repair_at):
+            if store.wants_snapshot or (self._behind and time.monotonic() >= repair_at):
                 repair_at = time.monotonic() + REPAIR_INTERVAL_S
-                self._snapshot()
+                self._snapshot(store)
             try:
-                await asyncio.to_thread(self._store.sync)
+                await asyncio.to_thread(store.sync)
             except (OSError, ValueError) as error:
                 self.log.error("sync_failed", error=str(error))

@@ -125,11 +125,11 @@ class Store:
         offset = 0
         while chunk := os.pread(self._fd, 1 << 20, offset):
             offset += len(chunk)
-            unpacker.feed(chunk)
             try:
+                unpacker.feed(chunk)
                 for record in unpacker:
                     if not isinstance(record, dict):
                         return
                     yield record, unpacker.tell()
-            except (ValueError, msgpack.UnpackException):
+            except (ValueError, TypeError, msgpack.UnpackException):  # TypeError: unhashable keys
                 return
