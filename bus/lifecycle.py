@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from bus.control import ControlLane, send
 from bus.errors import BusError
-from bus.lock import FileLock
+from bus.lock import MOMENT_S, FileLock
 from bus.logs import Log
 from bus.paths import Context, context
 
@@ -25,6 +25,8 @@ EXIT_REFUSED = 1
 EXIT_BUG = 70
 """EX_SOFTWARE of sysexits.h: a broken invariant."""
 STOP_GRACE_S = 5.0
+PREDECESSOR_S = STOP_GRACE_S + 2.0
+"""How long a child of a node waits for the lock: that of a node which was killed may still be ending."""
 
 
 class Phase(StrEnum):
@@ -117,7 +119,8 @@ def run_process(process: type[Process], base: Path, lane_socket: socket.socket |
     """
     try:
         where = context(base)
-        lock = FileLock(where.paths.run / f"{process.kind}.lock", process.kind)
+        wait_s = MOMENT_S if lane_socket is None else PREDECESSOR_S
+        lock = FileLock(where.paths.run / f"{process.kind}.lock", process.kind, wait_s=wait_s)
     except (BusError, OSError) as error:
         return _refuse(process, lane_socket, error)
 

@@ -5,33 +5,55 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from bus.errors import ConflictError
+
+MOMENT_S = 0.05
+"""`holder` takes the lock for a moment to see whether it is free."""
+RETRY_S = 0.01
 
 
 class FileLock:
     """Held until `release` or the end of the process. The file stays, holding the pid of the last owner."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        """Take the lock; raises ConflictError naming `what` and the holder, OSError if the file cannot be made."""
+    def __init__(self, path: Path, what: str, *, wait_s: float = MOMENT_S) -> None:
+        """Take the lock, waiting at most `wait_s` for it.
+
+        Raises ConflictError naming `what` and the holder, OSError if the file cannot be made.
+        """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+        if not self._taken(time.monotonic() + wait_s):
+            pid = _owner(self._fd)
             os.close(self._fd)
             where = path.parent.parent
-            raise ConflictError(f"{what} is already running on {where} (pid {holder or 'unknown'})") from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            raise ConflictError(f"{what} is already running on {where} (pid {pid or 'unknown'})")
+        line = f"{os.getpid()}\n".encode()
+        os.pwrite(self._fd, line, 0)  # before the cut: whoever looks in between finds a pid, never nothing
+        os.ftruncate(self._fd, len(line))
+
+    def _taken(self, until_s: float) -> bool:
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() >= until_s:
+                    return False
+                time.sleep(RETRY_S)
 
     def release(self) -> None:
         """Let go; harmless when repeated."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _owner(fd: int) -> int:
+    first = os.pread(fd, 32, 0).partition(b"\n")[0]
+    return int(first) if first.isdigit() else 0
 
 
 def holder(path: Path) -> int:
@@ -41,8 +63,7 @@ def holder(path: Path) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            return int(text) if text.isdecimal() else 0
+            return _owner(fd)
         finally:
             os.close(fd)
     return 0

@@ -47,6 +47,7 @@ class Node:
         self._ready_fd = ready_fd
         self._was_ready = False
         self._stopping = False
+        self._turned_s = time.monotonic()
         self._pinged_s = 0.0
         self._ping = 0
         self._warm = False
@@ -97,6 +98,9 @@ class Node:
         self._reap()
 
     def _watch(self, now_s: float) -> None:
+        if now_s - self._turned_s > supervision.PING_INTERVAL_S:
+            supervision.not_watched(self.children, now_s)
+        self._turned_s = now_s
         if now_s - self._pinged_s >= supervision.PING_INTERVAL_S:
             self._pinged_s = now_s
             self._ping += 1
@@ -239,9 +243,8 @@ class Node:
     def _hand_back(self, lane: socket.socket, stored: dict[str, int]) -> None:
         lane.setblocking(True)
         lane.settimeout(1.0)
-        for name, fd in stored.items():
-            control.send(lane, {"type": "fd", "name": name}, fd)
-        control.send(lane, {"type": "fds_end"})
+        packets = [*(({"type": "fd", "name": name}, fd) for name, fd in stored.items()), ({"type": "fds_end"}, None)]
+        all(control.send(lane, packet, fd) for packet, fd in packets)  # up to the first that the child does not take
         lane.setblocking(False)
 
     def _answer(self, packet: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Child:
 def started(child: Child, pid: int, now_s: float) -> None:
     """It has been forked, or found running."""
     child.pid, child.started_s, child.heard_s = pid, now_s, now_s
-    child.state = ChildState.STARTING
+    child.state, child.refusal = ChildState.STARTING, ""
 
 
 def ready(child: Child, now_s: float) -> None:
@@ -86,6 +86,12 @@ def ready(child: Child, now_s: float) -> None:
 def heard(child: Child, inbox: int, now_s: float) -> None:
     """It has answered a ping."""
     child.heard_s, child.inbox = now_s, inbox
+
+
+def not_watched(children: list[Child], now_s: float) -> None:
+    """The node itself did not run for a while (stopped, or starved): what children said meanwhile is still unread."""
+    for child in children:
+        child.heard_s = now_s
 
 
 def stopping(child: Child, now_s: float) -> None:
@@ -138,7 +144,7 @@ def to_start(children: list[Child], now_s: float) -> list[Child]:
         return due
     stage = min(child.spec.stage for child in waiting)
     earlier = [child for child in children if child.spec.stage < stage]
-    if all(child.state in (ChildState.RUNNING, ChildState.BACKOFF) for child in earlier):
+    if all_ready(earlier):
         due += [child for child in waiting if child.spec.stage == stage]
     return due
 
