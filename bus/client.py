@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bus.errors import DeadlineError, UnreachableError
+from bus.errors import DeadlineError, DeniedError, UnreachableError
+from bus.lock import holder
 from bus.messages.control import Ping
 from bus.paths import context
 from bus.port import Port
@@ -18,10 +20,16 @@ CONNECT_S = 3.0
 async def connect(base: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIterator[Port]:
     """A connection to the bus of a base directory; it can ask and subscribe, not publish.
 
-    Raises UnreachableError when no broker answers there, InvalidError when the path is too long.
+    Raises UnreachableError when no broker answers there, DeniedError when this user may not connect, InvalidError when
+    the path is too long.
     """
     where = context(Path(base))
-    if not where.paths.requests.is_socket():
+    try:
+        present = where.paths.requests.is_socket()
+    except PermissionError:
+        raise DeniedError(f"user {os.geteuid()} may not use the bus of {where.base}") from None
+    locks = (where.paths.run / "node.lock", where.paths.run / "broker.lock")
+    if not present or not any(holder(lock) for lock in locks):
         raise UnreachableError(_not_running(where.base))
     port = Port(where)
     try:

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import json
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -20,15 +21,19 @@ Value = str | int | float | bool | None
 message_id: contextvars.ContextVar[str] = contextvars.ContextVar("message_id", default="")
 """Id of the message that is being handled; added to every record."""
 
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029]")
+"""What JSON leaves as it is, though terminals and readers of lines may act on it."""
+
 MAX_VALUE = 4096
 """Characters of one value; a guest may have written it."""
 
 
 def format_line(level: str, actor: str, event: str, fields: dict[str, Value], time_s: float) -> str:
-    """One record as a JSON line; control characters are escaped by JSON, so nothing in it can forge a second line."""
+    """One record as a JSON line; control characters are escaped, so that nothing in it can forge a second line."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_s)) + f".{int(time_s * 1000) % 1000:03d}Z"
     record = {"time": stamp, "level": level, "actor": actor, "event": event, **fields}
-    return json.dumps(record, default=str, ensure_ascii=False) + "\n"
+    line = json.dumps(record, default=str, ensure_ascii=False)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
 
 
 class Log:
