@@ -237,10 +237,8 @@ class Broker(Process):
         self.spawn(work, name="node call")
 
     async def _actors(self, identity: bytes, envelope: Envelope) -> None:
-        try:
-            answer = await self.lane.call("actors")
-        except (TimeoutError, ConnectionError) as error:
-            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(str(error) or "the node does not answer"))
+        answer = await self._call_node("actors", identity, envelope)
+        if answer is None:
             return
         rows = answer.get("actors", [])
         sizes = await asyncio.to_thread(lambda: {row["pid"]: pss_mib(row["pid"]) for row in rows if row["pid"]})
@@ -248,12 +246,17 @@ class Broker(Process):
         self._reply(identity, envelope, msg.ActorList(actors=actors))
 
     async def _stop_node(self, identity: bytes, envelope: Envelope) -> None:
+        if await self._call_node("stop_node", identity, envelope) is not None:
+            self._reply(identity, envelope, Ack())
+
+    async def _call_node(self, what: str, identity: bytes, envelope: Envelope) -> dict[str, Any] | None:
+        """The node's answer; None if there was none, and then the asker has been told."""
         try:
-            await self.lane.call("stop_node")
+            return await self.lane.call(what)
         except (TimeoutError, ConnectionError) as error:
-            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(str(error) or "the node does not answer"))
-            return
-        self._reply(identity, envelope, Ack())
+            reason = str(error) or "the node does not answer"
+            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(reason))
+            return None
 
     # --- events
 
