@@ -24,7 +24,7 @@ def latency() -> Mapping[str, Measured]:
     need_root()
     settle()
     with with_rootfs() as (product, rootfs), product.connect() as launcher, product.connect() as asker:
-        launcher.command(f"vm config filesystem {rootfs}")
+        product.configure(launcher, rootfs)
         times = _times_during_launch(launcher, asker)
         product.note_guests(launcher)
         product.remove(launcher)

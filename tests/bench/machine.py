@@ -23,6 +23,8 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
 MINIBUS = str(ROOT / ".venv" / "bin" / "minibus")
 MIB = 1024 * 1024
+INIT = ("/bin/sleep", "1000000")
+"""The first process of every container, on both sides; it needs no console and starts nothing."""
 
 
 def progress(text: str) -> None:
@@ -155,5 +157,6 @@ def compile_launch() -> Path:
 def launch_reference(program: Path, count: int, rootfs: Path) -> dict[str, float]:
     """Let one thread of C launch and remove `count` containers; its figures in seconds (see launch.c)."""
     with scratch() as work:
-        result: dict[str, float] = json.loads(run([str(program), str(count), str(rootfs), str(work), "/init"], 120))
+        arguments = [str(program), str(count), str(rootfs), str(work), *INIT]
+        result: dict[str, float] = json.loads(run(arguments, timeout_s=120))
     return result

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from tests.bench.machine import MINIBUS, PYTHON, build_rootfs, need_root, progress, run, scratch, wait_until
+from tests.bench.machine import INIT, MINIBUS, PYTHON, build_rootfs, need_root, progress, run, scratch, wait_until
 from tests.bench.report import UnavailableError
 
 UP_TIMEOUT_S = 30.0
@@ -105,13 +105,18 @@ class Product:
         self._remember(list(pids.values()))
         return pids
 
+    def configure(self, connection: CommandSocket, rootfs: Path) -> None:
+        """Say what the next guests are made from."""
+        connection.command(f"vm config filesystem {rootfs}")
+        connection.command(f"vm config init {' '.join(INIT)}")
+
     def launch(self, connection: CommandSocket, names: str, rootfs: Path) -> float:
         """Launch and start the guests that `names` stands for, a count or a range, on an otherwise idle connection.
 
         Returns the seconds until each of them executes its own init. Looking up their process ids is not in the time.
         Raises UnavailableError if a guest is not RUNNING then.
         """
-        connection.command(f"vm config filesystem {rootfs}")
+        self.configure(connection, rootfs)
         elapsed = connection.timed(f"vm launch container {names}")
         pids = self.note_guests(connection)
         elapsed += connection.timed(f"vm start {'all' if names.isdecimal() else names}")

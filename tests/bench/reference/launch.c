@@ -1,7 +1,7 @@
 /*
  * launch: what one thread of C needs to start and to remove N containers.
  *
- *     launch COUNT ROOTFS WORK_DIR INIT
+ *     launch COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]
  *
  * Each container gets new mount, PID, network, IPC and UTS namespaces, an overlay over ROOTFS, its own proc, sysfs,
  * /dev with nodes, /dev/shm and /dev/pts, four cgroups, and INIT as its PID 1. The next one is begun when the exec of
@@ -49,7 +49,8 @@ static char cgroup_roots[4][512]; /* <mount>/minibus-bench/<pid> for each hierar
 static int hierarchies;
 static pid_t *pids;
 static int count, created;        /* asked for; directories exist for this many */
-static const char *rootfs, *work_dir, *init_path;
+static const char *rootfs, *work_dir;
+static char **init; /* path and arguments of PID 1 */
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int number) { interrupted = number; }
@@ -205,7 +206,6 @@ static void join_cgroups(int report_fd, int index)
 
 static void become_container(int report_fd, int index)
 {
-    char *const arguments[] = {(char *)init_path, NULL};
     char *const environment[] = {NULL};
     char name[32];
     int length = snprintf(name, sizeof name, "bench%d", index);
@@ -223,7 +223,7 @@ static void become_container(int report_fd, int index)
     TRY(null_fd);
     for (int fd = 0; fd < 3; fd++) TRY(dup2(null_fd, fd));
     if (null_fd > 2) close(null_fd);
-    TRY(execve(init_path, arguments, environment));
+    TRY(execve(init[0], init, environment));
 }
 
 /* ---- the one thread ---- */
@@ -285,11 +285,11 @@ static void catch_signals(void)
 
 static int read_arguments(int argc, char **argv)
 {
-    if (argc != 5 || (count = atoi(argv[1])) < 1) {
-        fprintf(stderr, "usage: launch COUNT ROOTFS WORK_DIR INIT\n");
+    if (argc < 5 || (count = atoi(argv[1])) < 1) {
+        fprintf(stderr, "usage: launch COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]\n");
         return -1;
     }
-    rootfs = argv[2], work_dir = argv[3], init_path = argv[4];
+    rootfs = argv[2], work_dir = argv[3], init = argv + 4;
     pids = calloc((size_t)count, sizeof *pids);
     return pids == NULL ? -1 : 0;
 }
