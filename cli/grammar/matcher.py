@@ -83,22 +83,26 @@ class Grammar(Generic[T]):
         Raises UnknownCommandError or AmbiguousCommandError.
         """
         shown = " ".join(words) if text is None else text.strip()
-        try:
-            return _Parse(self, tuple(words)).command(0, 0)
-        except _Miss as miss:
-            raise _unknown(self, shown, miss.attempts, words) from None
-        except _Tie as tie:
-            raise _ambiguous(shown, tie.candidates) from None
+        result = _Parse(self, tuple(words)).command(0, 0)
+        match result:
+            case Match():
+                return result
+            case _Miss(attempts=attempts):
+                raise _unknown(self, shown, attempts, words)
+            case _Tie(candidates=candidates):
+                raise _ambiguous(shown, candidates)
 
 
-class _Miss(Exception):
-    def __init__(self, attempts: list[Attempt]) -> None:
-        self.attempts = attempts
+class _Miss(NamedTuple):
+    """Nothing matches; these patterns came furthest."""
+
+    attempts: tuple[Attempt, ...]
 
 
-class _Tie(Exception):
-    def __init__(self, candidates: list[str]) -> None:
-        self.candidates = candidates
+class _Tie(NamedTuple):
+    """Several things match."""
+
+    candidates: tuple[str, ...]
 
 
 class _Parse(Generic[T]):
@@ -109,52 +113,45 @@ class _Parse(Generic[T]):
         self._words = words
         self._known: dict[int, Match[T] | _Miss | _Tie] = {}
 
-    def command(self, start: int, depth: int) -> Match[T]:
-        """The command that begins at a word; raises _Miss or _Tie."""
+    def command(self, start: int, depth: int) -> Match[T] | _Miss | _Tie:
+        """The command that begins at a word; raises LanguageError if commands are nested too deep."""
         if depth > MAX_NESTING:
             raise LanguageError(f"commands are nested more than {MAX_NESTING} deep")
         if start not in self._known:
-            try:
-                self._known[start] = self._best(start, depth)
-            except (_Miss, _Tie) as problem:
-                self._known[start] = problem
-        result = self._known[start]
-        if isinstance(result, Match):
-            return result
-        raise result
+            self._known[start] = self._best(start, depth)
+        return self._known[start]
 
-    def _best(self, start: int, depth: int) -> Match[T]:
-        attempts: list[Attempt] = []
+    def _best(self, start: int, depth: int) -> Match[T] | _Miss | _Tie:
         matches: list[Match[T]] = []
         ties: list[_Tie] = []
+        attempts: dict[int, tuple[Attempt, ...]] = {}  # by identity: several patterns may nest the same words
         first = self._words[start] if start < len(self._words) else ""
         for entry in self._grammar.starting_with(first[:1]):
-            try:
-                result = self._pattern(entry, start, depth)
-            except _Miss as miss:  # of a nested command
-                attempts.extend(miss.attempts)
-            except _Tie as tie:
-                ties.append(tie)
-            else:
-                if isinstance(result, Match):
+            result = self._pattern(entry, start, depth)
+            match result:
+                case Match():
                     matches.append(result)
-                else:
-                    attempts.append(result)
-        if not matches:
-            raise ties[0] if ties else _Miss(attempts)
-        return _choose(matches)
+                case _Tie():
+                    ties.append(result)
+                case _Miss():
+                    attempts[id(result.attempts)] = result.attempts
+        if matches:
+            return _choose(matches)
+        return ties[0] if ties else _Miss(_furthest(attempts.values()))
 
-    def _pattern(self, entry: Entry[T], start: int, depth: int) -> Match[T] | Attempt:
-        """The match, or how far it came; raises what the nested command raises."""
+    def _pattern(self, entry: Entry[T], start: int, depth: int) -> Match[T] | _Miss | _Tie:
         match = Match(entry.owner, entry.pattern, words=self._words[start:])
         taken: list[Taken] = []
         position = start
         for item in entry.pattern.items:
             if position == len(self._words):
                 if not item.optional:
-                    return Attempt(entry.pattern, position, start)
+                    return _Miss((Attempt(entry.pattern, position, start),))
             elif item.is_nested:
-                match.nested = self.command(position, depth + 1)
+                nested = self.command(position, depth + 1)
+                if not isinstance(nested, Match):
+                    return nested
+                match.nested = nested
                 position = len(self._words)
             elif item.is_list:
                 match.values[item.key] = self._words[position:]
@@ -162,17 +159,26 @@ class _Parse(Generic[T]):
             else:
                 word = _take(item, self._words[position], match.values)
                 if word is None:
-                    return Attempt(entry.pattern, position, start)
+                    return _Miss((Attempt(entry.pattern, position, start),))
+                if isinstance(word, _Tie):
+                    return word
                 taken.append(word)
                 position += 1
         if position < len(self._words):
-            return Attempt(entry.pattern, position, start)
+            return _Miss((Attempt(entry.pattern, position, start),))
         match.taken = tuple(taken)
         return match
 
 
-def _take(item: Item, word: str, values: dict[str, str | bool | tuple[str, ...]]) -> Taken | None:
-    """Let a single item take a word; None if it does not fit. Raises _Tie."""
+def _furthest(attempts: Iterable[tuple[Attempt, ...]]) -> tuple[Attempt, ...]:
+    """Those that came furthest; only they can tell what was meant."""
+    known = [attempt for group in attempts for attempt in group]
+    reached = max((attempt.position for attempt in known), default=0)
+    return tuple(attempt for attempt in known if attempt.position == reached)
+
+
+def _take(item: Item, word: str, values: dict[str, str | bool | tuple[str, ...]]) -> Taken | _Tie | None:
+    """Let a single item take a word; None if it does not fit."""
     if item.is_string:
         values[item.key] = word
         return Taken(Rank.STRING)
@@ -180,23 +186,23 @@ def _take(item: Item, word: str, values: dict[str, str | bool | tuple[str, ...]]
     if not fitting:
         return None
     if len(fitting) > 1:
-        raise _Tie(fitting)
+        return _Tie(tuple(fitting))
     if item.is_choice:
         values[fitting[0]] = True
     return Taken(Rank.EXACT if fitting[0] == word else Rank.ABBREVIATED, fitting[0])
 
 
-def _choose(matches: list[Match[T]]) -> Match[T]:
-    """The best of the matches; raises _Tie if several are equally good and mean different things."""
+def _choose(matches: list[Match[T]]) -> Match[T] | _Tie:
+    """The best of the matches, unless several are equally good and mean different things."""
     position = 0
     while not _synonyms(matches):
         words = [match.taken[position] for match in matches if position < len(match.taken)]
         if not words:
-            raise _Tie([match.pattern.usage for match in matches])
+            return _Tie(tuple(match.pattern.usage for match in matches))
         best = min(words).rank
         matches = [m for m in matches if position >= len(m.taken) or m.taken[position].rank == best]
         if len({word for word in words if word.rank == best}) > 1 and not _synonyms(matches):
-            raise _Tie([match.pattern.usage for match in matches])
+            return _Tie(tuple(match.pattern.usage for match in matches))
         position += 1
     return matches[0]
 
@@ -207,14 +213,14 @@ def _synonyms(matches: list[Match[T]]) -> bool:
     return all(match.owner is first.owner and match.values == first.values for match in matches)
 
 
-def _unknown(grammar: Grammar[T], shown: str, attempts: list[Attempt], words: Sequence[str]) -> UnknownCommandError:
+def _unknown(grammar: Grammar[T], shown: str, attempts: Sequence[Attempt], words: Sequence[str]) -> UnknownCommandError:
     patterns = [entry.pattern for entry in grammar.entries]
     nearest = nearest_patterns(patterns, attempts, words)
     hint = f": did you mean {_either(nearest)}?" if nearest else ""
     return UnknownCommandError(f"invalid command: `{_short(shown)}`{hint}", nearest)
 
 
-def _ambiguous(shown: str, candidates: list[str]) -> AmbiguousCommandError:
+def _ambiguous(shown: str, candidates: Sequence[str]) -> AmbiguousCommandError:
     names = tuple(dict.fromkeys(candidates))
     message = f"invalid command: `{_short(shown)}`: ambiguous, it could mean {_either(names)}"
     return AmbiguousCommandError(message, names)
