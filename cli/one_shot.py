@@ -8,6 +8,10 @@ import socket
 import sys
 import time
 
+TYPE_CHECKING = False  # `typing` costs 3 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 READ_SIZE = 1_048_576
 RESTART_S = 5.0
 """How long the server may be away while its node runs: it is being restarted."""
@@ -24,13 +28,12 @@ def run(base: str, line: str, *, as_json: bool = False) -> tuple[bool, bool]:
     except OSError as error:
         sys.stderr.write(f"minibus: {_cannot_connect(base, error)}\n")
         return False, False
+    answered = failed = False
     with connection:
         request = json.dumps({"Command": line, "Suggest": "", "PlumbPipe": ""})
-        try:
-            connection.sendall(request.encode() + b"\n")
-            answered, failed = _receive(connection, as_json)
-        except ConnectionError:
-            answered, failed = False, False
+        for reply in _replies(connection, request.encode() + b"\n"):
+            failed |= _print(reply, as_json)
+            answered = not reply.get("More")
     if not answered and _ends_server(line):
         return True, failed
     if not answered:
@@ -71,21 +74,23 @@ def _node_runs(base: str) -> bool:
         return False
 
 
-def _receive(connection: socket.socket, as_json: bool) -> tuple[bool, bool]:
-    """Print replies up to the last; gives whether it came, and whether any held an error."""
-    failed = False
+def _replies(connection: socket.socket, request: bytes) -> Iterator[dict[str, object]]:
+    """Send the request and give its replies, up to the last or to the end of the connection."""
     pending = b""
-    while data := connection.recv(READ_SIZE):
-        pending += data
-        if b"\n" not in data:
-            continue
-        *lines, pending = pending.split(b"\n")
-        for text in lines:
-            reply = json.loads(text)
-            failed |= _print(reply, as_json)
-            if not reply.get("More"):
-                return True, failed
-    return False, failed
+    try:
+        connection.sendall(request)
+        while data := connection.recv(READ_SIZE):
+            pending += data
+            if b"\n" not in data:
+                continue
+            *lines, pending = pending.split(b"\n")
+            for text in lines:
+                reply = json.loads(text)
+                yield reply
+                if not reply.get("More"):
+                    return
+    except ConnectionError:
+        return
 
 
 def _print(reply: dict[str, object], as_json: bool) -> bool:
