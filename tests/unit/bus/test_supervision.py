@@ -1,0 +1,146 @@
+"""Decisions about children: stages, restart limit, back-off, silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from bus import supervision
+from bus.supervision import HANG_S, STABLE_S, START_S, Child, ChildSpec, ChildState
+
+IDLE = (ChildState.WAITING, ChildState.BACKOFF, ChildState.FAILED, ChildState.STOPPED)
+
+
+def child(name: str = "vm", *, stage: int = 2, max_restarts: int = 5, state: ChildState = ChildState.WAITING) -> Child:
+    """A child without a process."""
+    made = Child(ChildSpec(name=name, entry="m:f", stage=stage, max_restarts=max_restarts))
+    made.state = state
+    return made
+
+
+def running(at_s: float = 0.0) -> Child:
+    """A child that serves."""
+    made = child()
+    supervision.started(made, 10, at_s)
+    supervision.ready(made, at_s)
+    return made
+
+
+def fall(one: Child, at_s: float, *, after_s: float = 0.0) -> None:
+    """It starts, serves for a while and falls over."""
+    supervision.started(one, 10, at_s - after_s)
+    supervision.ready(one, at_s - after_s)
+    supervision.ended(one, "killed by SIGKILL", at_s)
+
+
+def names(children: list[Child]) -> list[str]:
+    """Of these children."""
+    return [one.spec.name for one in children]
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (("waiting", "waiting", "waiting", "waiting"), ["warden"]),
+        (("starting", "waiting", "waiting", "waiting"), []),
+        (("running", "waiting", "waiting", "waiting"), ["broker"]),
+        (("running", "starting", "waiting", "waiting"), []),
+        (("running", "backoff", "waiting", "waiting"), ["broker"]),
+        (("running", "running", "waiting", "waiting"), ["vm", "cli"]),
+        (("running", "failed", "waiting", "waiting"), []),
+        (("running", "running", "running", "running"), []),
+        (("backoff", "running", "running", "stopped"), ["warden"]),
+    ],
+)
+def test_a_stage_starts_when_the_one_before_it_serves(states: tuple[str, ...], expected: list[str]) -> None:
+    children = [child("warden", stage=0), child("broker", stage=1), child("vm"), child("cli")]
+    for one, state in zip(children, states, strict=True):
+        one.state = ChildState(state)
+    assert names(supervision.to_start(children, 1.0)) == expected
+
+
+def test_restarts_wait_longer_each_time_up_to_a_limit() -> None:
+    one = child(max_restarts=9)
+    pauses = []
+    for _ in range(9):
+        fall(one, 50.0)
+        pauses.append(round(one.start_at_s - 50.0, 3))
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    assert supervision.to_start([one], 59.9) == []
+    assert supervision.to_start([one], 60.0) == [one]
+
+
+def test_a_child_that_falls_too_often_is_given_up() -> None:
+    one = child(max_restarts=2)
+    for at_s in (1.0, 2.0):
+        fall(one, at_s)
+        assert one.state is ChildState.BACKOFF
+    fall(one, 3.0)
+    assert (one.state, one.restarts, one.reason) == (ChildState.FAILED, 2, "killed by SIGKILL")
+    assert supervision.to_start([one], 1000.0) == []
+
+
+def test_old_falls_and_a_stable_life_do_not_count() -> None:
+    rare = child(max_restarts=1)
+    for at_s in (0.0, 61.0, 122.0):
+        fall(rare, at_s)
+        assert rare.state is ChildState.BACKOFF
+    stable = child(max_restarts=1)
+    for at_s in (20.0, 31.0, 42.0):
+        fall(stable, at_s, after_s=STABLE_S)
+        assert stable.state is ChildState.BACKOFF
+
+
+def test_who_cannot_run_here_fails_at_its_first_start_with_its_own_sentence() -> None:
+    one = child()
+    supervision.started(one, 10, 0.0)
+    one.refusal = "vm: no room"
+    supervision.ended(one, "exit status 1", 0.1)
+    assert (one.state, one.reason) == (ChildState.FAILED, "vm: no room")
+
+
+def test_who_is_refused_later_is_tried_again_and_its_sentence_is_not_kept_for_later_ends() -> None:
+    one = child()
+    fall(one, 0.0)
+    supervision.started(one, 11, 1.0)
+    one.refusal = "vm is already running"
+    supervision.ended(one, "exit status 1", 1.1)
+    assert (one.state, one.reason) == (ChildState.BACKOFF, "vm is already running")
+    fall(one, 2.0)
+    assert one.reason == "killed by SIGKILL"
+
+
+def test_who_was_asked_to_end_has_stopped() -> None:
+    one = running()
+    supervision.stopping(one, 5.0)
+    supervision.ended(one, "exit status 0", 6.0)
+    assert (one.state, one.restarts, one.alive) == (ChildState.STOPPED, 0, False)
+
+
+def test_silence_means_hung_only_beyond_the_limit_of_each_state() -> None:
+    starting = child()
+    supervision.started(starting, 10, 0.0)
+    assert [supervision.is_hung(starting, at) for at in (START_S, START_S + 0.1)] == [False, True]
+    serving = running()
+    assert [supervision.is_hung(serving, at) for at in (HANG_S, HANG_S + 0.1)] == [False, True]
+    supervision.heard(serving, 3, 4.0)
+    assert not supervision.is_hung(serving, HANG_S + 0.1)
+    assert serving.inbox == 3
+    supervision.stopping(serving, 20.0)
+    assert [supervision.is_hung(serving, at) for at in (30.0, 30.1)] == [False, True]
+    assert not any(supervision.is_hung(child(state=state), 1e9) for state in IDLE)
+
+
+def test_a_pause_of_the_node_itself_is_nobodys_silence() -> None:
+    one = running()
+    supervision.not_watched([one], 100.0)
+    assert not supervision.is_hung(one, 100.0 + HANG_S)
+    assert supervision.is_hung(one, 100.1 + HANG_S)
+
+
+def test_ready_is_heard_once_and_only_when_starting() -> None:
+    one = running()
+    supervision.stopping(one, 1.0)
+    supervision.ready(one, 1.1)
+    assert one.state is ChildState.STOPPING
+    assert not supervision.all_ready([running(), one])
+    assert supervision.all_ready([running(), running()])
