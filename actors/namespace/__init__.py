@@ -1,0 +1,1 @@
+"""Namespaces: drafts of vm config, names, launch queues."""

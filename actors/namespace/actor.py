@@ -1,0 +1,65 @@
+"""The shell of the `namespace` actor: queries."""
+
+from __future__ import annotations
+
+from actors.namespace import state
+from actors.namespace.table import Located, Namespace, NamespaceTable, first_table
+from bus.actor import RequestContext, query
+from bus.errors import InvalidError
+from bus.messages.namespace import (
+    Draft,
+    GetDraft,
+    GetNamespaces,
+    GetQueue,
+    GetSavedConfigs,
+    NamespaceList,
+    Queue,
+    SavedConfigs,
+)
+from bus.step import Effect, Input
+from bus.step_actor import StepActor
+
+
+class NamespaceActor(StepActor[NamespaceTable]):
+    """Owner of namespaces."""
+
+    kind = "namespace"
+    state_type = NamespaceTable
+
+    def initial_state(self) -> NamespaceTable:
+        """The default namespace on the own host."""
+        return first_table(self.context.host, str(self.context.files_dir))
+
+    def step(self, state_: NamespaceTable, inp: Input) -> list[Effect]:
+        """See `actors.namespace.state`."""
+        return state.step(state_, inp)
+
+    async def on_start(self) -> None:
+        """Tell the core where it runs."""
+        self.feed(Located(host=self.context.host, files_dir=str(self.context.files_dir)))
+
+    def _namespace(self, request: RequestContext) -> Namespace:
+        sentence = state.name_error(request.namespace)
+        if sentence:
+            raise InvalidError(sentence)
+        return self.state.get(request.namespace)
+
+    @query
+    async def get_draft(self, msg: GetDraft, request: RequestContext) -> Draft:
+        """The current configuration."""
+        return Draft(config=self._namespace(request).draft)
+
+    @query
+    async def get_saved_configs(self, msg: GetSavedConfigs, request: RequestContext) -> SavedConfigs:
+        """Names of the saved copies."""
+        return SavedConfigs(names=tuple(sorted(self._namespace(request).saved)))
+
+    @query
+    async def get_queue(self, msg: GetQueue, request: RequestContext) -> Queue:
+        """What waits to be launched."""
+        return Queue(batches=tuple(self._namespace(request).queue))
+
+    @query
+    async def get_namespaces(self, msg: GetNamespaces, request: RequestContext) -> NamespaceList:
+        """All namespaces."""
+        return state.namespace_list(self.state)

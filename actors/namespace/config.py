@@ -1,0 +1,111 @@
+"""`vm config` of a namespace: the draft, its saved copies, copies of VMs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
+
+from actors.namespace.table import Clone, NamespaceTable
+from bus import vm_config
+from bus.messages.base import Ack
+from bus.messages.namespace import ClearConfig, CloneConfig, RestoreConfig, SaveConfig, SetConfig
+from bus.messages.vm import GetVms, VmConfig, VmInfo, VmList
+from bus.step import Ask, Effect, Fail, Received, Reply
+from bus.vm_config import VmConfigError
+from bus.vm_names import MAX_NAME, VmNameError, is_valid, parse_target
+
+CLONE_TIMEOUT_S = 30.0
+NOT_COPIED_TAG = "error"
+"""Says what went wrong with the VM it is on."""
+
+
+def change(table: NamespaceTable, inp: Received, msg: SetConfig | ClearConfig | SaveConfig | RestoreConfig) -> Effect:
+    """Change the draft or keep a copy of it."""
+    namespace = table.make(inp.namespace)
+    try:
+        match msg:
+            case SetConfig():
+                namespace.draft = vm_config.assign(namespace.draft, msg.param, msg.words, Path(table.files_dir))
+            case ClearConfig():
+                namespace.draft = vm_config.clear(namespace.draft, msg.param, msg.key)
+            case SaveConfig(name=name):
+                if not is_valid(name):
+                    allowed = f"1 to {MAX_NAME} letters, digits, `-`, `_` and `.`"
+                    raise VmConfigError(f"invalid config name, `{name[:MAX_NAME]}` is not {allowed}")
+                namespace.saved[name] = namespace.draft
+            case RestoreConfig(name=name):
+                if name not in namespace.saved:
+                    return Fail(msg_id=inp.msg_id, code="not_found", message=f"config {name[:80]} does not exist")
+                namespace.draft = namespace.saved[name]
+            case _:
+                assert_never(msg)
+    except VmConfigError as error:
+        return Fail(msg_id=inp.msg_id, code="invalid", message=str(error))
+    return Reply(msg_id=inp.msg_id, body=Ack())
+
+
+def clone(table: NamespaceTable, inp: Received, msg: CloneConfig) -> list[Effect]:
+    """Look for the VM on every host of the namespace."""
+    try:
+        single = parse_target(msg.vm).single
+    except VmNameError as error:
+        return [Fail(msg_id=inp.msg_id, code="invalid", message=str(error))]
+    hosts = table.make(inp.namespace).hosts
+    if not single:
+        return [Fail(msg_id=inp.msg_id, code="invalid", message="vm config clone takes the name or id of one VM")]
+    if not hosts:
+        return [Fail(msg_id=inp.msg_id, code="not_found", message=f"vm not found: {msg.vm}")]
+    table.clones[inp.msg_id] = Clone(namespace=inp.namespace, vm=msg.vm, open=len(hosts))
+    effects: list[Effect] = []
+    for host in hosts:
+        tag = f"clone/{host}/{inp.msg_id}"
+        table.asks[tag] = inp.msg_id
+        effects.append(
+            Ask(
+                tag=tag,
+                to=f"vm@{host}",
+                body=GetVms(target=msg.vm),
+                timeout_s=CLONE_TIMEOUT_S,
+                namespace=inp.namespace,
+                cause=inp.msg_id,
+            )
+        )
+    return effects
+
+
+def clone_came(table: NamespaceTable, msg_id: str, found: VmList) -> list[Effect]:
+    """A host has the VM, or says in a list that it has not."""
+    if msg_id not in table.clones:
+        return []  # another host had it
+    if not found.vms:
+        return clone_failed(table, msg_id, "not_found", "")
+    namespace = table.make(table.clones.pop(msg_id).namespace)
+    namespace.draft = cloned(namespace.draft, found.vms[0])
+    return [Reply(msg_id=msg_id, body=Ack())]
+
+
+def clone_failed(table: NamespaceTable, msg_id: str, code: str, message: str) -> list[Effect]:
+    """A host does not have the VM, or could not say."""
+    clone = table.clones.get(msg_id)
+    if clone is None:
+        return []
+    clone.open -= 1
+    if code != "not_found":
+        clone.failure, clone.failure_code = message, code
+    if clone.open > 0:
+        return []
+    del table.clones[msg_id]
+    if clone.failure:
+        return [Fail(msg_id=msg_id, code=clone.failure_code, message=clone.failure)]
+    return [Fail(msg_id=msg_id, code="not_found", message=f"vm not found: {clone.vm}")]
+
+
+def cloned(draft: VmConfig, vm: VmInfo) -> VmConfig:
+    """The draft with all that counts for the VM's kind taken from it, but neither its UUID nor its error."""
+    fields = [param.field for param in vm_config.PARAMS if vm.kind in param.kinds]
+    copied = {field: getattr(vm.config, field) for field in fields}
+    copied["uuid"] = ""
+    copied["tags"] = {key: value for key, value in vm.tags.items() if key != NOT_COPIED_TAG}
+    return msgspec.structs.replace(draft, **copied)

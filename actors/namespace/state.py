@@ -1,0 +1,115 @@
+"""The pure core of the `namespace` actor."""
+
+from __future__ import annotations
+
+from actors.namespace import config, launch
+from actors.namespace.table import Located, NamespaceTable, locate
+from bus.messages.base import WILDCARD, Ack
+from bus.messages.namespace import (
+    ClearConfig,
+    CloneConfig,
+    FlushQueue,
+    LaunchQueue,
+    NamespaceInfo,
+    NamespaceList,
+    OpenNamespace,
+    QueueVms,
+    RestoreConfig,
+    SaveConfig,
+    SetConfig,
+    SetQueueing,
+)
+from bus.messages.vm import VmList, VmNames, VmReport
+from bus.step import Answered, AskFailed, Effect, Fail, Input, Received, Recovered, Reply
+from bus.vm_names import MAX_NAME, is_valid
+
+
+def step(table: NamespaceTable, inp: Input) -> list[Effect]:
+    """Take one input into the table; returns what is to be done about it."""
+    match inp:
+        case Received():
+            return _received(table, inp)
+        case Answered(tag=tag, body=body) if tag in table.asks:
+            return _answered(table, table.asks.pop(tag), body)
+        case AskFailed(tag=tag, code=code, message=message) if tag in table.asks:
+            return _failed(table, tag, table.asks.pop(tag), code, message)
+        case Located():
+            locate(table, inp)
+            return []
+        case Recovered():
+            return []
+        case _:
+            raise TypeError(f"no step for {type(inp).__name__}")
+
+
+def name_error(name: str) -> str:
+    """Why no namespace can be called so; empty if one can."""
+    if name == WILDCARD:
+        return f"invalid namespace name, `{WILDCARD}` is a reserved word"
+    if not is_valid(name):
+        allowed = f"1 to {MAX_NAME} letters, digits, `-`, `_` and `.`"
+        return f"invalid namespace name, `{name[:MAX_NAME]}` is not {allowed}"
+    return ""
+
+
+def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
+    sentence = name_error(inp.namespace)
+    if sentence:
+        return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
+    match inp.body:
+        case SetConfig() | ClearConfig() | SaveConfig() | RestoreConfig():
+            return [config.change(table, inp, inp.body)]
+        case CloneConfig():
+            return config.clone(table, inp, inp.body)
+        case QueueVms():
+            return launch.queue_vms(table, inp, inp.body)
+        case LaunchQueue():
+            return launch.launch_queue(table, inp)
+        case FlushQueue():
+            table.make(inp.namespace).queue = []
+        case SetQueueing(queueing=queueing):
+            table.make(inp.namespace).queueing = queueing
+        case OpenNamespace():
+            table.make(inp.namespace)
+        case _:
+            sentence = f"namespace does not understand {type(inp.body).__name__}"
+            return [Fail(msg_id=inp.msg_id, code="unknown_type", message=sentence)]
+    return [Reply(msg_id=inp.msg_id, body=Ack())]
+
+
+def _answered(table: NamespaceTable, msg_id: str, body: object) -> list[Effect]:
+    match body:
+        case VmNames(uuids=uuids):
+            return launch.names_came(table, msg_id, uuids)
+        case VmReport():
+            return launch.place_came(table, msg_id, body)
+        case VmList():
+            return config.clone_came(table, msg_id, body)
+        case _:
+            raise TypeError(f"no use for an answer of type {type(body).__name__}")
+
+
+def _failed(table: NamespaceTable, tag: str, msg_id: str, code: str, message: str) -> list[Effect]:
+    what = tag.partition("/")[0]
+    match what:
+        case "names":
+            return launch.names_failed(table, msg_id, code, message)
+        case "place":
+            return launch.place_failed(table, msg_id, code, message)
+        case _:
+            return config.clone_failed(table, msg_id, code, message)
+
+
+def namespace_list(table: NamespaceTable) -> NamespaceList:
+    """All namespaces, by name."""
+    return NamespaceList(
+        namespaces=tuple(
+            NamespaceInfo(
+                name=name,
+                hosts=namespace.hosts,
+                queueing=namespace.queueing,
+                queued=sum(len(batch.names) for batch in namespace.queue),
+            )
+            for name, namespace in sorted(table.namespaces.items())
+        )
+    )

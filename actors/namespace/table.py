@@ -1,0 +1,101 @@
+"""The state of the `namespace` actor: every namespace with its drafts and queue, and the launches under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from bus.messages.base import DEFAULT_NAMESPACE
+from bus.messages.namespace import Batch
+from bus.messages.vm import VmConfig
+from bus.step import Input
+
+
+class Located(Input, frozen=True, kw_only=True, tag="namespace.located"):
+    """First input of every start: where the actor runs."""
+
+    host: str
+    files_dir: str
+
+
+class Namespace(msgspec.Struct):
+    """One namespace."""
+
+    hosts: tuple[str, ...]
+    draft: VmConfig = msgspec.field(default_factory=VmConfig)
+    saved: dict[str, VmConfig] = {}
+    queue: list[Batch] = []
+    """VMs that wait for a launch; one without a name gets it then."""
+    queueing: bool = False
+    next_auto: int = 0
+    """Of the names vm-0, vm-1, ..."""
+    load_metric: str = "cpucommit"
+
+
+class Launch(msgspec.Struct):
+    """A launch under way: first it is asked which names are taken, then the scheduler places the VMs."""
+
+    namespace: str
+    batch: Batch | None = None
+    """What the command queues; None if it only launches what is queued."""
+    open: int = 0
+    """Hosts that have not said yet which names are taken."""
+    taken: dict[str, str] = {}
+    """Name to UUID, over all hosts."""
+    queued: list[Batch] = []
+    """What was in the queue, to be put back if the placement fails."""
+    placed: list[Batch] = []
+    """The same with all names, at the scheduler."""
+
+
+class Clone(msgspec.Struct):
+    """A `vm config clone` under way."""
+
+    namespace: str
+    vm: str
+    open: int
+    failure: str = ""
+    """Why a host could not answer."""
+    failure_code: str = ""
+
+
+class NamespaceTable(msgspec.Struct):
+    """All that the actor must not forget."""
+
+    host: str
+    files_dir: str
+    namespaces: dict[str, Namespace] = {}
+    launches: dict[str, Launch] = {}
+    """By id of the request."""
+    clones: dict[str, Clone] = {}
+    asks: dict[str, str] = {}
+    """Tag of an open ask to the id of the request that it is for."""
+
+    def get(self, name: str) -> Namespace:
+        """A namespace as it is, or as it would be if it existed."""
+        return self.namespaces.get(name) or Namespace(hosts=(self.host,))
+
+    def make(self, name: str) -> Namespace:
+        """A namespace, which exists from now on."""
+        return self.namespaces.setdefault(name, self.get(name))
+
+    def waiting_batches(self, name: str) -> Iterator[Batch]:
+        """VMs of a namespace that are queued or on their way to a host."""
+        yield from self.get(name).queue
+        for launch in self.launches.values():
+            if launch.namespace == name:
+                yield from launch.placed
+
+
+def first_table(host: str, files_dir: str) -> NamespaceTable:
+    """The state before anything has happened: the default namespace."""
+    return NamespaceTable(host=host, files_dir=files_dir, namespaces={DEFAULT_NAMESPACE: Namespace(hosts=(host,))})
+
+
+def locate(table: NamespaceTable, where: Located) -> None:
+    """The host may have been renamed, and the base directory moved."""
+    if where.host != table.host:
+        for namespace in table.namespaces.values():
+            namespace.hosts = tuple(where.host if host == table.host else host for host in namespace.hosts)
+    table.host, table.files_dir = where.host, where.files_dir

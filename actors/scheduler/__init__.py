@@ -1,0 +1,1 @@
+"""Placement of VMs over hosts."""
