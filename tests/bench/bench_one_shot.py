@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from tests.bench.machine import MINIBUS, PYTHON, wall_s
+from tests.bench.machine import MINIBUS, PYTHON, run, wall_s
 from tests.bench.product import running
-from tests.bench.report import Benchmark, Budget, Measured
+from tests.bench.report import Benchmark, Budget, Measured, UnavailableError
 
 RUNS = 30
 ROW = Budget(name="one_shot", unit="ms", limit=2.0, direction="<=")
@@ -18,6 +18,8 @@ def one_shot() -> Mapping[str, Measured]:
     with running() as product:
         subject = [MINIBUS, "-base", str(product.base), "-e", "version"]
         reference = [PYTHON, "-I", "-S", "-c", "import socket"]
+        if not run(subject, timeout_s=10).strip():
+            raise UnavailableError("version printed nothing")
         pairs = [(wall_s(subject), wall_s(reference)) for _ in range(RUNS)]
     value, floor = (statistics.median(times) * 1000 for times in zip(*pairs, strict=True))
     return {ROW.name: Measured(value=value, reference=floor)}

@@ -98,11 +98,16 @@ class Product:
         finally:
             connection.close()
 
-    def processes(self) -> dict[str, int]:
-        """Actor name to process id of everything that runs for this base, guests apart."""
+    def processes(self) -> list[int]:
+        """Process ids of everything that runs for this base without guests, whether minibus lists it or not.
+
+        Raises UnavailableError if an actor is not running.
+        """
         listed = json.loads(run([MINIBUS, "ps", "--json", "--base", str(self.base)], timeout_s=10))
-        pids = {str(entry["actor"]): int(entry["pid"]) for entry in listed if entry["pid"]}
-        self._remember(list(pids.values()))
+        if down := [entry["actor"] for entry in listed if entry["state"] != "running"]:
+            raise UnavailableError(f"not running: {', '.join(down)}")
+        pids = sorted({int(entry["pid"]) for entry in listed} | set(_pids_of(self.base)))
+        self._remember(pids)
         return pids
 
     def configure(self, connection: CommandSocket, rootfs: Path) -> None:
