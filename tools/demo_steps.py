@@ -1,0 +1,92 @@
+"""The parts of the demo in their order. A later part of minibus adds a function and a line to `STEPS`."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from shims import rootfs
+from tools.demo_program import DemoError
+from tools.demo_report import event_name, first_rows, per_guest, plural
+from tools.demo_run import Demo, Step
+
+COLUMNS = "id,name,state,uptime,pid"
+ROWS = 5
+EVENTS = 3
+
+
+async def make_rootfs(demo: Demo) -> str:
+    """A root file system that all containers share; what each writes goes to a layer of its own."""
+    try:
+        rootfs.build(demo.rootfs)
+    except rootfs.RootfsError as error:
+        raise DemoError(str(error)) from None
+    size = sum(path.lstat().st_size for path in demo.rootfs.rglob("*") if path.is_file() and not path.is_symlink())
+    return f"busybox, {size / (1024 * 1024):.1f} MiB"
+
+
+async def start_actors(demo: Demo) -> str:
+    """Headless, and then a connection to the bus."""
+    await demo.minibus("up", "--detach")
+    await demo.listen()
+    return "every actor ready"
+
+
+async def launch(demo: Demo) -> str:
+    """Build all containers; none runs anything yet."""
+    await demo.command(f"vm config filesystem {demo.rootfs}")
+    begin = time.perf_counter()
+    await demo.watched(f"vm launch container {demo.names}", "launched")
+    return per_guest(time.perf_counter() - begin, demo.guests)
+
+
+async def start(demo: Demo) -> str:
+    """Let their inits run."""
+    begin = time.perf_counter()
+    await demo.watched("vm start all", "started")
+    return per_guest(time.perf_counter() - begin, demo.guests)
+
+
+async def look(demo: Demo) -> str:
+    """Show some of what `vm info` and `minibus ps` show; raises DemoError unless every guest runs."""
+    command = f".columns {COLUMNS} vm info"
+    table = await demo.command(command)
+    demo.screen.show(f"$ minibus exec '{command}'\n{first_rows(table, ROWS)}\n")
+    demo.screen.show(f"$ minibus ps\n{await demo.minibus('ps')}\n")
+    running = await running_guests(demo)
+    if running != demo.guests:
+        raise DemoError(f"{running} of {plural(demo.guests, 'container')} run")
+    return f"vm info: {running} running"
+
+
+async def running_guests(demo: Demo) -> int:
+    """How many guests `vm info` calls RUNNING."""
+    answer = await demo.minibus("exec", "--json", ".filter state=running .columns state vm info")
+    return sum(len(response["Tabular"] or []) for group in answer.splitlines() for response in json.loads(group))
+
+
+async def kill(demo: Demo) -> str:
+    """End all, and see on the bus that they did."""
+    begin = time.perf_counter()
+    events = await demo.watched("vm kill all", "quit")
+    took_s = time.perf_counter() - begin
+    names = ", ".join(event_name(event.topic) for event in events[:EVENTS])
+    demo.screen.show(f"events while `vm kill all` ran: {names}, ... ({len(events)} in all)\n")
+    return per_guest(took_s, demo.guests)
+
+
+async def flush(demo: Demo) -> str:
+    """Forget them, with all that they left."""
+    await demo.watched("vm flush", "flushed")
+    return f"{plural(demo.guests, 'record')} and instance directories"
+
+
+STEPS = (
+    Step("make a root file system", "making a root file system", make_rootfs),
+    Step("start the actors", "starting the actors", start_actors),
+    Step("launch", "launching containers", launch),
+    Step("start", "starting containers", start),
+    Step("look", "looking at them", look),
+    Step("kill", "killing containers", kill),
+    Step("flush", "flushing containers", flush),
+)
