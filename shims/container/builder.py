@@ -7,20 +7,21 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from shims.cgroup import Cgroups
-from shims.container.build import FAILED, PREINIT, READY, build
+from shims.container.build import FAILED, READY, Script, build, script_of
 from shims.container.freezing import FreezeWatch
 from shims.container.journal import AnyRecord, Cloned, Intent
 from shims.container.loop import Loop, Timer
-from shims.container.plan import Plan, Planner, RefusedError, limits_of
-from shims.container.protocol import ContainerSpec
+from shims.container.plan import Planner, RefusedError, limits_of
 from shims.container.record import Container, Phase
+from shims.container.steps import PREINIT_STARTED
 from shims.linux import process
 
-AT_ONCE: Final = 6
-"""Set-ups under way: enough that one which waits for the kernel does not hold up the processors."""
+AT_ONCE: Final = 8
+REFILL_AT: Final = 4
+"""Set-ups under way: filled up to the first number whenever no more than the second are left."""
 
 READY_TIMEOUT_S: Final = 30.0
 NAMESPACES: Final = (
@@ -43,6 +44,15 @@ class Owner(Protocol):
 
     def exited(self, container: Container) -> None:
         """Its pidfd says that the process has ended."""
+
+
+class _Draft(NamedTuple):
+    """A container about to be cloned, and the ends of the pipes that go to it."""
+
+    container: Container
+    script: Script
+    report_in: int
+    gate_out: int
 
 
 class Builder:
@@ -92,54 +102,75 @@ class Builder:
         container.close_gate()
 
     def _pump(self) -> None:
-        while self._queue and len(self._under_way) < AT_ONCE:
-            self._begin(self._queue.popleft())
+        """Fill the free places, several at a time.
 
-    def _begin(self, container: Container) -> None:
-        spec = container.spec
+        After each clone the warden pays a page fault for everything it writes to; clones in a row share that price.
+        """
+        if len(self._under_way) > REFILL_AT:
+            return
+        drafts: list[_Draft] = []
+        while self._queue and len(self._under_way) + len(drafts) < AT_ONCE:
+            draft = self._prepare(self._queue.popleft())
+            if draft is not None:
+                drafts.append(draft)
+        for draft in drafts:
+            self._clone(draft)
+        for draft in drafts:
+            self._watch(draft)
+
+    def _prepare(self, container: Container) -> _Draft | None:
+        """Do all that can be done without the process; None if that has failed."""
+        spec, container.spec = container.spec, None
         if spec is None:
             raise ValueError("a container without a spec cannot be built")
-        container.spec = None
         try:
-            self._prepare(container, spec)
+            self._write(Intent(guest_id=container.guest_id, tag=container.tag))
+            cgroups = self._cgroups_of(container.tag)
+            cgroups.prepare()
+            procs_files = cgroups.create(container.name, limits_of(spec))
+            container.console, slave = process.open_pty()
+            plan = self._planner().plan(spec, console=slave, procs_files=procs_files, warnings=cgroups.warnings)
+            container.report, report_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            gate_out, container.gate = os.pipe2(os.O_CLOEXEC)
+            return _Draft(container, script_of(plan), report_in, gate_out)
         except RefusedError as error:
             container.failure = str(error)
         except OSError as error:
-            container.failure = f"start container: {error.filename or 'clone'}: {error.strerror}"
-        if container.failure:
-            self._owner.failed(container)
+            where = error.filename if isinstance(error.filename, str) else "system call"
+            container.failure = f"start container: {where}: {error.strerror}"
+        self._call_off(container)
+        return None
 
-    def _prepare(self, container: Container, spec: ContainerSpec) -> None:
-        self._write(Intent(guest_id=container.guest_id, tag=container.tag))
-        cgroups = self._cgroups_of(container.tag)
-        cgroups.prepare()
-        procs_files = cgroups.create(container.name, limits_of(spec))
+    def _clone(self, draft: _Draft) -> None:
+        container = draft.container
         try:
-            container.console, slave = process.open_pty()
-            plan = self._planner().plan(spec, console=slave, procs_files=procs_files, warnings=cgroups.warnings)
-            self._clone(container, plan)
-        except (RefusedError, OSError):
-            cgroups.remove(container.name)
-            raise
+            container.pid, container.pidfd = process.clone(NAMESPACES)
+        except OSError as error:
+            container.failure = f"start container: clone: {error.strerror}"
+            return
+        if container.pid == 0:
+            build(draft.script, draft.report_in, draft.gate_out)
 
-    def _clone(self, container: Container, plan: Plan) -> None:
-        with contextlib.ExitStack() as pipes:
-            report, report_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            pipes.callback(os.close, report_in)
-            container.report = report
-            gate_out, container.gate = os.pipe2(os.O_CLOEXEC)
-            pipes.callback(os.close, gate_out)
-            pid, pidfd = process.clone(NAMESPACES)
-            if pid == 0:
-                build(plan, report_in, gate_out)
+    def _watch(self, draft: _Draft) -> None:
+        container = draft.container
+        os.close(draft.report_in)
+        os.close(draft.gate_out)
+        if container.failure:
+            self._call_off(container)
+            return
         container.phase = Phase.BUILDING
-        container.pid, container.pidfd = pid, pidfd
-        container.start_ticks = process.start_ticks(pid)
+        container.start_ticks = process.start_ticks(container.pid)
         self._under_way[container] = self._loop.call_later(READY_TIMEOUT_S, lambda: self._give_up(container))
-        self._loop.watch(report, lambda _: self.read_report(container))
-        self._loop.watch(pidfd, lambda _: self._owner.exited(container))
+        self._loop.watch(container.report, lambda _: self.read_report(container))
+        self._loop.watch(container.pidfd, lambda _: self._owner.exited(container))
         with contextlib.suppress(OSError):  # a full disk: a later warden would end it as never built
-            self._write(Cloned(guest_id=container.guest_id, pid=pid, start_ticks=container.start_ticks))
+            self._write(Cloned(guest_id=container.guest_id, pid=container.pid, start_ticks=container.start_ticks))
+
+    def _call_off(self, container: Container) -> None:
+        with contextlib.suppress(OSError):
+            self._cgroups_of(container.tag).remove(container.name)
+        container.close_gate()
+        self._owner.failed(container)
 
     def _give_up(self, container: Container) -> None:
         doing = ": its preinit is still running" if container.in_preinit else ""
@@ -161,7 +192,7 @@ class Builder:
             data = os.read(container.report, _READ_BYTES)
         except BlockingIOError:
             return
-        while data[:1] == PREINIT:
+        while data[:1] == PREINIT_STARTED:
             container.in_preinit, data = True, data[1:]
             if not data:
                 return

@@ -20,8 +20,8 @@ class BadInitError(Exception):
     """Why it cannot be executed, as one sentence."""
 
 
-def check_init(path: bytes) -> None:
-    """Raise `BadInitError` if execve(2) of `path`, its `#!` interpreter or its dynamic loader would fail."""
+def check_init(path: bytes) -> int:
+    """0, or raise `BadInitError` if execve(2) of `path`, its `#!` interpreter or its dynamic loader would fail."""
     what = f"init {os.fsdecode(path)}"
     for _ in range(MAX_INTERPRETERS):
         head = _read_executable(path, what)
@@ -38,6 +38,7 @@ def check_init(path: bytes) -> None:
     loader = elf_interpreter(head)
     if loader:
         _read_executable(loader, f"{what}: its dynamic loader {os.fsdecode(loader)}")
+    return 0
 
 
 def script_interpreter(head: bytes) -> bytes | None:

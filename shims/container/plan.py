@@ -61,6 +61,8 @@ class Plan:
     procs_files: tuple[str, ...]
     capabilities: CapabilityDrop
     seccomp: SeccompFilter | None
+    descriptor_limit: tuple[int, int] | None
+    """Soft and hard number of open files, where the warden has raised its own."""
     warnings: tuple[str, ...]
 
 
@@ -149,9 +151,16 @@ def overlay_options(filesystem: str) -> bytes:
 class Planner:
     """Makes plans; holds what is the same for all containers of this host."""
 
-    def __init__(self, capabilities: CapabilityDrop, seccomp: SeccompFilter | None, no_seccomp_because: str) -> None:
+    def __init__(
+        self,
+        capabilities: CapabilityDrop,
+        seccomp: SeccompFilter | None,
+        no_seccomp_because: str,
+        descriptor_limit: tuple[int, int] | None = None,
+    ) -> None:
         self._capabilities = capabilities
         self._seccomp = seccomp
+        self._descriptor_limit = descriptor_limit
         self._has_dmi = os.path.exists(DMI_UUID)
         self._no_seccomp = f"system calls are not filtered: {no_seccomp_because}"
 
@@ -178,5 +187,6 @@ class Planner:
             procs_files=tuple(procs_files),
             capabilities=self._capabilities,
             seccomp=self._seccomp if spec.seccomp else None,
+            descriptor_limit=self._descriptor_limit,
             warnings=tuple(lacking),
         )

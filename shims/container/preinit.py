@@ -15,8 +15,8 @@ class PreinitError(Exception):
     """It could not be run or failed; one sentence with its output."""
 
 
-def run_preinit(path: str) -> None:
-    """Run it to its end with `path` as its only argument; raises `PreinitError` unless it exits with 0."""
+def run_preinit(path: str) -> int:
+    """Run it to its end with `path` as its only argument: 0, or raises `PreinitError` unless it exits with that."""
     output = os.memfd_create("preinit", os.MFD_CLOEXEC)  # a file: a daemon it leaves behind must not hold us up
     try:
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -30,6 +30,7 @@ def run_preinit(path: str) -> None:
         _, status = os.waitpid(pid, 0)
         if status != 0:
             raise PreinitError(f"containerPreinit: {describe_status(status)}: {_tail(output)}".rstrip(": "))
+        return 0
     finally:
         os.close(output)
 

@@ -46,6 +46,7 @@ from shims.container.protocol import (
 )
 from shims.container.record import Asker
 from shims.container.recovery import recover
+from shims.container.steps import GATE
 from shims.linux.capability import CapabilityDrop
 
 BACKLOG: Final = 64
@@ -64,6 +65,7 @@ class Warden:
         self._listener = listener
         self._compiler = compiler
         self._planner: Planner | None = None
+        self._descriptor_limit = _raise_descriptor_limit()
         self._busy = _open_busy_lock(base)
         self._connections: set[Connection] = set()
         self._stopping = False
@@ -159,7 +161,7 @@ class Warden:
             program, reason = self._compiler.result()
             if program is None:
                 self.log.warn("no_seccomp", reason=reason)
-            self._planner = Planner(CapabilityDrop(), program, reason)
+            self._planner = Planner(CapabilityDrop(), program, reason, self._descriptor_limit)
         return self._planner
 
     def _show_busy(self) -> None:
@@ -209,9 +211,8 @@ def run(base: Path, control: socket.socket | None, listener: socket.socket | Non
     with contextlib.suppress(PermissionError):  # already the leader of a session
         os.setsid()
     os.umask(0o077)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _reserve_descriptors()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever is blocked here would be in every container
     try:
         compiler = FilterCompiler()
         lock = _take_lock(base)
@@ -239,6 +240,22 @@ def _take_lock(base: Path) -> FileLock:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+def _reserve_descriptors() -> None:
+    """Keep the numbers that mean something in a new container from being a pipe's here."""
+    while (fd := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) <= GATE:
+        pass
+    os.close(fd)
+
+
+def _raise_descriptor_limit() -> tuple[int, int] | None:
+    """Allow as many open files as may be: a container takes two. Returns the limits before, None if unchanged."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return None
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard
 
 
 def _open_busy_lock(base: Path) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from shims.linux.libc import LIBC, PRCTL, raise_errno
+from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
+from shims.linux.libc import PRCTL, raise_errno
 
 CAPABILITIES: Final = {
     "CHOWN": 0,
@@ -68,23 +69,16 @@ def bounding_set() -> tuple[int, ...]:
 
 
 class CapabilityDrop:
-    """What `apply` does, prepared once, so that a new container spends no time on it."""
+    """The calls that reduce all five sets of a process, prepared once so that a new container spends no time on it."""
 
     def __init__(self, keep: int = CONTAINER_MASK) -> None:
         # Asking for more than one has is EPERM: a host that withholds a capability withholds it from containers too.
-        mask = keep & permitted_mask()
-        self.mask = mask
-        self._drop = tuple(number for number in bounding_set() if not mask >> number & 1)
+        self.mask = mask = keep & permitted_mask()
         low, high = mask & 0xFFFFFFFF, mask >> 32
-        self._header = struct.pack("Ii", _VERSION_3, 0)
-        self._data = struct.pack("6I", low, low, low, high, high, high)
-
-    def apply(self) -> None:
-        """Reduce all five sets of this process: bounding, ambient (empty), effective, permitted, inheritable."""
-        for number in self._drop:
-            if PRCTL(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
-                raise_errno()
-        if PRCTL(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0:
-            raise_errno()
-        if LIBC.capset(self._header, self._data) != 0:
-            raise_errno()
+        header, sets = struct.pack("Ii", _VERSION_3, 0), struct.pack("6I", low, low, low, high, high, high)
+        self.calls: tuple[tuple[Callable[..., int], tuple[object, ...]], ...] = (
+            *((LIBC.prctl, (_PR_CAPBSET_DROP, number, 0, 0, 0)) for number in bounding_set() if not mask >> number & 1),
+            (LIBC.prctl, (_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
+            (LIBC.capset, (header, sets)),
+        )
+        """(function of the C library, its arguments): bounding set first, while that is still allowed."""

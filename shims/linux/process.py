@@ -24,10 +24,9 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
 
-MAX_FD: Final = 0xFFFFFFFF
+SYS_CLOSE_RANGE: Final = 436
 
 _SYS_CLONE3: Final = 435
-_SYS_CLOSE_RANGE: Final = 436
 _SIGCHLD: Final = 17
 _CLONE_ARGS_SIZE: Final = 88  # struct clone_args up to `cgroup`, kernel 5.7
 
@@ -65,12 +64,6 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     if result < 0:
         raise_errno()
     return result
-
-
-def close_range(first: int, last: int) -> None:
-    """Close every descriptor from `first` to `last`, both included (close_range(2)); nothing if there are none."""
-    if first <= last and LIBC.syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0) != 0:
-        raise_errno()
 
 
 def unshare(flags: int) -> None:

@@ -6,9 +6,10 @@ import contextlib
 import ctypes
 import errno
 import os
+from collections.abc import Callable
 from typing import Final
 
-from shims.linux.libc import PRCTL, raise_errno
+from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 from shims.linux.process import CLONE_NEWUSER
 
 REFUSED: Final = (
@@ -95,8 +96,12 @@ class SeccompFilter:
             raise ValueError("a seccomp program is a whole number of instructions")
         self._code = ctypes.create_string_buffer(program, len(program))
         self._fprog = _SockFprog(len(program) // _INSTRUCTION_BYTES, ctypes.addressof(self._code))
+        address = ctypes.c_void_p(ctypes.addressof(self._fprog))
+        self.call: tuple[Callable[..., int], tuple[object, ...]] = (
+            LIBC.prctl,
+            (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, address, 0, 0),
+        )
+        """(function of the C library, its arguments) that filters the calling process and its children from then on.
 
-    def install(self) -> None:
-        """Filter this process and its children from now on; needs CAP_SYS_ADMIN, so that no_new_privs can stay off."""
-        if PRCTL(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(self._fprog), 0, 0) != 0:
-            raise_errno()
+        It needs CAP_SYS_ADMIN, so that no_new_privs can stay off.
+        """

@@ -1,0 +1,70 @@
+"""The set-up of a container as data: a list of calls, worked out by the warden and carried out by the new process.
+
+A process just cloned shares its memory with the warden until it touches it, and every page it touches costs a fault and a
+copy. So it should not think: running down a list of prepared calls takes a third of the faults that the same steps took
+as functions (measured: 180 instead of 550, at 3 µs each on a virtual machine).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
+
+
+class Action(NamedTuple):
+    """One call. `call` returns a negative number and sets errno, as the C library does, or raises an exception."""
+
+    step: str
+    """What a message calls it."""
+    call: Callable[..., int]
+    arguments: tuple[Any, ...]
+    path: str | bytes = ""
+    """What a message names."""
+    tolerated: tuple[int, ...] = ()
+    """errno values that are as good as success."""
+    keep_as: int = -1
+    """The number that a descriptor it returns is to have, so that later calls can name it."""
+    warning: str = ""
+    """Not empty: a failure is a warning in these words, and the next `skip` actions are left out."""
+    skip: int = 0
+
+
+class ActionError(Exception):
+    """A call failed; one sentence with step, path and the kernel's reason."""
+
+
+_dup3: Final = LIBC.dup3
+_close: Final = LIBC.close
+
+
+def perform(actions: Iterable[Action]) -> list[str]:
+    """Carry out `actions` in order; returns the warnings. Raises `ActionError`, or what a call raises."""
+    warnings = []
+    skip = 0
+    for step, call, arguments, path, tolerated, keep_as, warning, skipped in actions:
+        if skip:
+            skip -= 1
+            continue
+        result = call(*arguments)
+        if result < 0:
+            number = ctypes.get_errno()
+            if number in tolerated:
+                continue
+            if not warning:
+                raise ActionError(sentence(step, path, number))
+            warnings.append(f"{warning}: {os.strerror(number)}")
+            skip = skipped
+        elif keep_as >= 0 and result != keep_as:
+            if _dup3(result, keep_as, os.O_CLOEXEC) < 0:
+                raise ActionError(sentence(step, path, ctypes.get_errno()))
+            _close(result)
+    return warnings
+
+
+def sentence(step: str, path: str | bytes, number: int) -> str:
+    """What a message says of a failed call."""
+    return ": ".join(part for part in (step, os.fsdecode(path), os.strerror(number)) if part)
