@@ -17,6 +17,9 @@ from bus.messages.envelope import PROTOCOL_VERSION, Envelope
 MAX_BODY = 64 * 1024 * 1024
 """Bytes; nothing larger is decoded. The broker's sockets refuse it before (ZMQ_MAXMSGSIZE)."""
 
+# ValueError: text that is not UTF-8 (msgspec 0.22).
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
 _encoder = msgspec.msgpack.Encoder()
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 
@@ -60,7 +63,7 @@ def decode_envelope(data: bytes) -> Envelope:
     """Read an envelope; raises MalformedError."""
     try:
         envelope = _envelope_decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise MalformedError(f"not an envelope: {error}") from error
     if envelope.v != PROTOCOL_VERSION:
         raise MalformedError(f"protocol version {envelope.v}, expected {PROTOCOL_VERSION}")
@@ -87,7 +90,7 @@ def decode_body(data: bytes) -> Message:
         if "Invalid value" in str(error) and "$.type" in str(error):
             raise UnknownTypeError(f"unknown message type: {error}") from error
         raise MalformedError(f"not a valid message: {error}") from error
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise MalformedError(f"not a valid message: {error}") from error
     return message
 
