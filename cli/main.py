@@ -96,12 +96,28 @@ def dispatch(program: str, arguments: list[str]) -> int:
         return _help(rest)
     if subcommand not in FLAGS:
         raise UsageError(f"there is no subcommand {subcommand}")
-    rest = options.take(rest, (*FLAGS[subcommand], "help", "h"))
+    rest = _arguments(options, subcommand, rest)
     if options.flags & {"help", "h"}:
         return _help([subcommand])
     if "namespace" in options.values and subcommand not in ("exec", "read"):
         raise UsageError(f"{subcommand} takes no --namespace")
     return _subcommand(program, subcommand, options, rest)
+
+
+def _arguments(options: Options, subcommand: str, given: list[str]) -> list[str]:
+    """Read the options of a subcommand; gives its other arguments. Raises UsageError.
+
+    Options may follow the arguments, except those of a command in several words, which may look the same.
+    """
+    allowed = (*FLAGS[subcommand], "help", "h")
+    words: list[str] = []
+    rest = options.take(given, allowed)
+    while rest:
+        words.append(rest.pop(0))
+        if subcommand == "exec" and " " not in words[0]:
+            return words + rest
+        rest = options.take(rest, allowed)
+    return words
 
 
 def _subcommand(program: str, subcommand: str, options: Options, rest: list[str]) -> int:

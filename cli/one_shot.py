@@ -116,7 +116,7 @@ def _ends_server(line: str) -> bool:
 
 def _cannot_connect(base: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return f"minibus is not running on {base}: start it with 'minibus up --base {base}'"
+        return f"minibus is not running on {base}: start it with `minibus up --base {base}`"
     if isinstance(error, PermissionError):
         return f"user {os.geteuid()} may not use {base}/minimega"
     return f"cannot connect to {base}/minimega: {error.strerror or error}"

@@ -305,6 +305,7 @@ async def test_pipes_are_refused_in_words(base_dir: Path) -> None:
 async def test_exec(base_dir: Path) -> None:
     async with serving(base_dir) as server:
         assert await server.minibus("exec", "echo 'a  b'") == (0, "n1: a  b\n", "")
+        assert await server.minibus("exec", "echo", "--json") == (0, "n1: --json\n", "")
         assert await server.minibus("exec", "echo", "a  b", "#c", '"') == (0, 'n1: a  b #c "\n', "")
         assert await server.minibus("-e", "echo", "a  b") == (0, "n1: a  b\n", "")
         assert await server.minibus("--base", str(base_dir), "exec", "--", "echo", "x") == (0, "n1: x\n", "")
@@ -322,9 +323,13 @@ async def test_exec_says_what_failed(base_dir: Path) -> None:
 
 async def test_exec_json(base_dir: Path) -> None:
     async with serving(base_dir) as server:
-        status, out, err = await server.minibus("exec", "--json", ".columns", "name", "vm", "info")
-        (response,) = json.loads(out)
-        assert (status, err, response["Header"], response["Tabular"]) == (0, "", ["name"], [["vm-0"], ["vm-1"]])
+        answers = [
+            await server.minibus("exec", "--json", ".columns", "name", "vm", "info"),
+            await server.minibus("exec", ".columns name vm info", "--json"),
+        ]
+        for status, out, err in answers:
+            (response,) = json.loads(out)
+            assert (status, err, response["Header"], response["Tabular"]) == (0, "", ["name"], [["vm-0"], ["vm-1"]])
 
 
 async def test_exec_in_a_namespace(base_dir: Path) -> None:
@@ -340,11 +345,12 @@ async def test_read(base_dir: Path) -> None:
         expected = (1, "n1: a\n", f"Error (n1): {script}:2: invalid command: `bad`\n")
         assert await server.minibus("read", str(script)) == expected
         assert await server.minibus("read", "--check", str(script)) == (1, "", expected[2])
+        assert await server.minibus("read", str(script), "--check") == (1, "", expected[2])
 
 
 async def test_nobody_there(base_dir: Path) -> None:
     server = Server(base_dir, FakeBus())
-    sentence = f"minibus: minibus is not running on {base_dir}: start it with 'minibus up --base {base_dir}'\n"
+    sentence = f"minibus: minibus is not running on {base_dir}: start it with `minibus up --base {base_dir}`\n"
     assert await server.minibus("exec", "version") == (1, "", sentence)
     assert await server.minibus("-e", "version", program="minimega") != (0, "", "")
     assert (await server.minibus("exec", "--base", "/" + "x" * 200, "version"))[0] == 1

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+
+import msgpack
+import pytest
+
+from bus.messages.control import ActorStatus
+from bus.messages.envelope import Envelope
+from bus.port import Delivery
+from cli import tap
+from cli.main import Options, UsageError
+from cli.ps import status_object, status_table
+from cli.tap import LossDetector, event_json, event_line
+
+
+def delivery(body: bytes) -> Delivery:
+    envelope = Envelope(
+        kind="event", id="1", sender="vm@n1", epoch="e", seq=5, topic_seq=2, time=1_700_000_000.25, host="n1"
+    )
+    return Delivery("vm/minimega/web/started/", envelope, body)
+
+
+def test_an_event_as_json() -> None:
+    body = {"type": "something.new", "x": [1, {"y": b"\xff"}], 5: None}
+    assert json.loads(event_json(delivery(msgpack.packb(body)))) == {
+        "topic": "vm/minimega/web/started/",
+        "epoch": "e",
+        "seq": 5,
+        "topic_seq": 2,
+        "time": 1_700_000_000.25,
+        "publisher": "vm@n1",
+        "body": {"type": "something.new", "x": [1, {"y": "/w=="}], "5": None},
+    }
+
+
+def test_an_event_as_a_line() -> None:
+    line = event_line(delivery(msgpack.packb({"type": "vm.started", "name": "a\nb"})))
+    assert line.endswith('.250 vm/minimega/web/started/ {"name":"a\\nb"}')
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x93", b"\x81\x93\x01\x02\x03\x01"])
+def test_a_body_that_is_no_message_is_shown_all_the_same(body: bytes) -> None:
+    assert event_line(delivery(body)).count("\n") == 0
+    assert json.loads(event_json(delivery(body)))["topic_seq"] == 2
+
+
+def test_losses_are_counted_for_each_topic_and_publisher() -> None:
+    detector = LossDetector()
+    seen = [("a/", "e", 7), ("a/", "e", 8), ("b/", "e", 1), ("a/", "e", 11), ("a/", "f", 1), ("b/", "e", 2)]
+    assert [detector.lost(*event) for event in seen] == [0, 0, 0, 2, 0, 0]
+
+
+def test_the_memory_of_topics_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tap, "MAX_FOLLOWED", 10)
+    detector = LossDetector()
+    assert sum(detector.lost(f"{number}/", "e", number) for number in range(100)) == 0
+    assert len(detector._last) == 10
+
+
+ACTORS = (
+    ActorStatus(actor="node", pid=1, state="running", pss_mib=9.876),
+    ActorStatus(actor="vm", pid=12345, state="backoff", restarts=3, inbox=7, reason="killed by SIGKILL"),
+)
+
+
+def test_ps_as_a_table() -> None:
+    assert status_table(ACTORS) == (
+        "actor    pid  state    restarts  inbox  pss_mib\n"
+        "node       1  running         0      0     9.88\n"
+        "vm     12345  backoff         3      7      0.0  killed by SIGKILL"
+    )
+
+
+def test_ps_as_json() -> None:
+    assert status_object(ACTORS[1]) == {
+        "actor": "vm",
+        "pid": 12345,
+        "state": "backoff",
+        "restarts": 3,
+        "inbox": 7,
+        "pss_mib": 0.0,
+    }
+
+
+# ---------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values", "flags", "rest"),
+    [
+        (["--base", "/x", "ps"], {"base": "/x"}, set(), ["ps"]),
+        (["-base=/x", "-e", "vm", "-i"], {"base": "/x"}, {"e"}, ["vm", "-i"]),
+        (["-e=false", "--json=true"], {}, {"json"}, []),
+        (["--", "--json"], {}, set(), ["--json"]),
+        (["-", "--json"], {}, set(), ["-", "--json"]),
+    ],
+)
+def test_options(arguments: list[str], values: dict[str, str], flags: set[str], rest: list[str]) -> None:
+    options = Options()
+    assert options.take(arguments, ("e", "json")) == rest
+    assert (options.values, options.flags) == (values, flags)
+
+
+@pytest.mark.parametrize("arguments", [["--base"], ["--nope"], ["-json=maybe"], ["---"]])
+def test_wrong_options(arguments: list[str]) -> None:
+    with pytest.raises(UsageError):
+        Options().take(arguments, ("json",))
+
+
+@pytest.mark.parametrize(
+    ("program", "environment", "values", "base"),
+    [
+        ("minibus", "", {}, "/var/lib/minibus"),
+        ("minibus", "/env", {}, "/env"),
+        ("minibus", "/env", {"base": "/given/"}, "/given"),
+        ("minimega", "/env", {}, "/tmp/minimega"),
+        ("minimega", "", {"base": "/given"}, "/given"),
+    ],
+)
+def test_the_base_directory(
+    monkeypatch: pytest.MonkeyPatch, program: str, environment: str, values: dict[str, str], base: str
+) -> None:
+    monkeypatch.setenv("MINIBUS_BASE", environment)
+    options = Options()
+    options.values = values
+    assert options.base(program) == base
