@@ -1,8 +1,8 @@
 """What the first process of a container does between clone and exec.
 
-It runs in its new namespaces as PID 1 and as a copy of the warden, carries out the steps of the set-up, says "ready" and
-waits at the gate. A step that fails is reported as one sentence and ends the process, and with it everything it made,
-because all of it lives in its namespaces.
+It runs in its new namespaces as PID 1 and as a copy of the warden, carries out the steps of the set-up, says "ready"
+and waits at the gate. A step that fails is reported as one sentence and ends the process, and with it everything it
+made, because all of it lives in its namespaces.
 """
 
 from __future__ import annotations

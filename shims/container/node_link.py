@@ -43,6 +43,10 @@ class NodeLink:
         """Say that the warden serves."""
         self._send({"type": "ready"})
 
+    def staying(self) -> None:
+        """Say that it goes on without the node, because containers are left."""
+        self._send({"type": "staying"})
+
     def refuse(self, message: str) -> None:
         """Say why there will be no warden."""
         self._send({"type": "refused", "message": message})

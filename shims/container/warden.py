@@ -9,7 +9,6 @@ in a journal what it owns, and outlives the node and every actor while it owns a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import os
 import resource
@@ -66,13 +65,11 @@ class Warden:
         self._compiler = compiler
         self._planner: Planner | None = None
         self._descriptor_limit = _raise_descriptor_limit()
-        self._busy = _open_busy_lock(base)
         self._connections: set[Connection] = set()
         self._stopping = False
         """Told to stop, which it does once no container lives."""
         self._holdings = Holdings(self._loop, Journal(base / "state" / "warden"), self.log)
         self._holdings.announce = self._announce
-        self._holdings.on_count = self._show_busy
         self._lifecycle = Lifecycle(self._holdings, self._get_planner)
         self._node = NodeLink(control, self._loop, self, inbox=lambda: self._lifecycle.queued)
         self._lifecycle.ending.expects_statuses = lambda: self._node.is_up
@@ -102,6 +99,7 @@ class Warden:
         self._stopping = True
         if self._holdings.has_living:
             self.log.info("staying", living=self._holdings.living)
+            self._node.staying()
 
     # --- clients
 
@@ -164,11 +162,6 @@ class Warden:
             self._planner = Planner(CapabilityDrop(), program, reason, self._descriptor_limit)
         return self._planner
 
-    def _show_busy(self) -> None:
-        """Hold the lock that tells the node whether it has to wait for this process to end."""
-        with contextlib.suppress(OSError):
-            fcntl.flock(self._busy, (fcntl.LOCK_EX if self._holdings.has_living else fcntl.LOCK_UN) | fcntl.LOCK_NB)
-
     def _catch_signals(self) -> None:
         self._wake.setblocking(False)
         self._waker.setblocking(False)
@@ -199,7 +192,6 @@ class Warden:
         self._holdings.journal.close()
         for sock in (self._wake, self._waker, self._listener):
             sock.close()
-        os.close(self._busy)
 
 
 def run(base: Path, control: socket.socket | None, listener: socket.socket | None = None) -> int:
@@ -256,10 +248,6 @@ def _raise_descriptor_limit() -> tuple[int, int] | None:
         return None
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard
-
-
-def _open_busy_lock(base: Path) -> int:
-    return os.open(base / "run" / "warden.busy", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _listen(path: Path) -> socket.socket:
