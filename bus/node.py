@@ -12,6 +12,7 @@ import contextlib
 import gc
 import importlib
 import os
+import select
 import selectors
 import signal
 import socket
@@ -28,6 +29,7 @@ from bus.supervision import Child, ChildSpec, ChildState
 TICK_S = 0.25
 START_FAILED = 1
 OUTLIVING_S = 3.0
+OUTLIVING_UNHEARD_S = 0.3
 
 
 class Node:
@@ -358,6 +360,9 @@ class Node:
 
     def _wait_for_outliving(self) -> None:
         """Give a warden that owns nothing the moment it takes to end, so that nothing of ours is left behind."""
+        for pidfd in self._pidfds.values():
+            # It has no lane to say that it stays, so it gets a short while.
+            select.select([pidfd], [], [], OUTLIVING_UNHEARD_S)
         for child in self.children:
             lane = self._lanes.get(child.spec.name)
             if lane is None or not child.alive:

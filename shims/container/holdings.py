@@ -21,8 +21,6 @@ class Holdings:
         self.containers: dict[int, Container] = {}
         self.announce: Callable[[AnyAnswer], None] = lambda answer: None
         """Tells every client."""
-        self.on_count: Callable[[], None] = lambda: None
-        """Called when the number of living containers may have changed."""
         self.journal = journal
         self._cgroups: dict[str, Cgroups] = {}
 
@@ -58,7 +56,6 @@ class Holdings:
 
     def tidy(self) -> None:
         """Remove the base directories of the cgroups once no container is left."""
-        self.on_count()
         if not self.has_living:
             for cgroups in self._cgroups.values():
                 cgroups.remove_base()

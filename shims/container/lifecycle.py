@@ -53,7 +53,6 @@ class Lifecycle:
             return
         container = Container(guest_id=spec.guest_id, tag=spec.tag, phase=Phase.QUEUED, spec=spec, creator=asker)
         self._holdings.containers[spec.guest_id] = container
-        self._holdings.on_count()
         self._builder.add(container)
 
     def start(self, asker: Asker, container: Container) -> None:

@@ -178,8 +178,8 @@ class Warden:
         self.stop()
 
     def _may_end(self) -> bool:
-        """Told to stop and without containers. It waits for no client: what ended stays in the journal."""
-        return self._stopping and not self._holdings.has_living
+        """Told to stop, without containers, and without a client: a new node's actors may have taken it over."""
+        return self._stopping and not self._holdings.has_living and not self._connections
 
     def _close(self) -> None:
         if self._planner is None:
