@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,113 +10,10 @@ import pytest
 
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
-from bus.messages.namespace import Draft, GetDraft, GetNamespaces, NamespaceList
-from bus.messages.vm import FlushVms, GetVms, GuestKind, KillVms, VmConfig, VmInfo, VmList, VmReport, VmState
-from cli.commands.registry import COMMANDS
-from cli.server.actor import BACKLOG
+from bus.messages.namespace import GetDraft, GetNamespaces, NamespaceList
+from bus.messages.vm import FlushVms, GetVms, KillVms, VmReport
 from cli.server.connection import MAX_UNSENT, Connection
-from cli.server.engine import Engine
-from cli.testing import Asked, FakeBus
-
-ROOT = Path(__file__).parents[2]
-
-
-def guests(count: int) -> VmList:
-    return VmList(
-        vms=tuple(
-            VmInfo(
-                vm_id=number,
-                name=f"vm-{number}",
-                namespace="minimega",
-                host="n1",
-                kind=GuestKind.CONTAINER,
-                state=VmState.RUNNING,
-                uuid=str(number),
-                created_s=0.0,
-                config=VmConfig(),
-            )
-            for number in range(count)
-        )
-    )
-
-
-class Client:
-    """A client that speaks the protocol byte by byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, *values: Any, end: bytes = b"") -> None:
-        self.writer.write(b"".join(json.dumps(value).encode() + end for value in values))
-        await self.writer.drain()
-
-    async def receive(self) -> dict[str, Any]:
-        reply: dict[str, Any] = json.loads(await self.reader.readuntil(b"\n"))
-        return reply
-
-    async def command(self, line: str) -> dict[str, Any]:
-        await self.send({"Command": line, "Suggest": "", "PlumbPipe": ""})
-        return await self.receive()
-
-    async def is_closed(self) -> bool:
-        return await self.reader.read(1) == b""
-
-
-class Server:
-    """A command socket in a base directory."""
-
-    def __init__(self, base: Path, bus: FakeBus) -> None:
-        self.base = base
-        self.bus = bus
-        self.path = base / "minimega"
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.engine = Engine(bus, "n1", COMMANDS, lambda work, name: work.close(), self.bugs_are_failures)
-
-    def bugs_are_failures(self, error: Exception) -> None:
-        raise error
-
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(Connection(self.engine, reader, writer).serve())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        reader, writer = await asyncio.open_unix_connection(self.path, limit=64 * 1024 * 1024)
-        try:
-            yield Client(reader, writer)
-        finally:
-            writer.close()
-
-    async def minibus(self, *arguments: str, program: str = "minibus") -> tuple[int, str, str]:
-        code = f"import sys; sys.argv[0] = {program!r}; from cli.main import main; sys.exit(main())"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MINIBUS_BASE": str(self.base)}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, *arguments),
-            cwd=ROOT,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
-
-
-@asynccontextmanager
-async def serving(base: Path, reactions: dict[type[Message], Any] | None = None) -> AsyncIterator[Server]:
-    known: dict[type[Message], Any] = {GetVms: guests(2), GetDraft: Draft(config=VmConfig())}
-    server = Server(base, FakeBus({**known, **(reactions or {})}))
-    listener = await asyncio.start_unix_server(server.accept, server.path, backlog=BACKLOG)
-    try:
-        yield server
-    finally:
-        listener.close()
-        await listener.wait_closed()
-        for task in tuple(server.tasks):
-            task.cancel()
-        await asyncio.gather(*server.tasks, return_exceptions=True)
+from cli.testing import Asked, make_vms, serving
 
 
 async def test_one_reply_a_line(base_dir: Path) -> None:
@@ -205,7 +97,7 @@ async def test_a_client_that_leaves_early_loses_only_its_answer(base_dir: Path) 
     async def slow(asked: Asked) -> Message:
         arrived.set()
         await leave.wait()
-        return guests(1)
+        return make_vms(1)
 
     script = base_dir / "script"
     script.write_text("vm info\nvm config\n")
@@ -232,7 +124,7 @@ async def test_a_slow_command_holds_up_nobody_else(base_dir: Path) -> None:
 
     async def slow(asked: Asked) -> Message:
         await release.wait()
-        return guests(1)
+        return make_vms(1)
 
     async with serving(base_dir, {GetVms: slow}) as server, server.client() as one, server.client() as other:
         await one.send({"Command": "vm info"})
@@ -282,7 +174,6 @@ async def test_quit_closes_without_a_reply(base_dir: Path) -> None:
         await client.send({"Command": "quit"})
         assert await client.is_closed()
         assert type(server.bus.asked[-1].request) is StopNode
-        assert await server.minibus("exec", "quit") == (0, "", "")
 
 
 async def test_quit_that_cannot_end_the_guests_stops_nothing(base_dir: Path) -> None:
@@ -297,110 +188,3 @@ async def test_pipes_are_refused_in_words(base_dir: Path) -> None:
         await client.send({"PlumbPipe": "foo"})
         assert (await client.receive())["Resp"][0]["Error"]
         assert await client.is_closed()
-
-
-# ---------------------------------------------------------------- the executable
-
-
-async def test_exec(base_dir: Path) -> None:
-    async with serving(base_dir) as server:
-        assert await server.minibus("exec", "echo 'a  b'") == (0, "n1: a  b\n", "")
-        assert await server.minibus("exec", "echo", "--json") == (0, "n1: --json\n", "")
-        assert await server.minibus("exec", "echo", "a  b", "#c", '"') == (0, 'n1: a  b #c "\n', "")
-        assert await server.minibus("-e", "echo", "a  b") == (0, "n1: a  b\n", "")
-        assert await server.minibus("--base", str(base_dir), "exec", "--", "echo", "x") == (0, "n1: x\n", "")
-        assert await server.minibus("-e") == (0, "", "")
-
-
-async def test_exec_says_what_failed(base_dir: Path) -> None:
-    async with serving(base_dir) as server:
-        sentence = "invalid command: `vm infos`: did you mean `vm info [summary,]`?"
-        assert await server.minibus("exec", "vm infos") == (1, "", f"Error (n1): {sentence}\n")
-        assert await server.minibus("-e", "vm infos") == (1, "", f"Error (n1): {sentence}\n")
-        old = await server.minibus("-base", str(base_dir), "-e", "vm infos", program="/usr/bin/minimega")
-        assert old == (0, "", f"Error (n1): {sentence}\n")
-
-
-async def test_exec_json(base_dir: Path) -> None:
-    async with serving(base_dir) as server:
-        answers = [
-            await server.minibus("exec", "--json", ".columns", "name", "vm", "info"),
-            await server.minibus("exec", ".columns name vm info", "--json"),
-        ]
-        for status, out, err in answers:
-            (response,) = json.loads(out)
-            assert (status, err, response["Header"], response["Tabular"]) == (0, "", ["name"], [["vm-0"], ["vm-1"]])
-
-
-async def test_exec_in_a_namespace(base_dir: Path) -> None:
-    async with serving(base_dir) as server:
-        await server.minibus("exec", "--namespace", "exp", "vm info")
-        assert server.bus.asked[-1].namespace == "exp"
-
-
-async def test_read(base_dir: Path) -> None:
-    script = base_dir / "my script"
-    script.write_text("echo a\nbad\n")
-    async with serving(base_dir) as server:
-        expected = (1, "n1: a\n", f"Error (n1): {script}:2: invalid command: `bad`\n")
-        assert await server.minibus("read", str(script)) == expected
-        assert await server.minibus("read", "--check", str(script)) == (1, "", expected[2])
-        assert await server.minibus("read", str(script), "--check") == (1, "", expected[2])
-
-
-async def test_nobody_there(base_dir: Path) -> None:
-    server = Server(base_dir, FakeBus())
-    sentence = f"minibus: minibus is not running on {base_dir}: start it with `minibus up --base {base_dir}`\n"
-    assert await server.minibus("exec", "version") == (1, "", sentence)
-    assert await server.minibus("-e", "version", program="minimega") != (0, "", "")
-    assert (await server.minibus("exec", "--base", "/" + "x" * 200, "version"))[0] == 1
-
-
-async def test_a_reader_that_leaves_ends_it_quietly(base_dir: Path) -> None:
-    async with serving(base_dir, {GetVms: guests(2000)}) as server:
-        code = "import sys; from cli.main import main; sys.exit(main())"
-        command = f"'{sys.executable}' -c '{code}' exec vm info | head -n 1"
-        process = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", command),
-            cwd=ROOT,
-            env={**os.environ, "MINIBUS_BASE": str(server.base)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        assert out.startswith(b"host | id") and out.count(b"\n") == 1
-        assert err == b""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("frobnicate",), "there is no subcommand frobnicate"),
-        (("exec",), "exec needs a command"),
-        (("exec", "--jsn", "x"), "unknown option --jsn"),
-        (("ps", "x"), "ps does not take `x`"),
-        (("--base",), "--base needs a value"),
-        (("read",), "read needs one file"),
-        (("up", "--namespace", "x"), "up takes no --namespace"),
-        (("help", "x"), "there is no subcommand x"),
-    ],
-)
-async def test_wrong_arguments(base_dir: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    expected = (2, "", f"minibus: {sentence}; see `minibus --help`\n")
-    assert await Server(base_dir, FakeBus()).minibus(*arguments) == expected
-
-
-@pytest.mark.parametrize(
-    "words", [("--help",), ("-h",), (), ("help",), ("exec", "--help"), ("help", "tap"), ("up", "-h")]
-)
-async def test_help(base_dir: Path, words: tuple[str, ...]) -> None:
-    status, out, err = await Server(base_dir, FakeBus()).minibus(*words)
-    assert (status, err) == (0, "")
-    assert "usage: minibus" in out
-    assert max(map(len, out.splitlines())) <= 80
-
-
-@pytest.mark.parametrize("words", [("version",), ("-version",), ("--version",)])
-async def test_version_needs_no_server(base_dir: Path, words: tuple[str, ...]) -> None:
-    status, out, err = await Server(base_dir, FakeBus()).minibus(*words)
-    assert (status, err) == (0, "") and out.startswith("minibus ")

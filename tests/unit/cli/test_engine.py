@@ -1,94 +1,25 @@
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, UnreachableError
-from bus.messages.base import Ack, Message
-from bus.messages.control import StopNode
+from bus.messages.base import Message
 from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList, QueueVms, SetConfig
-from bus.messages.vm import (
-    FlushVms,
-    GetVmNames,
-    GetVms,
-    GuestKind,
-    KillVms,
-    StartVms,
-    VmConfig,
-    VmInfo,
-    VmList,
-    VmNames,
-    VmReport,
-    VmState,
-)
+from bus.messages.vm import GetVmNames, GetVms, GuestKind, StartVms, VmNames, VmReport
 from cli.commands.declare import Command
 from cli.commands.registry import COMMANDS
-from cli.commands.stop import ConnectionEnds
-from cli.response import Group, Output, Response
+from cli.response import Output
 from cli.server import engine as engine_module
-from cli.server.engine import Engine
 from cli.session import Session
-from cli.testing import Asked, FakeBus
-
-
-def vm(vm_id: int, name: str, state: VmState = VmState.RUNNING, **more: Any) -> VmInfo:
-    return VmInfo(
-        vm_id=vm_id,
-        name=name,
-        namespace="minimega",
-        host="n1",
-        kind=GuestKind.CONTAINER,
-        state=state,
-        uuid="u",
-        created_s=0.0,
-        config=VmConfig(),
-        **more,
-    )
-
-
-TWO = VmList(vms=(vm(0, "web", uptime_s=61.5), vm(1, "db", VmState.QUIT, tags={"k": "v"})))
-
-
-class Bench:
-    """An engine on a fake bus, and a session."""
-
-    def __init__(self, reactions: dict[type[Message], Any] | None = None, hosts: tuple[str, ...] = ("n1",)) -> None:
-        self.bus = FakeBus({GetVms: TWO, SetConfig: Ack(), **(reactions or {})})
-        self.bugs: list[Exception] = []
-        self.spawned: list[Coroutine[Any, Any, None]] = []
-        self.engine = Engine(self.bus, "n1", COMMANDS, lambda work, name: self.spawned.append(work), self.bugs.append)
-        self.engine.hosts = lambda namespace: hosts  # type: ignore[method-assign]
-        self.session = Session()
-
-    async def run(self, line: str) -> list[Group]:
-        return [group async for group in self.engine.run_line(line, self.session)]
-
-    async def one(self, line: str) -> Response:
-        (group,) = await self.run(line)
-        (response,) = group.responses
-        return response
-
-    async def text(self, line: str) -> str:
-        response = await self.one(line)
-        assert not response.error
-        return response.text
-
-    async def error(self, line: str) -> str:
-        response = await self.one(line)
-        assert response.host == "n1"
-        return response.error
-
+from cli.testing import Asked, EngineBench
 
 # ---------------------------------------------------------------- asking
 
 
 async def test_a_broadcast_asks_every_host_in_the_namespace_of_the_session() -> None:
-    bench = Bench(hosts=("n1", "n2"))
+    bench = EngineBench(hosts=("n1", "n2"))
     bench.session.namespace = "exp"
     (group,) = await bench.run("vm info")
     assert [(a.to, a.namespace) for a in bench.bus.asked] == [("vm@n1", "exp"), ("vm@n2", "exp")]
@@ -96,20 +27,20 @@ async def test_a_broadcast_asks_every_host_in_the_namespace_of_the_session() -> 
 
 
 async def test_a_local_command_asks_its_own_host() -> None:
-    bench = Bench(hosts=("n1", "n2"))
+    bench = EngineBench(hosts=("n1", "n2"))
     await bench.run("vm config memory 64")
     (asked,) = bench.bus.asked
     assert (asked.to, asked.request) == ("namespace@n1", SetConfig(param="memory", words=("64",)))
 
 
 async def test_reports_become_error_lines() -> None:
-    bench = Bench({QueueVms: VmReport(errors=("a: no filesystem", "b: no filesystem"))})
+    bench = EngineBench({QueueVms: VmReport(errors=("a: no filesystem", "b: no filesystem"))})
     assert await bench.error("vm launch container a,b") == "a: no filesystem\nb: no filesystem"
     assert bench.bus.asked[0].request == QueueVms(kind=GuestKind.CONTAINER, names="a,b")
 
 
 async def test_failures_of_the_bus_are_the_host_s_error() -> None:
-    assert await Bench({GetVms: InvalidError("no such thing")}).error("vm info") == "no such thing"
+    assert await EngineBench({GetVms: InvalidError("no such thing")}).error("vm info") == "no such thing"
 
 
 @pytest.mark.parametrize(
@@ -132,18 +63,18 @@ async def test_not_found_counts_only_if_every_host_says_so(
         text = answers[asked.to.partition("@")[2]]
         return VmReport(errors=tuple(text.split("\n")) if text else ())
 
-    (group,) = await Bench({StartVms: react}, hosts=("n1", "n2")).run("vm start x")
+    (group,) = await EngineBench({StartVms: react}, hosts=("n1", "n2")).run("vm start x")
     assert [(response.host, response.error) for response in group.responses] == expected
 
 
 async def test_one_host_s_not_found_is_told() -> None:
-    assert await Bench({StartVms: NotFoundError("vm not found: x")}).error("vm start x") == "vm not found: x"
+    assert await EngineBench({StartVms: NotFoundError("vm not found: x")}).error("vm start x") == "vm not found: x"
 
 
 @pytest.mark.parametrize("problem", [UnreachableError("gone"), CancelledError("lost")])
 async def test_an_actor_that_restarts_is_asked_again_with_the_same_id(problem: BusError) -> None:
     answers: list[Any] = [problem, problem, VmReport()]
-    bench = Bench({StartVms: lambda asked: answers.pop(0)})
+    bench = EngineBench({StartVms: lambda asked: answers.pop(0)})
     assert (await bench.one("vm start x")).error == ""
     assert len(bench.bus.asked) == 3
     assert len({asked.msg_id for asked in bench.bus.asked}) == 1
@@ -151,13 +82,13 @@ async def test_an_actor_that_restarts_is_asked_again_with_the_same_id(problem: B
 
 async def test_an_actor_that_stays_away_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "ABSENT_S", 0.2)
-    bench = Bench({GetVms: UnreachableError("nobody is at vm@n1")})
+    bench = EngineBench({GetVms: UnreachableError("nobody is at vm@n1")})
     assert await bench.error("vm info") == "nobody is at vm@n1"
     assert len(bench.bus.asked) > 1
 
 
 async def test_a_late_answer_is_not_asked_again() -> None:
-    bench = Bench({StartVms: DeadlineError("no answer; the outcome is unknown")})
+    bench = EngineBench({StartVms: DeadlineError("no answer; the outcome is unknown")})
     assert await bench.error("vm start x") == "no answer; the outcome is unknown"
     assert len(bench.bus.asked) == 1
 
@@ -166,7 +97,7 @@ async def test_a_bug_is_one_sentence_and_a_log_entry() -> None:
     def broken(asked: Asked) -> Message:
         raise KeyError("x")
 
-    bench = Bench({GetVms: broken})
+    bench = EngineBench({GetVms: broken})
     assert "internal error" in await bench.error("vm info")
     assert [type(bug) for bug in bench.bugs] == [KeyError]
 
@@ -176,7 +107,7 @@ async def test_a_bug_is_one_sentence_and_a_log_entry() -> None:
 
 @pytest.mark.parametrize("line", ["", "  \n", "# comment", "#"])
 async def test_nothing_to_do_answers_nothing(line: str) -> None:
-    assert await Bench().run(line) == []
+    assert await EngineBench().run(line) == []
 
 
 @pytest.mark.parametrize(
@@ -197,20 +128,20 @@ async def test_nothing_to_do_answers_nothing(line: str) -> None:
     ],
 )
 async def test_bad_input_is_one_sentence(line: str, sentence: str) -> None:
-    bench = Bench()
+    bench = EngineBench()
     assert await bench.error(line) == sentence
     assert bench.bugs == []
 
 
 async def test_echo_keeps_its_words() -> None:
-    assert await Bench().text('.annotate false echo "" "a  b" \\# y') == " a  b # y"
+    assert await EngineBench().text('.annotate false echo "" "a  b" \\# y') == " a  b # y"
 
 
 # ---------------------------------------------------------------- session
 
 
 async def test_settings_belong_to_the_session() -> None:
-    bench, other = Bench(), Session()
+    bench, other = EngineBench(), Session()
     await bench.run(".csv true")
     await bench.run(".headers false")
     assert bench.session.output == Output(headers=False, form="csv")
@@ -234,20 +165,20 @@ async def test_settings_belong_to_the_session() -> None:
     ],
 )
 async def test_prefixes_count_for_one_command_and_the_outermost_wins(line: str, expected: Output) -> None:
-    bench = Bench()
+    bench = EngineBench()
     (group,) = await bench.run(line)
     assert group.output == expected
     assert bench.session.output == Output()
 
 
 async def test_columns_and_filters_stack() -> None:
-    (group,) = await Bench().run(".columns name,tags .filter state=quit vm info")
+    (group,) = await EngineBench().run(".columns name,tags .filter state=quit vm info")
     assert (group.responses[0].header, group.responses[0].rows) == (("name", "tags"), [("db", '{"k":"v"}')])
 
 
 async def test_namespaces() -> None:
     known = NamespaceList(namespaces=(NamespaceInfo(name="exp", hosts=("n1",), queueing=True),))
-    bench = Bench({GetNamespaces: known})
+    bench = EngineBench({GetNamespaces: known})
     await bench.run("namespace other vm info")
     assert (bench.bus.asked[-1].namespace, bench.session.namespace) == ("other", "minimega")
     await bench.run("namespace exp")
@@ -260,13 +191,13 @@ async def test_namespaces() -> None:
 
 
 async def test_the_namespace_is_restored_after_an_error() -> None:
-    bench = Bench({GetVms: InvalidError("bad")})
+    bench = EngineBench({GetVms: InvalidError("bad")})
     await bench.run("namespace foo vm info")
     assert bench.session.namespace == "minimega"
 
 
 async def test_history() -> None:
-    bench = Bench({StartVms: InvalidError("bad")})
+    bench = EngineBench({StartVms: InvalidError("bad")})
     lines = ["echo a", "nonsense", "", "# note", "vm start x", ".record false echo b", "namespace foo echo c"]
     for line in lines:
         await bench.run(f" {line} ")
@@ -280,108 +211,11 @@ async def test_history() -> None:
     assert bench.session.history.lines == ()
 
 
-# ---------------------------------------------------------------- scripts
-
-
-def script(tmp_path: Path, text: str) -> str:
-    path = tmp_path / "script"
-    path.write_text(text)
-    return str(path)
-
-
-async def test_a_script_runs_line_by_line(tmp_path: Path) -> None:
-    path = script(tmp_path, "# a\r\n\r\necho one\nnamespace exp\nvm info\necho 'two'\n")
-    bench = Bench()
-    groups = await bench.run(f"read {path}")
-    assert [group.responses[0].text for group in groups] == ["one", "", "", "two"]
-    assert (bench.bus.asked[0].namespace, bench.session.namespace) == ("exp", "minimega")
-    assert bench.session.history.lines == ("echo one", "namespace exp", "vm info", "echo 'two'")
-
-
-async def test_a_script_goes_on_after_a_failed_command_and_ends_at_a_bad_line(tmp_path: Path) -> None:
-    path = script(tmp_path, "vm start x\necho ok\nvm strat\necho never\n")
-    groups = await Bench({StartVms: NotFoundError("vm not found: x")}).run(f"read {path}")
-    assert [(group.responses[0].text, group.responses[0].error) for group in groups] == [
-        ("", f"{path}:1: vm not found: x"),
-        ("ok", ""),
-        ("", f"{path}:3: invalid command: `vm strat`: did you mean `vm start <target>`?"),
-    ]
-
-
-async def test_check_runs_nothing(tmp_path: Path) -> None:
-    bench = Bench()
-    assert await bench.run(f"read {script(tmp_path, 'vm info')} check") == []
-    assert await bench.error(f"read {script(tmp_path, 'vm info' + chr(10) + 'x')} check") == (
-        f"{tmp_path}/script:2: invalid command: `x`"
-    )
-    assert bench.bus.asked == []
-
-
-@pytest.mark.parametrize("line", ["read x", "rea x", ".csv true read x", "namespace a .sort f rea x"])
-async def test_scripts_do_not_nest(tmp_path: Path, line: str) -> None:
-    path = script(tmp_path, line)
-    assert await Bench().error(f"read {path}") == f"{path}:1: cannot run nested `read` commands"
-
-
-async def test_scripts_that_cannot_be_read(tmp_path: Path) -> None:
-    bench = Bench()
-    os.mkfifo(tmp_path / "fifo")
-    assert await bench.error(f"read {tmp_path}/no") == f"open {tmp_path}/no: no such file or directory"
-    assert await bench.error(f"read {tmp_path}") == f"read {tmp_path}: is a directory"
-    assert await bench.error(f"read {tmp_path}/fifo") == f"read {tmp_path}/fifo: is not a regular file"
-    assert (await bench.error("read \ufffd")).endswith(": no such file or directory")
-
-
-async def test_a_failed_script_does_not_lock_the_session(tmp_path: Path) -> None:
-    bench = Bench()
-    await bench.run(f"read {script(tmp_path, 'x')}")
-    assert (await bench.run(f"read {script(tmp_path, 'echo y')}"))[0].responses[0].text == "y"
-
-
-async def test_a_long_line_is_no_problem(tmp_path: Path) -> None:
-    path = script(tmp_path, f"echo {'x' * 100_000}")
-    assert (await Bench().one(f"read {path}")).text == "x" * 100_000
-
-
-# ---------------------------------------------------------------- quit
-
-
-def ending() -> dict[type[Message], Any]:
-    known = NamespaceList(namespaces=(NamespaceInfo(name="exp", hosts=("n1",)),))
-    return {GetNamespaces: known, KillVms: VmReport(), FlushVms: VmReport(), StopNode: Ack()}
-
-
-async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> None:
-    bench = Bench(ending())
-    with pytest.raises(ConnectionEnds):
-        await bench.run("quit")
-    assert [(type(asked.request), asked.namespace) for asked in bench.bus.asked[1:-1]] == [
-        (KillVms, "exp"),
-        (FlushVms, "exp"),
-        (KillVms, "minimega"),
-        (FlushVms, "minimega"),
-    ]
-    assert isinstance(bench.bus.asked[-1].request, StopNode)
-
-
-async def test_quit_after_a_delay_answers_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(ending())
-    assert await bench.text("quit 5") == "quitting after 5 seconds"
-    assert bench.bus.asked == []
-
-    async def no_time(delay_s: float) -> None:
-        assert delay_s == 5
-
-    monkeypatch.setattr(asyncio, "sleep", no_time)
-    await bench.spawned[0]
-    assert isinstance(bench.bus.asked[-1].request, StopNode)
-
-
 # ---------------------------------------------------------------- completion
 
 
 async def test_completion_knows_the_vms() -> None:
-    bench = Bench({GetVmNames: VmNames(uuids={"web": "1", "db": "2"})})
+    bench = EngineBench({GetVmNames: VmNames(uuids={"web": "1", "db": "2"})})
     assert await bench.engine.suggest("vm start w", bench.session) == ["vm start web "]
     assert await bench.engine.suggest("vm st", bench.session) == ["vm start ", "vm stop "]
     assert await bench.engine.suggest(".csv true vm kill ", bench.session) == [
@@ -392,7 +226,7 @@ async def test_completion_knows_the_vms() -> None:
 
 
 async def test_completion_without_an_answer_is_no_error() -> None:
-    bench = Bench({GetVmNames: InvalidError("x")})
+    bench = EngineBench({GetVmNames: InvalidError("x")})
     assert await bench.engine.suggest("vm start ", bench.session) == []
     assert await bench.engine.suggest("vm tag", bench.session) == ["vm tag "]
 

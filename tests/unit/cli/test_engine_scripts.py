@@ -1,0 +1,114 @@
+"""`read` and `quit`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.errors import NotFoundError
+from bus.messages.base import Ack, Message
+from bus.messages.control import StopNode
+from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList
+from bus.messages.vm import FlushVms, KillVms, StartVms, VmReport
+from cli.commands.stop import ConnectionEnds
+from cli.testing import EngineBench
+
+# ---------------------------------------------------------------- scripts
+
+
+def script(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "script"
+    path.write_text(text)
+    return str(path)
+
+
+async def test_a_script_runs_line_by_line(tmp_path: Path) -> None:
+    path = script(tmp_path, "# a\r\n\r\necho one\nnamespace exp\nvm info\necho 'two'\n")
+    bench = EngineBench()
+    groups = await bench.run(f"read {path}")
+    assert [group.responses[0].text for group in groups] == ["one", "", "", "two"]
+    assert (bench.bus.asked[0].namespace, bench.session.namespace) == ("exp", "minimega")
+    assert bench.session.history.lines == ("echo one", "namespace exp", "vm info", "echo 'two'")
+
+
+async def test_a_script_goes_on_after_a_failed_command_and_ends_at_a_bad_line(tmp_path: Path) -> None:
+    path = script(tmp_path, "vm start x\necho ok\nvm strat\necho never\n")
+    groups = await EngineBench({StartVms: NotFoundError("vm not found: x")}).run(f"read {path}")
+    assert [(group.responses[0].text, group.responses[0].error) for group in groups] == [
+        ("", f"{path}:1: vm not found: x"),
+        ("ok", ""),
+        ("", f"{path}:3: invalid command: `vm strat`: did you mean `vm start <target>`?"),
+    ]
+
+
+async def test_check_runs_nothing(tmp_path: Path) -> None:
+    bench = EngineBench()
+    assert await bench.run(f"read {script(tmp_path, 'vm info')} check") == []
+    assert await bench.error(f"read {script(tmp_path, 'vm info' + chr(10) + 'x')} check") == (
+        f"{tmp_path}/script:2: invalid command: `x`"
+    )
+    assert bench.bus.asked == []
+
+
+@pytest.mark.parametrize("line", ["read x", "rea x", ".csv true read x", "namespace a .sort f rea x"])
+async def test_scripts_do_not_nest(tmp_path: Path, line: str) -> None:
+    path = script(tmp_path, line)
+    assert await EngineBench().error(f"read {path}") == f"{path}:1: cannot run nested `read` commands"
+
+
+async def test_scripts_that_cannot_be_read(tmp_path: Path) -> None:
+    bench = EngineBench()
+    os.mkfifo(tmp_path / "fifo")
+    assert await bench.error(f"read {tmp_path}/no") == f"open {tmp_path}/no: no such file or directory"
+    assert await bench.error(f"read {tmp_path}") == f"read {tmp_path}: is a directory"
+    assert await bench.error(f"read {tmp_path}/fifo") == f"read {tmp_path}/fifo: is not a regular file"
+    assert (await bench.error("read \ufffd")).endswith(": no such file or directory")
+
+
+async def test_a_failed_script_does_not_lock_the_session(tmp_path: Path) -> None:
+    bench = EngineBench()
+    await bench.run(f"read {script(tmp_path, 'x')}")
+    assert (await bench.run(f"read {script(tmp_path, 'echo y')}"))[0].responses[0].text == "y"
+
+
+async def test_a_long_line_is_no_problem(tmp_path: Path) -> None:
+    path = script(tmp_path, f"echo {'x' * 100_000}")
+    assert (await EngineBench().one(f"read {path}")).text == "x" * 100_000
+
+
+# ---------------------------------------------------------------- quit
+
+
+def ending() -> dict[type[Message], Any]:
+    known = NamespaceList(namespaces=(NamespaceInfo(name="exp", hosts=("n1",)),))
+    return {GetNamespaces: known, KillVms: VmReport(), FlushVms: VmReport(), StopNode: Ack()}
+
+
+async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> None:
+    bench = EngineBench(ending())
+    with pytest.raises(ConnectionEnds):
+        await bench.run("quit")
+    assert [(type(asked.request), asked.namespace) for asked in bench.bus.asked[1:-1]] == [
+        (KillVms, "exp"),
+        (FlushVms, "exp"),
+        (KillVms, "minimega"),
+        (FlushVms, "minimega"),
+    ]
+    assert isinstance(bench.bus.asked[-1].request, StopNode)
+
+
+async def test_quit_after_a_delay_answers_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = EngineBench(ending())
+    assert await bench.text("quit 5") == "quitting after 5 seconds"
+    assert bench.bus.asked == []
+
+    async def no_time(delay_s: float) -> None:
+        assert delay_s == 5
+
+    monkeypatch.setattr(asyncio, "sleep", no_time)
+    await bench.spawned[0]
+    assert isinstance(bench.bus.asked[-1].request, StopNode)
