@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -65,9 +66,12 @@ class Options:
 def main() -> int:
     """Run a command line; returns the exit status."""
     program = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib costs 3 ms
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # it is None if the caller closed it
+            stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no reason to fail
     try:
         status = dispatch(program, sys.argv[1:])
-        sys.stdout.flush()
+        print(end="", flush=True)
         return status
     except UsageError as error:
         sys.stderr.write(f"minibus: {error}; see `minibus --help`\n")
@@ -75,8 +79,18 @@ def main() -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush finds an open file
+        _discard_output()
         return EXIT_PIPE_CLOSED
+    except OSError as error:
+        _discard_output()
+        what = error.filename or "cannot write the answer"
+        sys.stderr.write(f"minibus: {what}: {error.strerror or error}\n")
+        return 1
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush of what could not be written find an open file."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def dispatch(program: str, arguments: list[str]) -> int:

@@ -101,7 +101,7 @@ def _print(reply: dict[str, object], as_json: bool) -> bool:
         print(json.dumps(groups, ensure_ascii=False, separators=(",", ":")))
     elif reply.get("Rendered"):
         print(reply["Rendered"])
-    sys.stdout.flush()  # before the errors, so that both come in order on a terminal
+    print(end="", flush=True)  # before the errors, so that both come in order on a terminal
     errors = [(response.get("Host"), response["Error"]) for response in groups if response.get("Error")]
     if not as_json:
         for host, error in errors:

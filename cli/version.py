@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 
 DISTRIBUTION = "minibus-testbed"
 
 
+@functools.cache
 def version_text() -> str:
     """Name and version of this program."""
     try:

@@ -112,6 +112,34 @@ async def test_a_reader_that_leaves_ends_it_quietly(base_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("redirection", "status", "sentence"),
+    [
+        (">/dev/full", 1, b"minibus: cannot write the answer: No space left on device\n"),
+        (">&-", 0, b""),
+        ("2>&-", 0, b""),
+    ],
+)
+async def test_output_that_cannot_be_written(base_dir: Path, redirection: str, status: int, sentence: bytes) -> None:
+    async with serving(base_dir) as server:
+        code = "import sys; from cli.main import main; sys.exit(main())"
+        process = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", f"'{sys.executable}' -c '{code}' exec echo x {redirection}"),
+            cwd=ROOT,
+            env={**os.environ, "MINIBUS_BASE": str(server.base)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (status, sentence)
+
+
+async def test_a_locale_without_the_letters(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    async with serving(base_dir) as server:
+        assert await minibus(server.base, "exec", "echo \u00e9") == (0, "n1: \\xe9\n", "")
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (("frobnicate",), "there is no subcommand frobnicate"),
