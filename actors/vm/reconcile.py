@@ -15,6 +15,8 @@ STATES = {
     "paused": VmState.PAUSED,
 }
 """State of a living guest at its driver to that of its VM."""
+OUTAGES = ("unreachable", "deadline", "cancelled")
+"""Failures that come only when the time for the question is up, so that asking again is no busy loop."""
 
 
 def recovered(turn: Turn) -> None:
@@ -25,13 +27,23 @@ def recovered(turn: Turn) -> None:
         turn.audit(kind)
 
 
+def audit_failed(turn: Turn, audit: Audit, code: str) -> None:
+    """The question went unanswered: it stays open until the driver is there again."""
+    if code in OUTAGES:
+        turn.audit(audit.kind)
+
+
 def audited(turn: Turn, audit: Audit, answer: GuestList) -> None:
-    """Repair the difference for VMs that have not changed since the question."""
+    """Repair the difference for VMs that have not changed since the question; for those that have, ask again."""
     guests = {guest.vm_id: guest for guest in answer.guests}
     for vm_id, revision in audit.revisions.items():
         vm = turn.table.vms.get(vm_id)
-        if vm is not None and vm.revision == revision and vm.phase is Phase.IDLE:
+        if vm is None:
+            continue
+        if vm.revision == revision and vm.phase is Phase.IDLE:
             _repair(turn, vm, guests.get(vm_id))
+        elif vm.live:
+            turn.audit(audit.kind)
     strangers = sorted(guests.keys() - turn.table.vms.keys())
     if strangers:
         turn.table.next_id = max(turn.table.next_id, strangers[-1] + 1)

@@ -26,8 +26,8 @@ def step(table: VmTable, inp: Input) -> list[Effect]:
             reconcile.audited(turn, table.audits.pop(tag), body)
         case AskFailed(tag=tag, message=message) if tag in table.calls:
             lifecycle.unanswered(turn, table.calls.pop(tag), message)
-        case AskFailed(tag=tag) if tag in table.audits:
-            del table.audits[tag]
+        case AskFailed(tag=tag, code=code) if tag in table.audits:
+            reconcile.audit_failed(turn, table.audits.pop(tag), code)
         case Answered() | AskFailed():
             raise ValueError(f"nobody waits for the answer to {inp.tag}, or it is of the wrong type")
         case InstancesPrepared() | InstancesRemoved():

@@ -76,8 +76,8 @@ class Turn:
 
     def enter(self, vm: VmRecord, phase: Phase) -> None:
         """Begin a phase, with the effect or ask that belongs to it."""
+        vm.revision += phase is not vm.phase
         vm.phase = phase
-        vm.revision += 1
         match phase:
             case Phase.PREPARING:
                 self._prepare.append(vm.vm_id)

@@ -251,8 +251,16 @@ def test_what_changed_since_the_question_is_left_alone(host: Host) -> None:
     pause = the(Ask, step(host.table, received(StopVms(target="a"), "p")))
     step(host.table, answer(pause, GuestReports(reports=(GuestReport(vm_id=0),))))
     guests = tuple(GuestStatus(vm_id=vm_id, pid=1000 + vm_id, state="running") for vm_id in (0, 1))
-    step(host.table, answer(question, GuestList(guests=guests)))
+    effects = step(host.table, answer(question, GuestList(guests=guests)))
     assert host.states()["a"] == "PAUSED"
+    assert the(Ask, effects).body == ListGuests(), "it is asked about once more"
+
+
+@pytest.mark.parametrize(("code", "again"), [("unreachable", True), ("deadline", True), ("internal", False)])
+def test_a_driver_that_is_away_is_asked_again(host: Host, code: str, again: bool) -> None:
+    question = the(Ask, step(host.table, Recovered()))
+    effects = step(host.table, AskFailed(tag=question.tag, code=code, message="no"))
+    assert [ask.body for ask in only(Ask, effects)] == ([ListGuests()] if again else [])
 
 
 def test_strangers_are_reported_and_their_ids_avoided(host: Host) -> None:
