@@ -25,14 +25,14 @@ class Processes:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self._running: list[Toy] = []
+        self.started: list[Toy] = []
 
     def start(self, kind: str, *options: str) -> Toy:
         """Start a toy without waiting for it; its stderr goes to `<base>/<kind>.err`."""
         argv = [sys.executable, "-m", "tests.integration.toys", kind, str(self.base), *options]
         with (self.base / f"{kind}.err").open("ab") as stderr:
             toy = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stderr, cwd=Path(__file__).parents[2])
-        self._running.append(toy)
+        self.started.append(toy)
         return toy
 
     def said(self, kind: str) -> str:
@@ -41,7 +41,7 @@ class Processes:
 
     def end(self) -> None:
         """Kill what still runs; the test may have stopped it before."""
-        for toy in self._running:
+        for toy in self.started:
             with suppress(ProcessLookupError):
                 toy.kill()
             toy.wait()

@@ -13,7 +13,6 @@ from pathlib import Path
 from bus import broker, errors, port
 from bus.actor import Actor, RequestContext, query
 from bus.client import connect
-from bus.messages.base import Ack
 from bus.messages.guest import GuestList, GuestSamples, ListGuests, SampleGuests
 from bus.messages.vm import (
     ClearVmTags,
@@ -44,17 +43,15 @@ class ToyVm(Actor):
 
     async def on_start(self) -> None:
         """Nothing is published yet."""
-        self.published = 0
+        self.published: dict[str, int] = {}
         self.storming = False
 
     def announce(self, namespace: str) -> int:
         """Publish one event; returns its number on its topic."""
-        self.published += 1
-        event = VmStarted(
-            vm_id=self.published, name="web", uuid="u", kind=GuestKind.CONTAINER, state=VmState.RUNNING, pid=1
-        )
+        number = self.published[namespace] = self.published.get(namespace, 0) + 1
+        event = VmStarted(vm_id=number, name="web", uuid="u", kind=GuestKind.CONTAINER, state=VmState.RUNNING, pid=1)
         self.publish(vm_topic(namespace, "web", "started"), event, namespace=namespace)
-        return self.published
+        return number
 
     @query
     async def list_vms(self, msg: GetVms, request: RequestContext) -> VmList:
@@ -98,7 +95,7 @@ class ToyVm(Actor):
     async def calm(self, msg: ClearVmTags, request: RequestContext) -> VmReport:
         """Publish no more; the report has the last number."""
         self.storming = False
-        return VmReport(results=(VmResult(name="web", vm_id=self.published),))
+        return VmReport(results=(VmResult(name="web", vm_id=self.published["storm"]),))
 
     @query
     async def kill(self, msg: KillVms, request: RequestContext) -> VmReport:
@@ -167,8 +164,6 @@ def main() -> int:
             asyncio.run(subscriber(arguments.base, arguments.prefix))
             return 0
 
-
-ACK = Ack()
 
 if __name__ == "__main__":
     sys.exit(main())
