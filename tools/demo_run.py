@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from bus.client import connect
 from bus.lock import holder
-from bus.paths import Paths, context
+from bus.paths import Paths, base_tag
 from bus.port import Delivery, Port, Subscription
-from shims import leftovers
+from shims.leftovers import find as find_leftovers
 from tools.demo_program import DemoError, minibus
 from tools.demo_report import EventTally, Timing, plural
 from tools.demo_screen import Screen
@@ -150,11 +150,10 @@ async def clean_up(demo: Demo) -> list[str]:
     await demo.bus.aclose()
 
     async def stop(demo: Demo) -> str:
-        if holder(Paths(demo.base).run / "node.lock"):
-            try:
-                await demo.minibus("down", "--guests")
-            except DemoError as error:
-                complaints.append(str(error))
+        try:
+            await _stop(demo)
+        except DemoError as error:
+            complaints.append(str(error))
         return ""
 
     async def look(demo: Demo) -> str:
@@ -171,11 +170,19 @@ async def clean_up(demo: Demo) -> list[str]:
     return complaints
 
 
+async def _stop(demo: Demo) -> None:
+    run = Paths(demo.base).run
+    if holder(run / "warden.lock") and not holder(run / "node.lock"):
+        await demo.minibus("up", "--detach")  # the node was killed, and its containers run on
+    if holder(run / "node.lock"):
+        await demo.minibus("down", "--guests")
+
+
 async def _left(base: Path) -> list[str]:
     """What is still on the machine of a base directory, once the kernel has had time to let go."""
-    tag = context(base).tag
+    tag = base_tag(base)
     deadline = time.monotonic() + GONE_S
-    while found := leftovers.find(base, tag):
+    while found := find_leftovers(base, tag):
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(GONE_POLL_S)

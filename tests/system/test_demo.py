@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bus.paths import base_tag
-from shims import leftovers
+from shims.leftovers import find as find_leftovers
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60
@@ -26,7 +26,7 @@ def base(base_dir: Path) -> Iterator[Path]:
     path = base_dir / "b"
     yield path
     assert not path.exists()
-    assert leftovers.find(path, base_tag(path)) == []
+    assert find_leftovers(path, base_tag(path)) == []
 
 
 class DemoRun:
@@ -102,3 +102,12 @@ def test_terminated_it_cleans_up(base: Path) -> None:
     status, out = demo.end()
     assert status == 128 + signal.SIGTERM, (out, demo.said)
     assert NOTHING_LEFT in out
+
+
+def test_a_part_that_fails_is_named_in_one_sentence(base_dir: Path) -> None:
+    demo = DemoRun(base_dir / ("x" * 90), 5)
+    status, out = demo.end()
+    assert status == 1
+    assert NOTHING_LEFT in out
+    assert any(line.startswith("demo: `minibus up --detach`: base directory is longer than 80") for line in demo.said)
+    assert list(base_dir.iterdir()) == []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.demo import guest_count, main, make_base, parse
 from tools.demo_program import DemoError, Output, reason, run_program
+from tools.demo_session import guest_count, main, make_base, parse
 
 
 @pytest.mark.parametrize(
