@@ -47,7 +47,7 @@ def _prepare_base(base: Path) -> Path:
 
 
 def _run_node(base: Path, ready_fd: int) -> tuple[int, str]:
-    from bus.node import Node  # noqa: PLC0415 - after the checks that most failures end in
+    from bus.node import Node  # after the checks that most failures end in
 
     roster = importlib.import_module("actors.roster")
     node = Node(base, roster.ROSTER, ready_fd=ready_fd)
