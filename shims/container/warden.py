@@ -67,7 +67,9 @@ class Warden:
         self._descriptor_limit = _raise_descriptor_limit()
         self._connections: set[Connection] = set()
         self._stopping = False
-        """Told to stop, which it does once no container lives."""
+        """Told to stop, which it does once no container lives and no client is connected."""
+        self._dismissed = False
+        """Told to by a client, for whose departure it does not wait then."""
         self._holdings = Holdings(self._loop, Journal(base / "state" / "warden"), self.log)
         self._holdings.announce = self._announce
         self._lifecycle = Lifecycle(self._holdings, self._get_planner)
@@ -150,7 +152,7 @@ class Warden:
             asker.refuse(f"the warden still owns {living} living container{'s' if living > 1 else ''}")
             return
         asker.done()
-        self._stopping = True
+        self._stopping = self._dismissed = True
 
     # --- beginning and end
 
@@ -179,7 +181,8 @@ class Warden:
 
     def _may_end(self) -> bool:
         """Told to stop, without containers, and without a client: a new node's actors may have taken it over."""
-        return self._stopping and not self._holdings.has_living and not self._connections
+        is_wanted = bool(self._connections) and not self._dismissed
+        return self._stopping and not self._holdings.has_living and not is_wanted
 
     def _close(self) -> None:
         if self._planner is None:
