@@ -145,6 +145,7 @@ class Node:
         ours, theirs = control.pair()
         pid = os.fork()
         if pid == 0:
+            ours.close()  # else this child would never see the node's end of the lane close
             self._become(child, theirs)
         theirs.close()
         self._lanes[child.spec.name] = ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.paths import base_tag
+from bus.lock import holder
+from bus.paths import Paths, base_tag
 from shims.leftovers import find as find_leftovers
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +113,12 @@ def test_a_part_that_fails_is_named_in_one_sentence(base_dir: Path) -> None:
     assert NOTHING_LEFT in out
     assert any(line.startswith("demo: `minibus up --detach`: base directory is longer than 80") for line in demo.said)
     assert list(base_dir.iterdir()) == []
+
+
+def test_the_node_is_killed(base: Path) -> None:
+    demo = DemoRun(base, 5)
+    demo.wait_for("demo: looking at them")
+    os.kill(holder(Paths(base).run / "node.lock"), signal.SIGKILL)
+    status, out = demo.end()
+    assert status == 1, (out, demo.said)
+    assert NOTHING_LEFT in out
