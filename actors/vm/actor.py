@@ -67,12 +67,13 @@ class VmActor(StepActor[VmTable]):
         """Work on instance directories."""
         match effect:
             case PrepareInstances(instances=instances):
-                self.feed(InstancesPrepared(outcomes=tuple(self._prepare(one) for one in instances)))
+                # Hundreds of new files take a while on a busy disk: other commands are served meanwhile.
+                self.spawn(self._prepare(instances), name="prepare instances")
             case WriteStates(states=states):
                 for vm_id, text in states.items():
                     self._write_state(vm_id, text)
             case RemoveInstances(vm_ids=vm_ids):
-                # A guest may have filled its directory: nothing else has to wait for that.
+                # Likewise, the more so as a guest may have filled its directory.
                 self.spawn(self._remove(vm_ids), name="remove instances")
             case WarnOfStrangers(driver=driver, vm_ids=vm_ids):
                 self.log.warn("unknown_guests", driver=driver, vm_ids=" ".join(map(str, vm_ids)))
@@ -82,7 +83,11 @@ class VmActor(StepActor[VmTable]):
     def _directory(self, vm_id: int) -> Path:
         return self.context.base / str(vm_id)
 
-    def _prepare(self, one: Instance) -> Outcome:
+    async def _prepare(self, instances: tuple[Instance, ...]) -> None:
+        outcomes = await asyncio.to_thread(lambda: tuple(map(self._prepare_one, instances)))
+        self.feed(InstancesPrepared(outcomes=outcomes))
+
+    def _prepare_one(self, one: Instance) -> Outcome:
         try:
             instance.prepare(self._directory(one.vm_id), name=one.name, config=one.config, state=one.state)
         except OSError as error:
