@@ -15,11 +15,14 @@ import contextlib
 import itertools
 import json
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
 
 MAX_PACKET = 64 * 1024
+STORE_S = 1.0
+"""How long a child waits for the node to make room for a descriptor, when it stores hundreds at once."""
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -30,17 +33,27 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def send(sock: socket.socket, packet: dict[str, Any], fd: int | None = None) -> bool:
-    """Send one packet without waiting; False if the peer is gone or its queue is full."""
+def send(sock: socket.socket, packet: dict[str, Any], fd: int | None = None, *, wait_s: float = 0.0) -> bool:
+    """Send one packet, waiting at most so long for room; False if there is none, or the peer is gone."""
     data = json.dumps(packet, separators=(",", ":")).encode()
-    try:
-        if fd is None:
-            sock.send(data)
-        else:
-            socket.send_fds(sock, [data], [fd])
-    except OSError:
-        return False
-    return True
+    while True:
+        try:
+            if fd is None:
+                sock.send(data)
+            else:
+                socket.send_fds(sock, [data], [fd])
+            return True
+        except BlockingIOError:
+            if not wait_s or not _has_room(sock, wait_s):
+                return False
+        except OSError:
+            return False
+
+
+def _has_room(sock: socket.socket, wait_s: float) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(wait_s * 1000))
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], int | None] | None:
@@ -90,7 +103,8 @@ class ControlLane:
 
     def store_fd(self, name: str, fd: int) -> None:
         """Give the node a copy of a descriptor, to be handed back after a restart."""
-        self._send({"type": "store_fd", "name": name}, fd)
+        if self._sock is not None:
+            send(self._sock, {"type": "store_fd", "name": name}, fd, wait_s=STORE_S)
 
     def drop_fd(self, name: str) -> None:
         """Have the node close its copy."""
@@ -126,9 +140,9 @@ class ControlLane:
             self._sock.close()
             self._sock = None
 
-    def _send(self, packet: dict[str, Any], fd: int | None = None) -> None:
+    def _send(self, packet: dict[str, Any]) -> None:
         if self._sock is not None:
-            send(self._sock, packet, fd)
+            send(self._sock, packet)
 
     def _read(self) -> None:
         while self._sock is not None:

@@ -29,6 +29,8 @@ from bus.supervision import Child, ChildSpec, ChildState
 TICK_S = 0.25
 START_FAILED = 1
 OUTLIVING_S = 3.0
+STARVED_S = 1.0
+"""A turn that took longer: the node itself was stopped, or got no time."""
 OUTLIVING_UNHEARD_S = 0.3
 
 
@@ -100,7 +102,7 @@ class Node:
         self._reap()
 
     def _watch(self, now_s: float) -> None:
-        if now_s - self._turned_s > supervision.PING_INTERVAL_S:
+        if now_s - self._turned_s > STARVED_S:
             supervision.not_watched(self.children, now_s)
         self._turned_s = now_s
         if now_s - self._pinged_s >= supervision.PING_INTERVAL_S:
@@ -122,7 +124,8 @@ class Node:
             return
         failed = [child for child in self.children if child.state is ChildState.FAILED]
         if failed:
-            self.failure = failed[0].reason or f"{failed[0].spec.name} does not start"
+            first = failed[0]
+            self.failure = first.refusal or f"{first.spec.name} does not start: {first.reason}"
             self.begin_stop()
         elif supervision.all_ready(self.children):
             self._was_ready = True
