@@ -19,7 +19,7 @@ from shims.container.record import Container, Phase
 from shims.container.steps import PREINIT_STARTED
 from shims.linux import process
 
-AT_ONCE: Final = 8
+AT_ONCE: Final = 16
 REFILL_AT: Final = 4
 """Set-ups under way: filled up to the first number whenever no more than the second are left."""
 
