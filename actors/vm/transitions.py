@@ -19,9 +19,10 @@ def _event(klass: type[E], vm: VmRecord, **more: Any) -> E:
 
 
 def _enter_state(turn: Turn, vm: VmRecord, state: VmState) -> None:
-    vm.state = state
     vm.revision += 1
-    turn.state_changed(vm)
+    if vm.state is not state:
+        vm.state = state
+        turn.state_changed(vm)
 
 
 def built(turn: Turn, vm: VmRecord, pid: int) -> None:

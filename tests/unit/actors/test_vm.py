@@ -19,6 +19,8 @@ from bus.messages.guest import (
     ForgetGuests,
     GuestReport,
     GuestReports,
+    KillGuests,
+    ListGuests,
     PauseGuests,
 )
 from bus.messages.vm import (
@@ -53,7 +55,7 @@ def test_launch_makes_directory_then_guest_then_tells(host: Host) -> None:
     assert report.errors == ()
     assert [type(effect).__name__ for effect in host.log] == [
         *("PrepareInstances", "Ask"),
-        *("WriteStates", "Publish", "Publish", "Reply"),
+        *("Publish", "Publish", "Reply"),
     ]
     assert events(host.log) == ["vm/minimega/a/launched/", "vm/minimega/b/launched/"]
     assert host.states() == {"a": "BUILDING", "b": "BUILDING"}
@@ -278,6 +280,7 @@ def test_a_guest_that_refuses_to_change_can_still_be_killed(host: Host) -> None:
     prepared(host, "RUNNING")
     host.refuse[(PauseGuests, 0)] = "the freezer does not answer"
     assert errors(host.do(StopVms(target="a"))) == ("a: the freezer does not answer",)
+    assert only(Ask, host.log)[-1].body == ListGuests(), "is it what it is believed to be?"
     assert host.states()["a"] == "RUNNING"
     assert errors(host.do(KillVms(target="a"))) == ()
     assert host.states()["a"] == "QUIT"
@@ -290,6 +293,8 @@ def test_flush_that_fails_keeps_the_record(host: Host) -> None:
     assert host.states()["a"] == "ERROR"
     host.refuse.clear()
     effects = step(host.table, received(FlushVms(), "f"))
+    assert the(Ask, effects).body == KillGuests(vm_ids=(0,)), "in case it is still there"
+    effects = step(host.table, answer(the(Ask, effects), GuestReports(reports=(GuestReport(vm_id=0),))))
     effects = step(host.table, answer(the(Ask, effects), GuestReports(reports=(GuestReport(vm_id=0),))))
     assert the(RemoveInstances, effects).vm_ids == (0,)
     effects = step(host.table, InstancesRemoved(outcomes=(Outcome(0, "device busy"),)))

@@ -10,6 +10,7 @@ from actors.vm.effects import (
     PrepareInstances,
     RemoveInstances,
 )
+from actors.vm.reconcile import STATES
 from actors.vm.state import step
 from actors.vm.table import VmTable
 from bus.messages.base import Ack, Request
@@ -20,6 +21,7 @@ from bus.messages.guest import (
     GuestList,
     GuestReport,
     GuestReports,
+    GuestStatus,
     KillGuests,
     ListGuests,
     PauseGuests,
@@ -66,11 +68,17 @@ class Host:
                 case RemoveInstances(vm_ids=vm_ids):
                     pending += step(self.table, InstancesRemoved(outcomes=tuple(Outcome(vm_id) for vm_id in vm_ids)))
                 case Ask(body=ListGuests()):
-                    pending += step(self.table, answer(effect, GuestList(guests=())))
+                    pending += step(self.table, answer(effect, self.guests()))
                 case Ask():
                     pending += step(self.table, answer(effect, self.report(effect)))
                 case _:
                     pass
+
+    def guests(self) -> GuestList:
+        """What the driver lists: just what the table believes."""
+        shown = {state: name for name, state in STATES.items()}
+        living = [vm for vm in self.table.vms.values() if vm.live]
+        return GuestList(guests=tuple(GuestStatus(vm_id=vm.vm_id, pid=vm.pid, state=shown[vm.state]) for vm in living))
 
     def report(self, ask: Ask) -> GuestReports:
         """What the driver answers."""
