@@ -169,9 +169,13 @@ def _discarded(turn: Turn, vm: VmRecord, error: str) -> None:
 
 
 def _changed(turn: Turn, vm: VmRecord, phase: Phase, error: str) -> None:
-    """A live guest was to change. If it refused it stays what it was, so that it can still be killed."""
+    """A live guest was to change. If it refused it stays what it was, so that it can still be killed.
+
+    It may have refused because it is not what it was believed to be: its driver is asked.
+    """
     if error:
         done(turn, vm, f"{vm.name}: {error}")
+        turn.audit(vm.kind)
         return
     if vm.live:  # otherwise its end was reported first
         match phase:
@@ -185,6 +189,7 @@ def _changed(turn: Turn, vm: VmRecord, phase: Phase, error: str) -> None:
 
 
 def _forgotten(turn: Turn, vm: VmRecord, error: str) -> None:
+    vm.doubtful = bool(error)
     if error:
         give_up(turn, vm, error)
     elif vm.work is not None and vm.work.verb is Verb.FLUSH:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from actors.vm import transitions
 from actors.vm.kinds import DRIVEN
 from actors.vm.table import Audit, Phase, VmRecord
@@ -9,7 +11,7 @@ from actors.vm.turn import Turn
 from bus.messages.guest import GuestExit, GuestList, GuestStatus
 from bus.messages.vm import VmState
 
-STATES = {
+STATES: dict[Literal["building", "running", "paused", "exited"], VmState] = {
     "building": VmState.BUILDING,
     "running": VmState.RUNNING,
     "paused": VmState.PAUSED,
