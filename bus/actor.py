@@ -35,6 +35,8 @@ DRAIN_S = 1.0
 """How long handlers that are under way may go on once the actor has been told to end."""
 RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 0.5
+UNREACHABLE_S = 15.0
+"""How long nobody at an address is taken for a restart, however long the asker would wait for the answer."""
 
 R = TypeVar("R", bound=Message)
 
@@ -131,7 +133,8 @@ class Actor(Process):
         """
         loop = asyncio.get_running_loop()
         current = _current.get()
-        deadline = loop.time() + timeout_s
+        begun = loop.time()
+        deadline = begun + timeout_s
         if current is not None:
             deadline = min(deadline, current.deadline)
         namespace = namespace or (current.namespace if current else DEFAULT_NAMESPACE)
@@ -143,7 +146,8 @@ class Actor(Process):
             try:
                 return await self.port.ask(to, request, timeout_s=left, namespace=namespace, cause=cause, msg_id=msg_id)
             except errors.BusError as error:
-                if not error.retryable or loop.time() + pause >= deadline:
+                patience = begun + UNREACHABLE_S if isinstance(error, errors.UnreachableError) else deadline
+                if not error.retryable or loop.time() + pause >= min(patience, deadline):
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_MAX_S)

@@ -146,9 +146,18 @@ def call_warden(table: ContainerTable, call: str, verb: Verb, vm_id: int, reques
     return CallWarden(call=call, verb=verb, vm_id=vm_id, spec=spec)
 
 
+def _removal_name(vm_id: int, verb: Verb) -> str:
+    return f"remove/{vm_id}/{verb.value}"
+
+
+def is_being_removed(table: ContainerTable, vm_id: int) -> bool:
+    """Whether an earlier attempt at this container is on its way out, whose end is not the end of the next one."""
+    return _removal_name(vm_id, Verb.KILL) in table.calls or _removal_name(vm_id, Verb.FORGET) in table.calls
+
+
 def removal(table: ContainerTable, verb: Verb, vm_id: int, retry: Retry | None) -> CallWarden:
     """One call of a removal."""
-    name = f"remove/{vm_id}/{verb.value}"
+    name = _removal_name(vm_id, verb)
     effect = call_warden(table, name, verb, vm_id)
     table.calls[name].retry = retry
     return effect

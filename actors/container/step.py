@@ -20,6 +20,7 @@ from actors.container.state import (
     call_warden,
     container_spec,
     finish_if_done,
+    is_being_removed,
     report,
     report_exit,
     unknown_request,
@@ -149,7 +150,7 @@ def _settle(table: ContainerTable, call: Call, answer: WardenAnswered) -> list[E
 def _exited(table: ContainerTable, exit_: GuestExit) -> list[Effect]:
     """An init has ended: whoever kills it learns it from that answer, otherwise the `vm` actor is told."""
     guest = table.guests.get(exit_.vm_id)
-    if guest is None or guest.exit is not None:
+    if guest is None or guest.exit is not None or is_being_removed(table, exit_.vm_id):
         return []
     exit_ = msgspec.structs.replace(exit_, pid=guest.pid)
     guest.state, guest.exit = GuestState.EXITED, exit_

@@ -192,6 +192,16 @@ class TestReconcile:
         (reply,) = play(table, WardenAnswered(call="c/1", pid=7))
         assert reply == Reply(msg_id="c", body=GuestReports(reports=(GuestReport(vm_id=1, pid=7),)))
 
+    def test_the_end_of_the_removed_one_is_not_the_end_of_the_next(self) -> None:
+        table = ContainerTable(tag="abcd")
+        play(table, received("c", CreateGuests(guests=(spec(1),))))
+        play(table, WardenConnected(containers=(status(1, "building"),)))
+        assert play(table, WardenExited(exit=exit_of(1, "signal: killed", clean=True))) == []
+        play(table, WardenAnswered(call="remove/1/kill"), WardenAnswered(call="remove/1/forget"))
+        play(table, WardenAnswered(call="c/1", pid=7))
+        assert table.guests[1].state is GuestState.BUILDING
+        assert calls(play(table, received("k", KillGuests(vm_ids=(1,))))) == [("k/1", Verb.KILL, 1)]
+
     def test_a_removal_that_was_interrupted_goes_on(self) -> None:
         table = ContainerTable(tag="abcd")
         play(table, received("c", CreateGuests(guests=(spec(1),))))
