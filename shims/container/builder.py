@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
@@ -41,6 +40,9 @@ class Owner(Protocol):
 
     def executed(self, container: Container) -> None:
         """Its init has been executed, or has not if `container.failure` says so."""
+
+    def end_process(self, container: Container) -> None:
+        """Its process is to be ended."""
 
     def exited(self, container: Container) -> None:
         """Its pidfd says that the process has ended."""
@@ -179,10 +181,7 @@ class Builder:
     def abandon(self, container: Container, failure: str) -> None:
         """End the set-up with this reason; `Owner.exited` comes when the process is gone."""
         container.failure = container.failure or failure
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
-        with contextlib.suppress(OSError):  # a frozen process cannot die
-            self._cgroups_of(container.tag).thaw(container.name)
+        self._owner.end_process(container)
 
     def read_report(self, container: Container) -> None:
         """Take in what the set-up says; also to be called when its process has ended, for its last words."""
@@ -201,7 +200,7 @@ class Builder:
             self._at_end(container)
         elif kind == FAILED:
             container.failure = container.failure or text
-        elif kind == READY and container.phase is Phase.BUILDING:
+        elif kind == READY and container.phase is Phase.BUILDING and not container.failure:
             container.in_preinit = False
             container.warnings = tuple(line for line in text.split("\n") if line)
             self._settle(container)

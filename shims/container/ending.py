@@ -19,6 +19,9 @@ from shims.container.record import Container, Phase, take_all
 STATUS_WAIT_S: Final = 2.0
 """How long the node may take to say how a container ended whose first warden died."""
 
+INSIST_S: Final = 2.0
+"""When to look whether a killed process has really gone."""
+
 _LAST_WORDS: Final = 3
 
 
@@ -40,11 +43,26 @@ class Ending:
 
     def end_process(self, container: Container) -> None:
         """SIGKILL and thaw, in this order: it cannot die frozen, and must not run one instruction more."""
+        self._send_kill(container)
+        if container.phase is not Phase.RUNNING:
+            self._thaw(container)
+        self._holdings.loop.call_later(INSIST_S, lambda: self._insist(container))
+
+    def _insist(self, container: Container) -> None:
+        """Somebody else may have frozen it between the two steps."""
+        if container.pidfd >= 0:
+            self._holdings.log.warn("slow_to_die", guest_id=container.guest_id, phase=container.phase.name)
+            self._send_kill(container)
+            self._thaw(container)
+            self._holdings.loop.call_later(INSIST_S, lambda: self._insist(container))
+
+    def _send_kill(self, container: Container) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
-        if container.phase in (Phase.WAITING, Phase.PAUSING, Phase.FROZEN):
-            with contextlib.suppress(OSError):
-                self._holdings.cgroups_of(container.tag).thaw(container.name)
+
+    def _thaw(self, container: Container) -> None:
+        with contextlib.suppress(OSError):
+            self._holdings.cgroups_of(container.tag).thaw(container.name)
 
     def exited(self, container: Container) -> None:
         """The pidfd says that the process has ended."""

@@ -22,7 +22,7 @@ class BadInitError(Exception):
 
 def check_init(path: bytes) -> int:
     """0, or raise `BadInitError` if execve(2) of `path`, its `#!` interpreter or its dynamic loader would fail."""
-    what = f"init {os.fsdecode(path)}"
+    init = what = f"init {os.fsdecode(path)}"
     for _ in range(MAX_INTERPRETERS):
         head = _read_executable(path, what)
         interpreter = script_interpreter(head)
@@ -30,7 +30,7 @@ def check_init(path: bytes) -> int:
             break
         if not interpreter:
             raise BadInitError(f"{what} names no interpreter after #!")
-        path, what = interpreter, f"{what}: its interpreter {os.fsdecode(interpreter)}"
+        path, what = interpreter, f"{init}: its interpreter {os.fsdecode(interpreter)}"
     else:
         raise BadInitError(f"{what} is one script interpreter too many")
     if not head.startswith(b"\x7fELF"):

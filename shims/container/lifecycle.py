@@ -82,7 +82,8 @@ class Lifecycle:
                 container.freezers.append(asker)
             case Phase.RUNNING:
                 container.freezers.append(asker)
-                self._pause(container)
+                if not container.kill_asked:  # it could not die frozen
+                    self._pause(container)
             case Phase.ENDING | Phase.EXITED:
                 asker.refuse(container.over())
 
@@ -157,8 +158,12 @@ class Lifecycle:
         self._holdings.note(Ran(guest_id=container.guest_id))
         for asker in take_all(container.starters):
             asker.done()
-        if container.freezers:
+        if container.freezers and not container.kill_asked:
             self._pause(container)
+
+    def end_process(self, container: Container) -> None:
+        """See `builder.Owner`."""
+        self.ending.end_process(container)
 
     def exited(self, container: Container) -> None:
         """See `builder.Owner`; also for containers of an earlier warden."""

@@ -23,6 +23,7 @@ MAX_MEMORY_MIB: Final = 1 << 30
 MAX_VCPUS: Final = 4096
 MAX_FIFOS: Final = 1024
 HOST_NAME_MAX: Final = 64
+MAX_SHOWN: Final = 200
 MAX_MOUNT_DATA: Final = 4095  # one page with its closing NUL, mount(2)
 DMI_UUID: Final = b"/sys/devices/virtual/dmi/id/product_uuid"
 
@@ -112,16 +113,22 @@ def _check_absolute(what: str, path: str) -> None:
         raise RefusedError(f"{what} {path or 'of no name'} is not an absolute path")
 
 
+def _shown(path: str) -> str:
+    """As a message shows it: a sentence is read, a path of a thousand characters is not."""
+    return path if len(path) <= MAX_SHOWN else f"{path[:MAX_SHOWN]}..."
+
+
 def check_host(spec: ContainerSpec) -> None:
-    """Raise `RefusedError` for a file system or a volume source that is not there."""
+    """Raise `RefusedError` for a file system that is not there."""
+    what = f"filesystem {_shown(spec.filesystem)}"
     try:
         os.close(os.open(spec.filesystem, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except FileNotFoundError:
-        raise RefusedError(f"filesystem {spec.filesystem} does not exist") from None
+        raise RefusedError(f"{what} does not exist") from None
     except NotADirectoryError:
-        raise RefusedError(f"filesystem {spec.filesystem} is not a directory") from None
+        raise RefusedError(f"{what} is not a directory") from None
     except OSError as error:
-        raise RefusedError(f"filesystem {spec.filesystem} cannot be read: {error.strerror}") from None
+        raise RefusedError(f"{what} cannot be read: {error.strerror}") from None
 
 
 def plan_volumes(spec: ContainerSpec) -> tuple[Volume, ...]:
@@ -133,9 +140,9 @@ def _plan_volume(source: str, target: str) -> Volume:
     try:
         mode = os.stat(source).st_mode
     except FileNotFoundError:
-        raise RefusedError(f"volume source {source} does not exist") from None
+        raise RefusedError(f"volume source {_shown(source)} does not exist") from None
     except OSError as error:
-        raise RefusedError(f"volume source {source} cannot be used: {error.strerror}") from None
+        raise RefusedError(f"volume source {_shown(source)} cannot be used: {error.strerror}") from None
     inside = posixpath.normpath("/" + target.lstrip("/"))
     return Volume(source=os.fsencode(source), target=os.fsencode(inside), is_directory=stat.S_ISDIR(mode))
 
@@ -144,7 +151,7 @@ def overlay_options(filesystem: str) -> bytes:
     """The options of the overlay, whose other two directories are named from inside the instance directory."""
     options = b"lowerdir=" + escape_option(filesystem) + b",upperdir=fs,workdir=fs_work"
     if len(options) > MAX_MOUNT_DATA:
-        raise RefusedError(f"the path of filesystem {filesystem[:80]}... is too long")
+        raise RefusedError(f"the path of filesystem {_shown(filesystem)} is too long")
     return options
 
 

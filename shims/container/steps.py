@@ -212,7 +212,9 @@ def _first_fifo(plan: Plan) -> int:
 def _mount_root(plan: Plan) -> list[Action]:
     if plan.overlay_options is not None:
         root = plan.instance + b"/fs"
-        mounted = _mount("overlayMount", plan.overlay_source, root, b"overlay", 0, plan.overlay_options)
+        arguments = (plan.overlay_source, root, b"overlay", 0, plan.overlay_options)
+        # Where it fails it is for the kind of file system that is to lie below, so that is what the message names.
+        mounted = Action("overlayMount", LIBC.mount, arguments, plan.filesystem)
     else:
         root = plan.filesystem
         mounted = _mount("filesystem", root, root, None, m.MS_BIND | m.MS_REC)
@@ -238,7 +240,12 @@ def _mount_volumes(plan: Plan) -> list[Action]:
 
 def _mount_volume(volume: Volume, number: int) -> list[Action]:
     if volume.is_directory:
-        target = _make_directories("volume", volume.target)
+        target = [
+            *_make_directories("volume", volume.target),
+            # A file in its place would only show as an invalid argument of move_mount(2).
+            _open("volume", volume.target, _AT_DIRECTORY, _SCRATCH),
+            _closed(_SCRATCH),
+        ]
     else:
         target = [
             *_make_directories("volume", os.path.dirname(volume.target)),

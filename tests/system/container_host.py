@@ -17,7 +17,7 @@ from typing import Any
 from bus.paths import base_tag
 from shims import leftovers
 from shims.container.client import WardenClient, WardenError, WardenGoneError
-from shims.container.protocol import ContainerSpec, Created, Exited, Volume
+from shims.container.protocol import ContainerSpec, ContainerStatus, Created, Exited, Volume
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -180,6 +180,7 @@ class Host:
 
     async def launch(self, spec: ContainerSpec) -> Created:
         """Build and start."""
+        self.exits.pop(spec.guest_id, None)
         created = await self.create(spec)
         await self.client.start(spec.guest_id)
         return created
@@ -189,12 +190,21 @@ class Host:
         await until(lambda: guest_id in self.exits, f"the end of container {guest_id}")
         return self.exits[guest_id]
 
+    async def status_once(self, guest_id: int, state: str) -> ContainerStatus:
+        """What the warden says of a container once it is in `state`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            for status in await self.client.list():
+                if status.guest_id == guest_id and status.state == state and (state != "exited" or status.exit):
+                    return status
+            assert time.monotonic() < deadline, f"container {guest_id} never was {state}"
+            await asyncio.sleep(0.005)
+
     async def run_inside(self, script: str, guest_id: int = 1, **changes: Any) -> str:
         """Run a shell script as the init of a container; what it wrote to /out, once it has ended.
 
         The script sees `/bin` on its PATH. Anything on the terminal is read away, so that nobody waits for a reader.
         """
-        self.exits.pop(guest_id, None)
         await self.launch(self.spec(guest_id, init=sh(f"exec >/out 2>&1\n{script}"), **changes))
         await self.exit_of(guest_id)
         root = self.instance(guest_id) / "fs" if changes.get("snapshot", True) else Path(changes["filesystem"])
