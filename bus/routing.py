@@ -13,6 +13,7 @@ import msgspec
 from bus.address import Address, parse_address
 from bus.errors import BusError, CancelledError, InvalidError, OverloadedError, UnreachableError
 from bus.messages.envelope import Envelope
+from bus.vm_names import is_valid
 
 MAX_PENDING = 200_000
 """Requests in flight over all actors, before more are refused."""
@@ -95,6 +96,8 @@ class Router:
             raise Refused(InvalidError(f"invalid request: `id` must have 1 to {MAX_ID} characters"))
         if envelope.ttl_ms <= 0:
             raise Refused(InvalidError("invalid request: `ttl_ms` must say how long the asker waits"))
+        if not is_valid(envelope.namespace):  # it becomes a level of topics
+            raise Refused(InvalidError("invalid request: `namespace` is not a name that one may have"))
         try:
             address = parse_address(envelope.to)
         except BusError as error:
