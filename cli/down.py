@@ -28,6 +28,10 @@ def down(base: Path, *, guests: bool) -> int:
     """Stop everything; returns the exit status when nothing of it runs any more."""
     base = base.resolve()
     lock = Paths(base).run / "node.lock"
+    try:
+        lock.exists()
+    except PermissionError:
+        return _fail(f"user {os.geteuid()} may not stop the minibus of {base}")
     pid = holder(lock)
     if not pid:
         return _fail(_not_running(base))

@@ -19,10 +19,8 @@ def up(base: Path, *, detach: bool) -> int:
     """Start everything; returns the exit status when it has ended, or with `detach` when every actor is ready."""
     try:
         base = _prepare_base(base)
-    except BusError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(f"cannot use {base} as base directory: {error.strerror or error}")
+    except (BusError, OSError) as error:
+        return _fail(_sentence(base, error))
     return _detached(base) if detach else _foreground(base)
 
 
@@ -31,7 +29,10 @@ def _prepare_base(base: Path) -> Path:
     if os.geteuid() != 0:
         raise DeniedError("minibus up needs root: nobody else may make namespaces, mounts and cgroups")
     base = context(base).base
-    base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InvalidError(f"{base} is not a directory") from None
     found = base.stat()
     if not stat.S_ISDIR(found.st_mode):
         raise InvalidError(f"{base} is not a directory")
@@ -59,7 +60,7 @@ def _foreground(base: Path) -> int:
     try:
         status, failure = _run_node(base, os.dup(2))
     except (BusError, OSError) as error:
-        return _fail(str(error))
+        return _fail(_sentence(base, error))
     return _fail(failure) if failure else status
 
 
@@ -90,9 +91,16 @@ def _be_detached(base: Path, ready_fd: int) -> int:
         os.close(null)
         status, _ = _run_node(base, ready_fd)
     except (BusError, OSError) as error:
-        os.write(ready_fd, str(error).encode())
+        os.write(ready_fd, _sentence(base, error).encode())
         return EXIT_FAILED
     return status
+
+
+def _sentence(base: Path, error: BusError | OSError) -> str:
+    """Why there is no node."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"cannot use {base} as base directory: {error.strerror or error}"
 
 
 def _fail(message: str) -> int:
