@@ -11,6 +11,7 @@ import pytest
 
 from shims import rootfs as rootfs_builder
 from tests.system.container_host import Host, running_host
+from tests.system.product import Console, Product, product_on
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,26 @@ async def host(base_dir: Path, rootfs: Path) -> AsyncIterator[Host]:
     """A running warden with a connected client."""
     async with running_host(base_dir, rootfs) as host:
         yield host
+
+
+@pytest.fixture(scope="module")
+def shared(rootfs: Path) -> Iterator[Product]:
+    """One running minibus for all these tests; each leaves it as it found it."""
+    base = Path(tempfile.mkdtemp(prefix="mb-", dir="/tmp"))
+    try:
+        with product_on(base, rootfs) as product:
+            yield product
+    finally:
+        shutil.rmtree(base)
+
+
+@pytest.fixture
+def console(shared: Product) -> Iterator[Console]:
+    """A connection with a sound configuration; afterwards there must be no VM and nothing on the machine."""
+    with shared.configured() as console:
+        yield console
+        console.ok("vm flush")
+        assert console.rows() == []
+    assert shared.guests_left() == []
+    assert shared.directories() == []
+    assert all(entry["restarts"] == 0 for entry in shared.ps().values())
