@@ -1,0 +1,147 @@
+"""The set-up as data: what is done, in which order, with which names for descriptors."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from errno import EBADF, ENOENT
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shims.container.action import Action, ActionError, perform
+from shims.container.init_program import check_init
+from shims.container.plan import Plan, Planner
+from shims.container.protocol import ContainerSpec, Volume
+from shims.container.steps import GATE, REPORT, before_exec, set_up
+from shims.linux.capability import CapabilityDrop
+from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
+from shims.linux.seccomp import SeccompFilter
+
+ALLOW_ALL = bytes.fromhex("060000000000ff7f")  # ret ALLOW
+
+
+def plan_of(tmp_path: Path, *, limit: tuple[int, int] | None = None, **changes: Any) -> Plan:
+    """A plan with one of everything, and changes."""
+    values: dict[str, Any] = {
+        "guest_id": 4,
+        "tag": "ab2d",
+        "instance_dir": "/b/4",
+        "filesystem": "/fs",
+        "hostname": "web",
+        "uuid": "u",
+        "fifos": 2,
+        "preinit": "/pre",
+        "volumes": (Volume(source=str(tmp_path), target="/v/w"),),
+    }
+    planner = Planner(CapabilityDrop(), SeccompFilter(ALLOW_ALL), "", limit)
+    return planner.plan(
+        ContainerSpec(**(values | changes)), console=b"/dev/pts/3", procs_files=("/c/procs",), warnings=()
+    )
+
+
+def steps_of(actions: list[Action]) -> list[str]:
+    """The names of the steps, each once in a row."""
+    names = [action.step for action in actions if action.step not in ("close", "root")]
+    return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
+
+
+def test_order(tmp_path: Path) -> None:
+    actions = set_up(plan_of(tmp_path))
+    names = steps_of(actions)
+    for earlier, later in (
+        ("hostname", "overlayMount"),
+        ("device", "symlink"),
+        ("symlink", "read-only path"),
+        ("read-only path", "masked path"),
+        ("masked path", "cgroup"),
+        ("cgroup", "pivot_root"),
+        ("pivot_root", "init"),
+        ("init", "seccomp"),
+        ("seccomp", "capabilities"),
+    ):
+        assert names.index(earlier) < names.index(later), (earlier, later)
+    last_preinit = max(index for index, action in enumerate(actions) if action.step == "containerPreinit")
+    first = {name: next(i for i, action in enumerate(actions) if action.step == name) for name in names}
+    volumes = [index for index, action in enumerate(actions) if action.step == "volume"]
+    assert volumes[-1] < last_preinit < first["read-only path"]  # preinit may still write below /proc/sys
+    assert last_preinit < first["init"]  # and may make the init
+
+
+def test_confinement_comes_last(tmp_path: Path) -> None:
+    steps = steps_of(set_up(plan_of(tmp_path)))
+    assert steps[-3:] == ["init", "seccomp", "capabilities"]
+    assert steps_of(set_up(plan_of(tmp_path, seccomp=False)))[-2:] == ["init", "capabilities"]
+
+
+def test_descriptors_are_named_before_they_are_used(tmp_path: Path) -> None:
+    known = {REPORT, GATE}
+    for action in set_up(plan_of(tmp_path, snapshot=False)):
+        if action.keep_as >= 0:
+            known.add(action.keep_as)
+        if action.call in (LIBC.fchdir, LIBC.close, LIBC.write, LIBC.ioctl):
+            assert action.arguments[0] in known, action
+        if action.call is LIBC.syscall and action.arguments[2:3] == (b"",):
+            assert action.arguments[1] in known, action
+
+
+def test_nothing_that_was_not_asked_for(tmp_path: Path) -> None:
+    names = steps_of(set_up(plan_of(tmp_path, fifos=0, preinit="", volumes=(), snapshot=False)))
+    assert not {"fifo", "containerPreinit", "volume", "overlayMount"} & set(names)
+    assert any(action.call is check_init for action in set_up(plan_of(tmp_path)))
+
+
+def test_direct_mode_keeps_the_uuid_out_of_the_directory(tmp_path: Path) -> None:
+    def written(**changes: Any) -> set[bytes]:
+        actions = set_up(plan_of(tmp_path, **changes))
+        opened = [action.path for action in actions if action.call is LIBC.open and action.step == "uuid"]
+        return {path for path in opened if isinstance(path, bytes)}
+
+    assert written() == {b"/b/4/uuid", b"/etc/minibus/uuid"}
+    assert written(snapshot=False) == {b"/b/4/uuid"}
+
+
+def test_before_exec(tmp_path: Path) -> None:
+    assert all(action.call is not LIBC.prlimit for action in before_exec(plan_of(tmp_path)))
+    assert before_exec(plan_of(tmp_path, limit=(1024, 4096)))[-1].call is LIBC.prlimit
+
+
+class TestPerform:
+    """Carrying actions out, with calls of the C library that harm nobody."""
+
+    def test_result_and_order(self, tmp_path: Path) -> None:
+        made = os.fsencode(tmp_path / "d")
+        assert perform([Action("one", LIBC.mkdir, (made, 0o755)), Action("two", LIBC.rmdir, (made,))]) == []
+        assert not os.path.exists(made)
+
+    def test_failure_names_step_path_and_reason(self) -> None:
+        with pytest.raises(ActionError, match=r"^mount: /no/such: No such file or directory$"):
+            perform([Action("mount", LIBC.rmdir, (b"/no/such",), b"/no/such")])
+
+    def test_tolerated(self) -> None:
+        assert perform([Action("x", LIBC.rmdir, (b"/no/such",), tolerated=(ENOENT,))]) == []
+
+    def test_warning_skips_what_depends_on_it(self, tmp_path: Path) -> None:
+        made = os.fsencode(tmp_path / "d")
+        actions = [
+            Action("x", LIBC.close, (-1,), warning="no x", skip=1),
+            Action("x", LIBC.mkdir, (made, 0o755)),
+            Action("y", LIBC.mkdir, (made + b"2", 0o755)),
+        ]
+        assert perform(actions) == [f"no x: {os.strerror(EBADF)}"]
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["d2"]
+
+    def test_descriptor_gets_its_number(self) -> None:
+        number = 200
+        perform([Action("x", LIBC.open, (b"/dev/null", os.O_RDONLY), keep_as=number)])
+        try:
+            assert os.readlink(f"/proc/self/fd/{number}") == "/dev/null"
+            assert not os.get_inheritable(number)
+        finally:
+            os.close(number)
+
+    def test_errno_is_of_the_call(self) -> None:
+        ctypes.set_errno(0)
+        with pytest.raises(ActionError, match="Bad file descriptor"):
+            perform([Action("x", LIBC.close, (-1,))])
