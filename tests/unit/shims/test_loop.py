@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
@@ -52,13 +53,13 @@ def test_a_callback_may_unwatch_the_next_one(loop: Loop) -> None:
     pipes = [os.pipe() for _ in range(2)]
     seen: list[int] = []
 
-    def ready(index: int) -> None:
+    def ready(index: int, events: int) -> None:
         seen.append(index)
         for reader, _ in pipes:
             loop.unwatch(reader)
 
     for index, (reader, writer) in enumerate(pipes):
-        loop.watch(reader, lambda events, index=index: ready(index))
+        loop.watch(reader, functools.partial(ready, index))
         os.write(writer, b"x")
     loop.run_once()
     assert len(seen) == 1
