@@ -16,8 +16,10 @@ Kind = Literal["request", "reply", "failure", "event"]
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything a broker or a tap needs to know without decoding the body."""
 
-    v: int = PROTOCOL_VERSION
+    v: int = msgspec.field(default_factory=lambda: PROTOCOL_VERSION)  # a plain default would be left out on the wire
+    """Version of the protocol."""
     kind: Kind
+    """What the body is."""
     id: str
     """Of a request or event: unique for good. Of a reply or failure: the id of the request it answers."""
     type: str = ""
