@@ -74,7 +74,7 @@ vectors:
 # Write the generated pages of docs/
 [group('make')]
 docs:
-    {{ python }} -m tools.docs
+    {{ python }} -m tools.protocol_page
 
 # Small busybox root file system for containers: build/rootfs
 [group('make')]

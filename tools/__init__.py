@@ -1,0 +1,1 @@
+"""The separate programs of the tool family; nothing imports them."""
