@@ -101,7 +101,7 @@ class Ending:
         self._holdings.tidy()
         if container.creator is not None:
             container.creator.refuse(container.failure)
-        for asker in take_all(container.killers):
+        for asker in take_all(container.killers) + take_all(container.forgetters):
             asker.done()
 
     def _let_go(self, container: Container) -> None:
@@ -161,4 +161,8 @@ class Ending:
             for asker in take_all(container.starters) + take_all(container.freezers):
                 asker.refuse(end.message or container.over())
             for asker in take_all(container.killers):
+                asker.done()
+            if container.forgetters:
+                self._holdings.drop(container)
+            for asker in take_all(container.forgetters):
                 asker.done()

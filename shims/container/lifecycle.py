@@ -105,6 +105,9 @@ class Lifecycle:
     def forget(self, asker: Asker, guest_id: int) -> None:
         """Drop the record of an ended container; one that is not known is as good as forgotten."""
         container = self._holdings.containers.get(guest_id)
+        if container is not None and container.phase is Phase.ENDING:
+            container.forgetters.append(asker)
+            return
         if container is not None and container.phase.is_living:
             asker.refuse(f"container {guest_id} has not ended")
             return

@@ -91,6 +91,7 @@ class Container:
     starters: list[Asker] = field(default_factory=list)
     freezers: list[Asker] = field(default_factory=list)
     killers: list[Asker] = field(default_factory=list)
+    forgetters: list[Asker] = field(default_factory=list)
 
     @property
     def is_new(self) -> bool:

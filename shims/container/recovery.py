@@ -10,7 +10,7 @@ from shims.container.cleaning import Cleaning
 from shims.container.holdings import Holdings
 from shims.container.journal import Past
 from shims.container.lifecycle import Lifecycle
-from shims.container.record import Container, Phase
+from shims.container.record import Container, Phase, take_all
 from shims.linux.process import open_pidfd
 
 WARDEN_DIED = "its warden died before it was started"
@@ -77,6 +77,8 @@ def _clean_up_unborn(holdings: Holdings, container: Container) -> None:
         container.phase = Phase.EXITED
         holdings.drop(container)
         holdings.tidy()
+        for asker in take_all(container.killers) + take_all(container.forgetters):
+            asker.done()
 
     Cleaning(holdings.loop, cgroups, container.name, finish).attempt()
 
