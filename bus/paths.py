@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from bus.errors import InvalidError
 
+DURABLE = "MINIBUS_DURABLE"
+"""Environment variable that carries `minibus up --durable` to the processes of the node."""
 DEFAULT_BASE = "/var/lib/minibus"
 MAX_BASE = 80
 """Bytes: a unix socket's path holds 107 (unix(7)), and the longest of ours adds about 25."""
@@ -80,6 +82,8 @@ class Context(NamedTuple):
     host: str
     tag: str
     files_dir: Path
+    durable: bool = False
+    """Nothing is answered before the disk has it; otherwise a power loss can take the last tenth of a second."""
 
     @property
     def paths(self) -> Paths:
@@ -97,4 +101,10 @@ def context(base: Path) -> Context:
     base = base.absolute()
     if len(os.fsencode(base)) > MAX_BASE:
         raise InvalidError(f"base directory is longer than {MAX_BASE} bytes, more than a unix socket can have: {base}")
-    return Context(base=base, host=host_name(), tag=base_tag(base), files_dir=Paths(base).files)
+    return Context(
+        base=base,
+        host=host_name(),
+        tag=base_tag(base),
+        files_dir=Paths(base).files,
+        durable=bool(os.environ.get(DURABLE)),
+    )

@@ -201,7 +201,7 @@ class StepActor(Actor, Generic[S]):
         if self._behind:
             store.snapshot(self._encode())
             self._behind = False
-        store.append({"input": codec.to_builtins(inp)})
+        store.append({"input": codec.to_builtins(inp)}, durable=self.context.durable)
 
     def _account(self, inp: Input) -> None:
         match inp:

@@ -53,13 +53,15 @@ class Store:
         self._records = len(records)
         return snapshot, records
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Write one record; it gets the next number. Raises OSError, and then nothing is written."""
+    def append(self, record: dict[str, Any], *, durable: bool = False) -> None:
+        """Write one record, with `durable` to the disk; it gets the next number. Raises OSError: nothing is written."""
         data: bytes = msgpack.packb({**record, "n": self.last + 1})
         try:
             written = os.pwrite(self._fd, data, self._end)
             if written < len(data):
                 raise OSError(28, "No space left on device", str(self._journal_path))
+            if durable:
+                os.fdatasync(self._fd)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._end)

@@ -17,7 +17,7 @@ VALUE_OPTIONS = ("base", "namespace")
 FLAGS = {
     "exec": ("json",),
     "read": ("json", "check"),
-    "up": ("detach",),
+    "up": ("detach", "durable"),
     "down": ("guests",),
     "ps": ("json",),
     "tap": ("json",),
@@ -175,7 +175,7 @@ def _over_the_bus(program: str, subcommand: str, options: Options, rest: list[st
         case "up":
             from cli.up import up
 
-            return up(base, detach="detach" in options.flags)
+            return up(base, detach="detach" in options.flags, durable="durable" in options.flags)
         case "down":
             from cli.down import down
 

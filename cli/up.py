@@ -10,13 +10,18 @@ from pathlib import Path
 
 from bus.errors import BusError, DeniedError, InvalidError
 from bus.lock import holder
-from bus.paths import Paths, context
+from bus.paths import DURABLE, Paths, context
 
 EXIT_FAILED = 1
 
 
-def up(base: Path, *, detach: bool) -> int:
-    """Start everything; returns the exit status when it has ended, or with `detach` when every actor is ready."""
+def up(base: Path, *, detach: bool, durable: bool = False) -> int:
+    """Start everything; returns the exit status when it has ended, or with `detach` when every actor is ready.
+
+    With `durable` nothing is answered before the disk has it.
+    """
+    if durable:
+        os.environ[DURABLE] = "1"
     try:
         base = _prepare_base(base)
     except (BusError, OSError) as error:

@@ -23,13 +23,15 @@ All state lies in one base directory: --base DIR, else $MINIBUS_BASE, else
 
 SUBCOMMANDS = {
     "up": """\
-usage: minibus up [--base DIR] [--detach]
+usage: minibus up [--base DIR] [--detach] [--durable]
 
 Starts all actors of this host and stays in the foreground; Ctrl-C ends it.
 Guests that were running before are taken over.
 
   --detach   go to the background and return when every actor is ready; what
-             they have to say goes to DIR/log/minibus.log""",
+             they have to say goes to DIR/log/minibus.log
+  --durable  answer nothing before the disk has it: survives a power loss too,
+             and every change waits for the disk""",
     "down": """\
 usage: minibus down [--base DIR] [--guests]
 

@@ -206,3 +206,25 @@ def test_the_disk_is_asked_only_when_there_is_something_new(base_dir: Path, monk
         store.sync()
         assert len(calls) == 1
     store.close()
+
+
+def test_a_durable_record_is_on_the_disk_or_not_written_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "state")
+    store.read()
+    synced: list[int] = []
+    monkeypatch.setattr("os.fdatasync", synced.append)
+    store.append({"input": 1}, durable=True)
+    assert len(synced) == 1
+
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fdatasync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.append({"input": 2}, durable=True)
+    monkeypatch.undo()
+    store.append({"input": 3})
+    store.close()
+    again = Store(tmp_path / "state")
+    assert [record["input"] for record in again.read()[1]] == [1, 3]
+    again.close()
