@@ -91,7 +91,11 @@ class Console:
     def __init__(self, base: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(PATIENCE_S)
-        self._socket.connect(str(base / "minimega"))
+        try:
+            self._socket.connect(str(base / "minimega"))
+        except OSError:
+            self._socket.close()
+            raise
         self._replies = self._socket.makefile("r", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -184,7 +188,11 @@ class Product:
     def up(self) -> None:
         """Start, detached; every actor is ready."""
         done = self.minibus("up", "--detach")
-        assert done == Done(0, "", ""), done
+        assert done == Done(0, "", ""), (done, self.log_end())
+
+    def log_end(self) -> str:
+        """The last of what node and actors said."""
+        return (self.base / "log" / "minibus.log").read_text()[-5000:]
 
     def down(self, *flags: str) -> None:
         """Stop."""

@@ -1,0 +1,245 @@
+"""Every process of minibus killed, one by one and all at once: guests go on, and so does what was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bus.client import connect
+from bus.errors import BusError
+from bus.messages.base import Message, Request
+from bus.messages.namespace import QueueVms
+from bus.messages.vm import GuestKind, StopVms
+from tests.system.product import PROCESSES, Console, Product, product_on, shell_init, until
+
+TALKERS = ("talk1", "talk2")
+SILENT = tuple(f"quiet{number}" for number in range(1, 19))
+TALK = "while :; do i=$((i+1)); echo $i >/count; seq 2000; sleep 0.05; done"
+"""Says so much that it stands still within a second if nobody reads its console."""
+BACK_S = 5.0
+
+
+def launch_herd(console: Console) -> None:
+    """Twenty running containers, two of which never stop talking."""
+    console.ok(shell_init(TALK), f"vm launch container {','.join(TALKERS)}", "clear vm config init")
+    console.ok("vm launch container quiet[1-18]", "vm start all")
+
+
+@pytest.fixture
+def herd(base_dir: Path, rootfs: Path) -> Iterator[Product]:
+    """Twenty running containers."""
+    with product_on(base_dir, rootfs) as product:
+        with product.configured() as console:
+            launch_herd(console)
+        yield product
+
+
+@pytest.fixture
+def product(base_dir: Path, rootfs: Path) -> Iterator[Product]:
+    """minibus without guests."""
+    with product_on(base_dir, rootfs) as product:
+        yield product
+
+
+def told(product: Product) -> list[dict[str, str]]:
+    """All that `vm info` says but the time that passes."""
+    with product.console() as console:
+        return [row | {"uptime": ""} for row in console.rows()]
+
+
+def inits(product: Product) -> dict[str, float]:
+    """When each container's PID 1 was made, by VM name."""
+    return {row["name"]: psutil.Process(int(row["pid"])).create_time() for row in told(product)}
+
+
+def counts(product: Product) -> list[int]:
+    """How far each talker has come."""
+    with product.console() as console:
+        ids = [console.vm(name)["id"] for name in TALKERS]
+    return [int((product.inside(vm_id) / "count").read_text() or 0) for vm_id in ids]
+
+
+def talk_goes_on(product: Product) -> None:
+    """Each talker says much more than a console's buffer holds."""
+    before = counts(product)
+    until(
+        lambda: all(now > then + 5 for now, then in zip(counts(product), before, strict=True)),
+        "the talkers to go on",
+    )
+
+
+def life_goes_on(product: Product) -> None:
+    """All commands that change something work."""
+    with product.console() as console:
+        console.ok("vm stop quiet1", "vm start quiet1")
+        console.ok(
+            "vm launch container new", "vm start new", "vm tag new k v", "vm kill new", "vm start new", "vm kill new"
+        )
+        console.ok("vm flush new")
+        assert set(console.states().values()) == {"RUNNING"}
+
+
+@pytest.mark.parametrize("process", [name for name in PROCESSES if name != "node"])
+def test_one_is_killed(herd: Product, process: str) -> None:
+    before, lives = told(herd), inits(herd)
+    old = herd.kill(process)
+    herd.replaced(process, old, BACK_S)
+    herd.everything_answers(BACK_S)
+    assert told(herd) == before
+    assert inits(herd) == lives
+    talk_goes_on(herd)
+    life_goes_on(herd)
+    listed = herd.ps()
+    assert {name for name, entry in listed.items() if entry["restarts"]} == {process}
+
+
+def test_the_node_is_killed(herd: Product) -> None:
+    before, lives = told(herd), inits(herd)
+    herd.kill("node")
+    herd.up()
+    assert told(herd) == before
+    assert inits(herd) == lives
+    talk_goes_on(herd)
+    life_goes_on(herd)
+
+
+def test_all_are_killed_at_once(herd: Product) -> None:
+    before, lives = told(herd), inits(herd)
+    pids = [herd.pid(name) for name in PROCESSES]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # so that nobody sees the others die
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(herd.pid(name) for name in PROCESSES), "everything to end")
+    herd.up()
+    after = told(herd)
+    assert [row for row in after if row["name"] in SILENT] == [row for row in before if row["name"] in SILENT]
+    for row in after:
+        if row["name"] in SILENT or row["state"] == "RUNNING":
+            assert psutil.Process(int(row["pid"])).create_time() == lives[row["name"]]
+        else:
+            # Nobody held the other end of the console it used.
+            assert row["state"] in ("QUIT", "ERROR")
+    if after != before:
+        with herd.console() as console:
+            console.ok(f"vm start {','.join(TALKERS)}")
+    talk_goes_on(herd)
+    life_goes_on(herd)
+
+
+def test_one_that_hangs_is_replaced(herd: Product) -> None:
+    before = told(herd)
+    hung = {name: herd.kill(name, signal.SIGSTOP) for name in ("scheduler", "container")}
+    for name, pid in hung.items():
+        herd.replaced(name, pid, 15.0)
+    herd.everything_answers(BACK_S)
+    assert told(herd) == before
+    talk_goes_on(herd)
+    life_goes_on(herd)
+
+
+@pytest.mark.parametrize(
+    ("process", "built"),
+    [
+        ("vm", 0),
+        ("vm", 50),
+        ("container", 1),
+        ("container", 50),
+        ("warden", 1),
+        ("warden", 50),
+        ("scheduler", 20),
+        ("namespace", 20),
+        ("broker", 20),
+        ("cli", 20),
+    ],
+)
+def test_killed_while_a_hundred_are_launched(product: Product, process: str, built: int) -> None:
+    with product.configured() as console:
+        console.ok(shell_init("echo yes >/started; sleep 1000"))
+        console.send("vm launch container m[1-100]")
+        until(lambda: len(product.guest_pids()) >= built, "the launch to be under way")
+        old = product.kill(process)
+        unhappy = "the connection was closed"
+        with contextlib.suppress(ConnectionError):
+            (response,) = console.receive()
+            unhappy = response["Error"]
+    product.replaced(process, old, BACK_S)
+    product.everything_answers(BACK_S)
+    with product.console() as console:
+        until(lambda: no_launch_goes_on(console), "the launch to end")
+        rows = console.rows()
+        assert {row["state"] for row in rows} <= {"BUILDING", "ERROR"}
+        assert len(rows) == 100 or unhappy, "an incomplete launch was called a success"
+        failed = [row for row in rows if row["state"] == "ERROR"]
+        assert all(json.loads(row["tags"])["error"] for row in failed)
+        assert not failed or unhappy, "a failed launch was called a success"
+        assert not [vm_id for vm_id in product.directories() if (product.inside(vm_id) / "started").exists()]
+        console.ok("vm start all")
+        assert all(state != "BUILDING" for state in console.states().values())
+        console.ok("vm kill all", "vm flush")
+        assert console.rows() == []
+    assert product.guests_left() == []
+    assert product.directories() == []
+
+
+def no_launch_goes_on(console: Console) -> bool:
+    """Whether two looks show the same VMs, none half made."""
+    first = console.states()
+    with contextlib.suppress(Exception):
+        console.ok("vm start nosuch")
+    return first == console.states() and all(row["pid"] != "0" for row in console.rows() if row["state"] == "BUILDING")
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_what_was_acknowledged_is_kept(product: Product, attempt: int) -> None:
+    with product.configured() as console:
+        console.ok("vm launch container a")
+        killed = {"vm": product.kill("vm"), "container": product.kill("container")}
+        for name, pid in killed.items():
+            product.replaced(name, pid, BACK_S)
+        product.everything_answers(BACK_S)
+        assert console.states() == {"a": "BUILDING"}
+        console.ok("vm tag a colour blue")
+        product.replaced("vm", product.kill("vm"), BACK_S)
+        product.everything_answers(BACK_S)
+        assert json.loads(console.vm("a")["tags"]) == {"colour": "blue"}
+        console.ok("vm config memory 48", "vm config save mine", "clear vm config")
+        product.replaced("namespace", product.kill("namespace"), BACK_S)
+        product.everything_answers(BACK_S)
+        assert console.ok("vm config memory") == "2048"
+        console.ok("vm config restore mine")
+        assert console.ok("vm config memory") == "48"
+        console.ok("vm start a")
+        product.replaced("vm", product.kill("vm"), BACK_S)
+        product.everything_answers(BACK_S)
+        assert console.states() == {"a": "RUNNING"}
+
+
+async def ask_until_answered(base: Path, to: str, request: Request[Message], msg_id: str) -> Message:
+    """Ask, with the same id every time, until somebody answers."""
+    while True:
+        with contextlib.suppress(BusError):
+            async with connect(base) as port:
+                return await port.ask(to, request, timeout_s=10.0, msg_id=msg_id)
+        await asyncio.sleep(0.05)
+
+
+async def test_a_repeated_request_gets_the_same_answer(product: Product) -> None:
+    with product.configured() as console:
+        console.ok("vm launch container a", "vm start a")
+        requests = {"vm": StopVms(target="a"), "namespace": QueueVms(kind=GuestKind.CONTAINER, names="1")}
+        for owner, request in requests.items():
+            first = await ask_until_answered(product.base, owner, request, f"drill-{owner}")
+            for kill in (False, True):
+                if kill:
+                    product.kill(owner)
+                assert await ask_until_answered(product.base, owner, request, f"drill-{owner}") == first
+        assert sorted(console.states().items()) == [("a", "PAUSED"), ("vm-0", "BUILDING")]
