@@ -268,13 +268,14 @@ def test_a_process_that_lost_its_parent_is_reaped_and_the_warden_told(base_dir: 
 
 
 def test_a_killed_node_takes_its_children_along_and_the_next_starts_at_once(base_dir: Path) -> None:
-    with node(base_dir, "first", "second", "third") as running:
+    children = ("first", "third", "lingerer")
+    with node(base_dir, *children) as running:
         running.said()
         running.process.kill()
         running.process.wait()
-        with node(base_dir, "first", "second", "third") as following:
+        with node(base_dir, *children) as following:
             assert following.said() == "ready\n"
-            assert not [pid for name in ("first", "second", "third") if alive(pid := running.pids(name)[0])]
+            assert not any(alive(running.pids(name)[0]) for name in children)
 
 
 def test_a_warden_with_nothing_to_do_ends_with_the_node(base_dir: Path) -> None:

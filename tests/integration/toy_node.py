@@ -127,6 +127,16 @@ class Stubborn(Plain):
         time.sleep(60)  # noqa: ASYNC251 - that is the point
 
 
+class Lingerer(Plain):
+    """Takes its time to end."""
+
+    kind = "lingerer"
+
+    async def stop(self) -> None:
+        """Longer than a start takes."""
+        await asyncio.sleep(1.5)
+
+
 class Keeper(Plain):
     """Has the node keep descriptors for it."""
 
@@ -215,6 +225,7 @@ CHILDREN = {
     "crasher": child("crasher", 2, max_restarts=2, **QUICK),
     "faller": child("faller", 2, max_restarts=3, **QUICK),
     "stubborn": child("stubborn", 2, stop_grace_s=0.3),
+    "lingerer": child("lingerer", 2),
     "keeper": child("keeper", 2, **QUICK),
     "orphaner": child("orphaner", 2, **QUICK),
 }

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 
 from bus import step_actor
+from bus import store as store_module
 from bus.errors import UnavailableError, UnreachableError
 from bus.lifecycle import EXIT_BUG
 from bus.messages.base import Ack, Failure
@@ -104,16 +105,25 @@ async def test_an_input_that_breaks_step_is_voided_and_its_asker_told(
         assert toy.actor.state.counts == {"web": 2}
 
 
-async def test_a_broken_actor_takes_nothing_more_and_writes_no_snapshot(base_dir: Path) -> None:
+async def test_a_broken_actor_does_nothing_more_and_writes_no_snapshot(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_actor, "SYNC_INTERVAL_S", 0.001)
     async with running(base_dir, stop=True) as toy:
-        toy.request("boom", "m1")
-        assert toy.port.replies == []
+        await asyncio.sleep(0)  # the task that writes snapshots has begun
+        toy.request("ring", "m1")
         toy.request("web", "m2")
-        assert failed(await toy.reply_to("m2")) == "unreachable"
-        toy.request("ring", "m3")
+        monkeypatch.setattr(store_module, "SNAPSHOT_AFTER_RECORDS", 0)
+        toy.request("boom", "m3")
+        await toy.until(lambda: {task.get_name() for task in toy.actor._tasks}.isdisjoint({"sync", "Ring"}))
+        assert toy.port.replies == []
+        toy.request("web", "m4")
+        assert failed(await toy.reply_to("m4")) == "unreachable"
     assert not (base_dir / "state" / "toy" / "snapshot").exists()
     async with running(base_dir) as toy:
-        assert toy.actor.state.counts == {}
+        assert toy.actor.state.counts == {"ring": 1, "web": 1}
+        toy.request("web", "m2")
+        assert toy.port.replies == [("m2", report("web", 1))]
 
 
 async def test_several_inputs_may_break_the_replay(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,10 +190,18 @@ async def test_breaking_on_an_input_that_is_not_journaled_voids_no_other(
     async with running(base_dir) as toy:
         toy.request("ring", "m1")
         toy.request("web", "m2")
-        with monkeypatch.context() as patch:
-            full_disk(patch)
-            toy.actor.state.counts.clear()  # so that `Rang` breaks
-            await toy.until(lambda: toy.actor.exit_status == EXIT_BUG)
+        store = toy.actor._store
+        assert store is not None
+        append = store.append
+
+        def refuse_inputs(record: dict[str, object], **options: bool) -> None:
+            if "input" in record:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            append(record, **options)
+
+        monkeypatch.setattr(store, "append", refuse_inputs)
+        toy.actor.state.counts.clear()  # so that `Rang` breaks
+        await toy.until(lambda: toy.actor.exit_status == EXIT_BUG)
     async with running(base_dir) as toy:
         assert toy.actor.state.counts == {"ring": 1, "web": 1}
 

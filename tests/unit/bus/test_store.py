@@ -63,6 +63,20 @@ def test_a_tail_torn_at_any_byte_costs_only_the_record_it_tears(base_dir: Path) 
             assert values(records)[-1] == (complete + 1, "after")
 
 
+def test_records_behind_a_damaged_one_never_come_back(base_dir: Path) -> None:
+    with opened(base_dir / "s") as (store, _, _):
+        for value in ("first", "second", "third"):
+            store.append({"x": value})
+    journal = base_dir / "s" / "journal"
+    data = journal.read_bytes()
+    journal.write_bytes(data.replace(b"\x82\xa1x\xa6second", b"\xc1\xa1x\xa6second"))
+    with opened(base_dir / "s") as (store, _, records):
+        assert values(records) == [(1, "first")]
+        store.append({"x": "sooner"})  # as long as the damaged one, so that the third would follow
+    with opened(base_dir / "s") as (_, _, records):
+        assert values(records) == [(1, "first"), (2, "sooner")]
+
+
 @settings(max_examples=100)
 @given(st.binary(min_size=1, max_size=30))
 def test_any_bytes_after_the_last_record_are_cut_off(tail: bytes) -> None:
