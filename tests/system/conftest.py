@@ -47,7 +47,7 @@ def console(shared: Product) -> Iterator[Console]:
     """A connection with a sound configuration; afterwards there must be no VM and nothing on the machine."""
     with shared.configured() as console:
         yield console
-        console.ok("vm flush")
+        console.ok("clear namespace", "vm kill all", "vm flush")
         assert console.rows() == []
     assert shared.guests_left() == []
     assert shared.directories() == []

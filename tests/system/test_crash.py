@@ -167,6 +167,7 @@ def test_killed_while_a_hundred_are_launched(product: Product, process: str, bui
         console.send("vm launch container m[1-100]")
         until(lambda: len(product.guest_pids()) >= built, "the launch to be under way")
         old = product.kill(process)
+        was_over = console.is_answered
         unhappy = "the connection was closed"
         with contextlib.suppress(ConnectionError):
             (response,) = console.receive()
@@ -180,7 +181,7 @@ def test_killed_while_a_hundred_are_launched(product: Product, process: str, bui
         assert len(rows) == 100 or unhappy, "an incomplete launch was called a success"
         failed = [row for row in rows if row["state"] == "ERROR"]
         assert all(json.loads(row["tags"])["error"] for row in failed)
-        assert not failed or unhappy, "a failed launch was called a success"
+        assert not failed or unhappy or was_over, "a failed launch was called a success"
         assert not [vm_id for vm_id in product.directories() if (product.inside(vm_id) / "started").exists()]
         console.ok("vm start all")
         assert all(state != "BUILDING" for state in console.states().values())
