@@ -28,6 +28,7 @@ done
 """
 
 FILES: Final = {
+    "etc/minibus/uuid": "",  # something to mount on, which spares each container making it
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
@@ -65,6 +66,7 @@ def _build(directory: Path, busybox: Path) -> None:
     for name, text in FILES.items():
         path = directory / name
         if not path.exists():
+            path.parent.mkdir(mode=0o755, exist_ok=True)
             path.write_text(text)
     init = directory / "init"
     init.write_text(INIT)

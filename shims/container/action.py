@@ -9,18 +9,48 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 
+C_FUNCTIONS: Final = (
+    "capset",
+    "chdir",
+    "chroot",
+    "close",
+    "dup2",
+    "dup3",
+    "fchdir",
+    "ioctl",
+    "mkdir",
+    "mkfifo",
+    "mknod",
+    "mount",
+    "open",
+    "prctl",
+    "prlimit",
+    "setsid",
+    "sethostname",
+    "sigaction",
+    "socket",
+    "symlink",
+    "syscall",
+    "umask",
+    "umount2",
+    "unlink",
+    "write",
+)
+"""What an action can call by name in the C library; beside these, `check_init`, `run_preinit`, `install_filter`."""
+
 
 class Action(NamedTuple):
-    """One call. `call` returns a negative number and sets errno, as the C library does, or raises an exception."""
+    """One call, as plain values: it crosses from the warden to the process that clones."""
 
     step: str
     """What a message calls it."""
-    call: Callable[..., int]
+    call: str
+    """A function that returns a negative number and sets errno, as the C library does, or raises an exception."""
     arguments: tuple[Any, ...]
     path: str | bytes = ""
     """What a message names."""
@@ -37,11 +67,12 @@ class ActionError(Exception):
     """A call failed; one sentence with step, path and the kernel's reason."""
 
 
-_dup3: Final = LIBC.dup3
-_close: Final = LIBC.close
+def c_functions() -> dict[str, Callable[..., int]]:
+    """The functions of the C library that actions call."""
+    return {name: getattr(LIBC, name) for name in C_FUNCTIONS}
 
 
-def perform(actions: Iterable[Action]) -> list[str]:
+def perform(actions: Iterable[tuple[Any, ...]], calls: Mapping[str, Callable[..., int]]) -> list[str]:
     """Carry out `actions` in order; returns the warnings. Raises `ActionError`, or what a call raises."""
     warnings = []
     skip = 0
@@ -49,7 +80,7 @@ def perform(actions: Iterable[Action]) -> list[str]:
         if skip:
             skip -= 1
             continue
-        result = call(*arguments)
+        result = calls[call](*arguments)
         if result < 0:
             number = ctypes.get_errno()
             if number in tolerated:
@@ -59,9 +90,9 @@ def perform(actions: Iterable[Action]) -> list[str]:
             warnings.append(f"{warning}: {os.strerror(number)}")
             skip = skipped
         elif keep_as >= 0 and result != keep_as:
-            if _dup3(result, keep_as, os.O_CLOEXEC) < 0:
+            if calls["dup3"](result, keep_as, os.O_CLOEXEC) < 0:
                 raise ActionError(sentence(step, path, ctypes.get_errno()))
-            _close(result)
+            calls["close"](result)
     return warnings
 
 

@@ -6,26 +6,24 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from shims.cgroup import Cgroups
-from shims.container.build import FAILED, READY, Script, build, script_of
+from shims.container.build import FAILED, PREINIT_STARTED, READY
+from shims.container.cloner_link import ClonerLink
 from shims.container.freezing import FreezeWatch
 from shims.container.journal import AnyRecord, Cloned, Intent
 from shims.container.loop import Loop, Timer
 from shims.container.plan import Planner, RefusedError, limits_of
+from shims.container.protocol import ContainerSpec
 from shims.container.record import Container, Phase
-from shims.container.steps import PREINIT_STARTED
+from shims.container.steps import script_of
 from shims.linux import process
 
-AT_ONCE: Final = 16
-REFILL_AT: Final = 4
-"""Set-ups under way: filled up to the first number whenever no more than the second are left."""
+AT_ONCE: Final = 8
+"""Set-ups under way: enough that one which waits for the kernel does not hold up the processors."""
 
 READY_TIMEOUT_S: Final = 30.0
-NAMESPACES: Final = (
-    process.CLONE_NEWNS | process.CLONE_NEWPID | process.CLONE_NEWNET | process.CLONE_NEWIPC | process.CLONE_NEWUTS
-)
 _READ_BYTES: Final = 65536
 
 
@@ -48,15 +46,6 @@ class Owner(Protocol):
         """Its pidfd says that the process has ended."""
 
 
-class _Draft(NamedTuple):
-    """A container about to be cloned, and the ends of the pipes that go to it."""
-
-    container: Container
-    script: Script
-    report_in: int
-    gate_out: int
-
-
 class Builder:
     """See the module. Every container added ends in one call of `built` or `failed`, or in `exited` before that."""
 
@@ -67,12 +56,14 @@ class Builder:
         write: Callable[[AnyRecord], None],
         cgroups_of: Callable[[str], Cgroups],
         planner: Callable[[], Planner],
+        cloner: Callable[[Callable[[Container, int, int], None]], ClonerLink],
     ) -> None:
         self._loop = loop
         self._owner = owner
         self._write = write
         self._cgroups_of = cgroups_of
         self._planner = planner
+        self._cloner = cloner(self._cloned)
         self._queue: deque[Container] = deque()
         self._under_way: dict[Container, Timer] = {}
 
@@ -104,69 +95,58 @@ class Builder:
         container.close_gate()
 
     def _pump(self) -> None:
-        """Fill the free places, several at a time.
+        while self._queue and len(self._under_way) < AT_ONCE:
+            self._begin(self._queue.popleft())
 
-        After each clone the warden pays a page fault for everything it writes to; clones in a row share that price.
-        """
-        if len(self._under_way) > REFILL_AT:
-            return
-        drafts: list[_Draft] = []
-        while self._queue and len(self._under_way) + len(drafts) < AT_ONCE:
-            draft = self._prepare(self._queue.popleft())
-            if draft is not None:
-                drafts.append(draft)
-        for draft in drafts:
-            self._clone(draft)
-        for draft in drafts:
-            self._watch(draft)
-
-    def _prepare(self, container: Container) -> _Draft | None:
-        """Do all that can be done without the process; None if that has failed."""
+    def _begin(self, container: Container) -> None:
         spec, container.spec = container.spec, None
         if spec is None:
             raise ValueError("a container without a spec cannot be built")
         try:
-            self._write(Intent(guest_id=container.guest_id, tag=container.tag))
-            cgroups = self._cgroups_of(container.tag)
-            cgroups.prepare()
-            procs_files = cgroups.create(container.name, limits_of(spec))
-            container.console, slave = process.open_pty()
-            plan = self._planner().plan(spec, console=slave, procs_files=procs_files, warnings=cgroups.warnings)
-            container.report, report_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            gate_out, container.gate = os.pipe2(os.O_CLOEXEC)
-            return _Draft(container, script_of(plan), report_in, gate_out)
+            self._hand_over(container, spec)
         except RefusedError as error:
             container.failure = str(error)
         except OSError as error:
             where = error.filename if isinstance(error.filename, str) else "system call"
             container.failure = f"start container: {where}: {error.strerror}"
-        self._call_off(container)
-        return None
-
-    def _clone(self, draft: _Draft) -> None:
-        container = draft.container
-        try:
-            container.pid, container.pidfd = process.clone(NAMESPACES)
-        except OSError as error:
-            container.failure = f"start container: clone: {error.strerror}"
+        else:
             return
-        if container.pid == 0:
-            build(draft.script, draft.report_in, draft.gate_out)
+        self._call_off(container)
 
-    def _watch(self, draft: _Draft) -> None:
-        container = draft.container
-        os.close(draft.report_in)
-        os.close(draft.gate_out)
-        if container.failure:
+    def _hand_over(self, container: Container, spec: ContainerSpec) -> None:
+        """Do all that can be done without the process, and have it cloned."""
+        self._write(Intent(guest_id=container.guest_id, tag=container.tag))
+        cgroups = self._cgroups_of(container.tag)
+        cgroups.prepare()
+        procs_files = cgroups.create(container.name, limits_of(spec))
+        container.console, slave = process.open_pty()
+        planner = self._planner()
+        plan = planner.plan(spec, console=slave, procs_files=procs_files, warnings=cgroups.warnings)
+        with contextlib.ExitStack() as theirs:
+            container.report, report_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            theirs.callback(os.close, report_in)
+            gate_out, container.gate = os.pipe2(os.O_CLOEXEC)
+            theirs.callback(os.close, gate_out)
+            self._cloner.clone(container, script_of(plan), report_in, gate_out)
+        container.phase = Phase.CLONING
+        self._under_way[container] = self._loop.call_later(READY_TIMEOUT_S, lambda: self._give_up(container))
+
+    def _cloned(self, container: Container, pid: int, number: int) -> None:
+        """The cloner has answered."""
+        if pid == 0:
+            container.failure = container.failure or f"start container: clone: {os.strerror(number)}"
+            self.release(container)
             self._call_off(container)
             return
         container.phase = Phase.BUILDING
-        container.start_ticks = process.start_ticks(container.pid)
-        self._under_way[container] = self._loop.call_later(READY_TIMEOUT_S, lambda: self._give_up(container))
+        container.pid, container.pidfd = pid, os.pidfd_open(pid)
+        container.start_ticks = process.start_ticks(pid)
         self._loop.watch(container.report, lambda _: self.read_report(container))
         self._loop.watch(container.pidfd, lambda _: self._owner.exited(container))
         with contextlib.suppress(OSError):  # a full disk: a later warden would end it as never built
-            self._write(Cloned(guest_id=container.guest_id, pid=container.pid, start_ticks=container.start_ticks))
+            self._write(Cloned(guest_id=container.guest_id, pid=pid, start_ticks=container.start_ticks))
+        if container.failure:  # given up while it was being cloned
+            self._owner.end_process(container)
 
     def _call_off(self, container: Container) -> None:
         with contextlib.suppress(OSError):

@@ -57,8 +57,9 @@ class Ending:
             self._holdings.loop.call_later(INSIST_S, lambda: self._insist(container))
 
     def _send_kill(self, container: Container) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
+        if container.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(container.pidfd, signal.SIGKILL)
 
     def _thaw(self, container: Container) -> None:
         with contextlib.suppress(OSError):

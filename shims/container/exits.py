@@ -7,16 +7,11 @@ import signal
 from typing import Final
 
 from shims.container.journal import Ended
+from shims.linux.process import describe_status
+
+__all__ = ["UNKNOWN", "describe_status", "ended", "wait_status"]
 
 UNKNOWN: Final = "unknown"
-
-
-def describe_status(status: int) -> str:
-    """A wait status in the words that users of minimega know: `exit status 3`, `signal: killed`."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"signal: {(signal.strsignal(number) or str(number)).lower()}"
-    return f"exit status {os.WEXITSTATUS(status)}"
 
 
 def wait_status(result: os.waitid_result) -> int:
@@ -33,6 +28,4 @@ def ended(guest_id: int, status: int | None, *, kill_asked: bool, oom_kills: int
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     clean = status == 0 or (killed and kill_asked)
     oom_killed = oom_kills > 0 and not clean
-    if oom_killed and killed and not message:
-        message = "a process of the container was killed because its memory limit was reached"
     return Ended(guest_id=guest_id, exit=describe_status(status), clean=clean, oom_killed=oom_killed, message=message)

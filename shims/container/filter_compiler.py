@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import Final
 
-from shims.linux.seccomp import SeccompFilter, compile_filter
+from shims.linux.seccomp import compile_filter
 
 _COMPILED: Final = b"C"
 _FAILED: Final = b"F"
@@ -26,8 +26,8 @@ class FilterCompiler:
             _compile_into(pipe_in)
         os.close(pipe_in)
 
-    def result(self) -> tuple[SeccompFilter | None, str]:
-        """The filter, or None and the reason; to be called once."""
+    def result(self) -> tuple[bytes, str]:
+        """The program, or the reason why there is none; to be called once."""
         data = b""
         while chunk := os.read(self._pipe, 65536):
             data += chunk
@@ -35,8 +35,8 @@ class FilterCompiler:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
         if data[:1] == _COMPILED:
-            return SeccompFilter(data[1:]), ""
-        return None, data[1:].decode("utf-8", "replace") or "the filter compiler died"
+            return data[1:], ""
+        return b"", data[1:].decode("utf-8", "replace") or "the filter compiler died"
 
 
 def _compile_into(pipe: int) -> None:

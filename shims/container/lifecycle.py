@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from shims.container.builder import Builder
+from shims.container.cloner_link import ClonerLink
 from shims.container.ending import Ending
 from shims.container.freezing import FreezeWatch
 from shims.container.holdings import Holdings
@@ -26,11 +27,16 @@ _LISTED_MESSAGE: Final = 500
 class Lifecycle:
     """Carries out the calls of clients, and what the builder finds out."""
 
-    def __init__(self, holdings: Holdings, planner: Callable[[], Planner]) -> None:
+    def __init__(
+        self,
+        holdings: Holdings,
+        planner: Callable[[], Planner],
+        cloner: Callable[[Callable[[Container, int, int], None]], ClonerLink],
+    ) -> None:
         self._holdings = holdings
         self._loop = holdings.loop
         self._watches: dict[Container, FreezeWatch] = {}
-        self._builder = Builder(self._loop, self, holdings.journal.write, holdings.cgroups_of, planner)
+        self._builder = Builder(self._loop, self, holdings.journal.write, holdings.cgroups_of, planner, cloner)
         self.ending = Ending(holdings, self._builder)
 
     @property
@@ -58,7 +64,7 @@ class Lifecycle:
     def start(self, asker: Asker, container: Container) -> None:
         """Let a waiting container go, thaw a frozen one."""
         match container.phase:
-            case Phase.QUEUED | Phase.BUILDING | Phase.SETTLING:
+            case Phase.QUEUED | Phase.CLONING | Phase.BUILDING | Phase.SETTLING:
                 asker.refuse(f"container {container.name} is still being built")
             case Phase.WAITING:
                 self._open_gate(asker, container)
@@ -74,7 +80,7 @@ class Lifecycle:
     def freeze(self, asker: Asker, container: Container) -> None:
         """Pause; `Done` once the kernel says so."""
         match container.phase:
-            case Phase.QUEUED | Phase.BUILDING | Phase.SETTLING:
+            case Phase.QUEUED | Phase.CLONING | Phase.BUILDING | Phase.SETTLING:
                 asker.refuse(f"container {container.name} is still being built")
             case Phase.WAITING | Phase.FROZEN:
                 asker.done()

@@ -16,7 +16,6 @@ from shims.cgroup import Limits
 from shims.container.protocol import ContainerSpec
 from shims.linux.capability import CapabilityDrop
 from shims.linux.mount import escape_option
-from shims.linux.seccomp import SeccompFilter
 
 MIN_MEMORY_MIB: Final = 4
 MAX_MEMORY_MIB: Final = 1 << 30
@@ -61,7 +60,8 @@ class Plan:
     init: tuple[bytes, ...]
     procs_files: tuple[str, ...]
     capabilities: CapabilityDrop
-    seccomp: SeccompFilter | None
+    seccomp: bool
+    """Filter system calls."""
     descriptor_limit: tuple[int, int] | None
     """Soft and hard number of open files, where the warden has raised its own."""
     warnings: tuple[str, ...]
@@ -161,12 +161,11 @@ class Planner:
     def __init__(
         self,
         capabilities: CapabilityDrop,
-        seccomp: SeccompFilter | None,
         no_seccomp_because: str,
         descriptor_limit: tuple[int, int] | None = None,
     ) -> None:
         self._capabilities = capabilities
-        self._seccomp = seccomp
+        self._has_seccomp = not no_seccomp_because
         self._descriptor_limit = descriptor_limit
         self._has_dmi = os.path.exists(DMI_UUID)
         self._no_seccomp = f"system calls are not filtered: {no_seccomp_because}"
@@ -176,7 +175,7 @@ class Planner:
         lacking = [*warnings]
         if not self._has_dmi:
             lacking.append("the UUID is not readable by DMI, which this host lacks; /etc/minibus/uuid has it")
-        if spec.seccomp and self._seccomp is None:
+        if spec.seccomp and not self._has_seccomp:
             lacking.append(self._no_seccomp)
         return Plan(
             hostname=spec.hostname,
@@ -193,7 +192,7 @@ class Planner:
             init=tuple(os.fsencode(argument) for argument in spec.init),
             procs_files=tuple(procs_files),
             capabilities=self._capabilities,
-            seccomp=self._seccomp if spec.seccomp else None,
+            seccomp=self._has_seccomp and spec.seccomp,
             descriptor_limit=self._descriptor_limit,
             warnings=tuple(lacking),
         )

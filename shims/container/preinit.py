@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from shims.container.exits import describe_status
+from shims.linux.process import describe_status
 
 MAX_OUTPUT: Final = 2000
 """Bytes of its output that a refusal quotes: the last ones, where programs say why they gave up."""

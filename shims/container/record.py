@@ -17,6 +17,8 @@ class Phase(enum.Enum):
 
     QUEUED = enum.auto()
     """Waits for a place among those being built."""
+    CLONING = enum.auto()
+    """Handed to the cloner; its pid is not known yet."""
     BUILDING = enum.auto()
     """Its process works through the steps of the set-up."""
     SETTLING = enum.auto()
@@ -144,7 +146,7 @@ class Container:
 
     def _state(self) -> Literal["building", "running", "frozen", "exited"]:
         match self.phase:
-            case Phase.QUEUED | Phase.BUILDING | Phase.SETTLING | Phase.WAITING:
+            case Phase.QUEUED | Phase.CLONING | Phase.BUILDING | Phase.SETTLING | Phase.WAITING:
                 return "building"
             case Phase.STARTING | Phase.RUNNING | Phase.PAUSING:
                 return "running"

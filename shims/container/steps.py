@@ -2,7 +2,7 @@
 
 Until the pivot the host's root stays reachable through a descriptor. The mounts are made with the container's root as
 the root of the process (chroot), so that no symbolic link in an image can lead a mount or a device node out of it.
-Whatever comes from the host (volumes, console, fifos, UUID) is taken as a detached mount before and attached after.
+Whatever comes from the host (volumes, console, fifos) is taken as a detached mount before and attached after.
 """
 
 from __future__ import annotations
@@ -17,35 +17,28 @@ from typing import Final
 
 from shims.container import tables
 from shims.container.action import Action
-from shims.container.init_program import check_init
+from shims.container.build import GATE, PREINIT_STARTED, REPORT
+from shims.container.cloner import dump_script
 from shims.container.plan import DMI_UUID, Plan, Volume
-from shims.container.preinit import run_preinit
 from shims.linux import mount as m
 from shims.linux import process
-from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 
 # Descriptors of the new process. The warden keeps these numbers out of use, and the order here is the order of opening.
-REPORT: Final = 3
-GATE: Final = 4
 _HOST_ROOT: Final = 5
 _DIRECTORY: Final = 6
 _CONSOLE: Final = 7
-_UUID_FOR_DMI: Final = 8
-_UUID_INSIDE: Final = 9
-_NEW_ROOT: Final = 10
-_SCRATCH: Final = 11
-LAST_FIXED: Final = _SCRATCH
-_FIRST_TREE: Final = LAST_FIXED + 1
+_NEW_ROOT: Final = 8
+_SCRATCH: Final = 9
+_FIRST_TREE: Final = _SCRATCH + 1
 
-PREINIT_STARTED: Final = b"P"
-"""First byte of a report: preinit has been started."""
 INIT_UMASK: Final = 0o022
 
 _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _HANDLED_BY_WARDEN: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_SIGNALS: Final = tuple(number.value for number in _IGNORED_BY_PYTHON + _HANDLED_BY_WARDEN)
+_SIGNALS: Final = tuple(int(number) for number in _IGNORED_BY_PYTHON + _HANDLED_BY_WARDEN)
 _DEFAULT_ACTION: Final = bytes(256)  # struct sigaction (152 bytes with glibc) of SIG_DFL, no mask, no flags
 _AT_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_HIDDEN_UUID: Final = b"/dev/.uuid"
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _SIOCSIFFLAGS: Final = 0x8914
 _IFREQ_LO_UP: Final = struct.pack("16sH22x", b"lo", 0x1)  # struct ifreq, IFF_UP
@@ -71,9 +64,15 @@ def set_up(plan: Plan) -> list[Action]:
         *_join_cgroups(plan),
         *_PIVOT_ROOT,
         *_RAISE_LOOPBACK,
-        Action("init", check_init, (plan.init[0],)),
+        Action("init", "check_init", (plan.init[0],)),
         *_confine(plan),
     ]
+
+
+def script_of(plan: Plan) -> bytes:
+    """What the cloner takes: everything the new process will do."""
+    actions = tuple(map(tuple, set_up(plan)))
+    return dump_script((actions, tuple(map(tuple, before_exec(plan))), plan.init, plan.warnings))
 
 
 def before_exec(plan: Plan) -> list[Action]:
@@ -81,14 +80,14 @@ def before_exec(plan: Plan) -> list[Action]:
     if plan.descriptor_limit is None:
         return _BEFORE_EXEC
     limit = struct.pack("QQ", *plan.descriptor_limit)
-    return [*_BEFORE_EXEC, Action("descriptor limit", LIBC.prlimit, (0, resource.RLIMIT_NOFILE, limit, None))]
+    return [*_BEFORE_EXEC, Action("descriptor limit", "prlimit", (0, int(resource.RLIMIT_NOFILE), limit, None))]
 
 
 # --- building blocks
 
 
 def _mkdir(step: str, path: bytes, mode: int = 0o755) -> Action:
-    return Action(step, LIBC.mkdir, (path, mode), path, (EEXIST,))
+    return Action(step, "mkdir", (path, mode), path, (EEXIST,))
 
 
 def _make_directories(step: str, path: bytes) -> list[Action]:
@@ -98,7 +97,7 @@ def _make_directories(step: str, path: bytes) -> list[Action]:
 
 
 def _make_file(step: str, path: bytes, mode: int) -> Action:
-    return Action(step, LIBC.mknod, (path, stat.S_IFREG | mode, 0), path, (EEXIST,))
+    return Action(step, "mknod", (path, stat.S_IFREG | mode, 0), path, (EEXIST,))
 
 
 def _mount(
@@ -110,47 +109,47 @@ def _mount(
     data: bytes | None = None,
     tolerated: tuple[int, ...] = (),
 ) -> Action:
-    return Action(step, LIBC.mount, (source, target, fstype, flags, data), target, tolerated)
+    return Action(step, "mount", (source, target, fstype, flags, data), target, tolerated)
 
 
 def _take(step: str, path: bytes, number: int) -> Action:
     """A detached bind of `path`, not recursive, as descriptor `number`."""
     flags = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC
-    return Action(step, LIBC.syscall, (m.SYS_OPEN_TREE, m.AT_FDCWD, path, flags), path, keep_as=number)
+    return Action(step, "syscall", (m.SYS_OPEN_TREE, m.AT_FDCWD, path, flags), path, keep_as=number)
 
 
-def _attach(step: str, number: int, target: bytes, warning: str = "", skip: int = 0) -> Action:
+def _attach(step: str, number: int, target: bytes) -> Action:
     arguments = (m.SYS_MOVE_MOUNT, number, b"", m.AT_FDCWD, target, m.MOVE_MOUNT_F_EMPTY_PATH)
-    return Action(step, LIBC.syscall, arguments, target, warning=warning, skip=skip)
+    return Action(step, "syscall", arguments, target)
 
 
 def _open(step: str, path: bytes, flags: int, number: int, mode: int = 0) -> Action:
-    return Action(step, LIBC.open, (path, flags, mode), path, keep_as=number)
+    return Action(step, "open", (path, flags, mode), path, keep_as=number)
 
 
 def _write(step: str, number: int, content: bytes) -> Action:
-    return Action(step, LIBC.write, (number, content, len(content)))
+    return Action(step, "write", (number, content, len(content)))
 
 
 def _closed(number: int) -> Action:
-    return Action("close", LIBC.close, (number,))
+    return Action("close", "close", (number,))
 
 
-_ENTER_ROOT: Final = [Action("root", LIBC.fchdir, (_NEW_ROOT,)), Action("root", LIBC.chroot, (b".",), ".")]
-_LEAVE_ROOT: Final = [Action("root", LIBC.fchdir, (_HOST_ROOT,)), Action("root", LIBC.chroot, (b".",), ".")]
+_ENTER_ROOT: Final = [Action("root", "fchdir", (_NEW_ROOT,)), Action("root", "chroot", (b".",), ".")]
+_LEAVE_ROOT: Final = [Action("root", "fchdir", (_HOST_ROOT,)), Action("root", "chroot", (b".",), ".")]
 
 
 # --- on the host's side
 
 
 _KEEP_NOTHING: Final = [
-    Action("start", LIBC.prctl, (process.PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)),
+    Action("start", "prctl", (process.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)),
     # An ignored signal would stay ignored across the exec.
-    *(Action("start", LIBC.sigaction, (number, _DEFAULT_ACTION, None)) for number in _SIGNALS),
+    *(Action("start", "sigaction", (number, _DEFAULT_ACTION, None)) for number in _SIGNALS),
     # At once: a copy of the warden's lock would outlive the warden.
-    Action("start", LIBC.syscall, (process.SYS_CLOSE_RANGE, GATE + 1, -1, 0)),
-    Action("start", LIBC.setsid, ()),
-    Action("start", LIBC.umask, (0,)),
+    Action("start", "syscall", (process.SYS_CLOSE_RANGE, GATE + 1, -1, 0)),
+    Action("start", "setsid", ()),
+    Action("start", "umask", (0,)),
 ]
 
 _KEEP_MOUNTS_FROM_SPREADING: Final = [
@@ -161,7 +160,7 @@ _KEEP_MOUNTS_FROM_SPREADING: Final = [
 
 def _isolate(plan: Plan) -> list[Action]:
     name = os.fsencode(plan.hostname)
-    named = Action("hostname", LIBC.sethostname, (name, len(name)), name)
+    named = Action("hostname", "sethostname", (name, len(name)), name)
     actions = [*_KEEP_NOTHING, named, *_KEEP_MOUNTS_FROM_SPREADING]
     if plan.preinit:
         actions.append(_open("containerPreinit", b".", _AT_DIRECTORY, _DIRECTORY))
@@ -172,19 +171,19 @@ def _fill_instance(plan: Plan) -> list[Action]:
     """What the instance directory keeps of a container; all of it may be there from an earlier run."""
     instance = plan.instance
     step = "instance directory"
-    actions = [_mkdir(step, instance, 0o700), Action(step, LIBC.chdir, (instance,), instance)]
+    actions = [_mkdir(step, instance, 0o700), Action(step, "chdir", (instance,), instance)]
     if plan.overlay_options is not None:
         actions += [_mkdir("overlayMount", instance + b"/fs"), _mkdir("overlayMount", instance + b"/fs_work")]
-    actions += _write_file("uuid", instance + b"/uuid", plan.uuid, 0o400)
+    uuid = instance + b"/uuid"
+    actions += [Action("uuid", "unlink", (uuid,), uuid, (ENOENT,)), *_write_file("uuid", uuid, plan.uuid, 0o400)]
     for number in range(plan.fifos):
         fifo = instance + b"/fifo%d" % number
-        actions.append(Action("fifo", LIBC.mkfifo, (fifo, 0o660), fifo, (EEXIST,)))
+        actions.append(Action("fifo", "mkfifo", (fifo, 0o660), fifo, (EEXIST,)))
     return actions
 
 
 def _write_file(step: str, path: bytes, content: bytes, mode: int) -> list[Action]:
     return [
-        Action(step, LIBC.unlink, (path,), path, (ENOENT,)),
         _open(step, path, _NEW_FILE, _SCRATCH, mode),
         _write(step, _SCRATCH, content),
         _closed(_SCRATCH),
@@ -193,11 +192,6 @@ def _write_file(step: str, path: bytes, content: bytes, mode: int) -> list[Actio
 
 def _take_from_host(plan: Plan) -> list[Action]:
     actions = [_take("console", plan.console, _CONSOLE)]
-    uuid = plan.instance + b"/uuid"
-    if plan.has_dmi:
-        actions.append(_take("uuid", uuid, _UUID_FOR_DMI))
-    if plan.overlay_options is None:
-        actions.append(_take("uuid", uuid, _UUID_INSIDE))
     for number, volume in enumerate(plan.volumes, _FIRST_TREE):
         actions.append(_take("volume", volume.source, number))
     for number in range(plan.fifos):
@@ -214,7 +208,7 @@ def _mount_root(plan: Plan) -> list[Action]:
         root = plan.instance + b"/fs"
         arguments = (plan.overlay_source, root, b"overlay", 0, plan.overlay_options)
         # Where it fails it is for the kind of file system that is to lie below, so that is what the message names.
-        mounted = Action("overlayMount", LIBC.mount, arguments, plan.filesystem)
+        mounted = Action("overlayMount", "mount", arguments, plan.filesystem)
     else:
         root = plan.filesystem
         mounted = _mount("filesystem", root, root, None, m.MS_BIND | m.MS_REC)
@@ -255,16 +249,16 @@ def _mount_volume(volume: Volume, number: int) -> list[Action]:
 
 
 _MAKE_DEVICES: Final = [
-    Action("device", LIBC.mknod, (path, tables.DEVICE_MODE, number), path) for path, number in tables.DEVICES
+    Action("device", "mknod", (path, tables.DEVICE_MODE, number), path) for path, number in tables.DEVICES
 ]
 
 _OPEN_CONSOLE: Final = [
-    Action("console", LIBC.symlink, (b"pts/ptmx", b"/dev/ptmx"), b"/dev/ptmx"),
+    Action("console", "symlink", (b"pts/ptmx", b"/dev/ptmx"), b"/dev/ptmx"),
     _make_file("console", b"/dev/console", 0o600),
     _attach("console", _CONSOLE, b"/dev/console"),
     # Opened by a session leader without one, it becomes the controlling terminal (tty_ioctl(4)).
     _open("console", b"/dev/console", os.O_RDWR, _SCRATCH),
-    *(Action("console", LIBC.dup2, (_SCRATCH, fd)) for fd in (0, 1, 2)),
+    *(Action("console", "dup2", (_SCRATCH, fd)) for fd in (0, 1, 2)),
     _closed(_SCRATCH),
 ]
 
@@ -275,16 +269,16 @@ def _preinit(plan: Plan) -> list[Action]:
     return [
         _write("containerPreinit", REPORT, PREINIT_STARTED),
         *_LEAVE_ROOT,
-        Action("containerPreinit", LIBC.fchdir, (_DIRECTORY,)),
-        Action("containerPreinit", LIBC.umask, (INIT_UMASK,)),
-        Action("containerPreinit", run_preinit, (plan.preinit,)),
-        Action("containerPreinit", LIBC.umask, (0,)),
+        Action("containerPreinit", "fchdir", (_DIRECTORY,)),
+        Action("containerPreinit", "umask", (INIT_UMASK,)),
+        Action("containerPreinit", "run_preinit", (plan.preinit,)),
+        Action("containerPreinit", "umask", (0,)),
         *_ENTER_ROOT,
     ]
 
 
 _PROTECT: Final = [
-    *(Action("symlink", LIBC.symlink, (text, path), path) for text, path in tables.SYMLINKS),
+    *(Action("symlink", "symlink", (text, path), path) for text, path in tables.SYMLINKS),
     # Not every kernel has every one of these paths.
     *(
         _mount("read-only path", b"none" if remount else path, path, None, flags, tolerated=(ENOENT,))
@@ -299,20 +293,24 @@ _MASK: Final = [
 
 
 def _show_uuid(plan: Plan) -> list[Action]:
-    """At the DMI path and, because many hosts have none, at a path of our own."""
+    """At the DMI path and, because many hosts have none, at a path of our own.
+
+    What is shown is a file of its own on the tmpfs of /dev, without a name there once it is in place: nothing that is
+    written to it reaches the host, and in direct mode the user's directory gets an empty file to mount on, no more.
+    """
     path = tables.UUID_INSIDE
-    actions = []
+    actions = _write_file("uuid", _HIDDEN_UUID, plan.uuid, 0o444)
     if plan.has_dmi:
-        actions.append(_attach("uuid", _UUID_FOR_DMI, DMI_UUID, "the UUID is not readable by DMI"))
-    inside = _make_directories("uuid", os.path.dirname(path))
-    if plan.overlay_options is not None:
-        inside += _write_file("uuid", path, plan.uuid, 0o444)
-    else:  # the directory belongs to the user: leave an empty file there, not this run's UUID
-        inside += [_make_file("uuid", path, 0o444), _attach("uuid", _UUID_INSIDE, path)]
-    warning = f"{os.fsdecode(path)} cannot be made"
-    return actions + [
-        action._replace(warning=warning, skip=len(inside) - 1 - index) for index, action in enumerate(inside)
+        bound = _mount("uuid", _HIDDEN_UUID, DMI_UUID, None, m.MS_BIND)
+        actions.append(bound._replace(warning="the UUID is not readable by DMI"))
+    inside = [
+        *_make_directories("uuid", os.path.dirname(path)),
+        _make_file("uuid", path, 0o444),
+        _mount("uuid", _HIDDEN_UUID, path, None, m.MS_BIND),
     ]
+    warning = f"{os.fsdecode(path)} cannot be made"
+    actions += [action._replace(warning=warning, skip=len(inside) - 1 - at) for at, action in enumerate(inside)]
+    return [*actions, Action("uuid", "unlink", (_HIDDEN_UUID,), _HIDDEN_UUID)]
 
 
 def _show_fifos(plan: Plan) -> list[Action]:
@@ -331,32 +329,32 @@ def _join_cgroups(plan: Plan) -> list[Action]:
     for file in plan.procs_files:
         path = os.fsencode(file)
         # "0" is whoever writes it, whatever its number in which PID namespace.
-        write = Action("cgroup", LIBC.write, (_SCRATCH, b"0", 1), path)
+        write = Action("cgroup", "write", (_SCRATCH, b"0", 1), path)
         actions += [_open("cgroup", path, os.O_WRONLY | os.O_CLOEXEC, _SCRATCH), write, _closed(_SCRATCH)]
     return actions
 
 
 _PIVOT_ROOT: Final = [
-    Action("pivot_root", LIBC.fchdir, (_NEW_ROOT,)),
+    Action("pivot_root", "fchdir", (_NEW_ROOT,)),
     # With "." for both, the old root comes to lie on top of the new one, at "." (pivot_root(2)).
-    Action("pivot_root", LIBC.syscall, (m.SYS_PIVOT_ROOT, b".", b".")),
-    Action("pivot_root", LIBC.umount2, (b".", m.MNT_DETACH)),
-    Action("pivot_root", LIBC.chdir, (b"/",)),
+    Action("pivot_root", "syscall", (m.SYS_PIVOT_ROOT, b".", b".")),
+    Action("pivot_root", "umount2", (b".", m.MNT_DETACH)),
+    Action("pivot_root", "chdir", (b"/",)),
     # What is open on the host's mounts would keep them alive while the container waits at its gate.
-    Action("pivot_root", LIBC.syscall, (process.SYS_CLOSE_RANGE, GATE + 1, -1, 0)),
+    Action("pivot_root", "syscall", (process.SYS_CLOSE_RANGE, GATE + 1, -1, 0)),
 ]
 
 _LOOPBACK_DOWN: Final = "the loopback interface is down"
 _RAISE_LOOPBACK: Final = [
     Action(
         "loopback",
-        LIBC.socket,
+        "socket",
         (_AF_INET, _SOCK_DGRAM_CLOEXEC, 0),
         keep_as=_SCRATCH,
         warning=_LOOPBACK_DOWN,
         skip=2,
     ),
-    Action("loopback", LIBC.ioctl, (_SCRATCH, _SIOCSIFFLAGS, _IFREQ_LO_UP), warning=_LOOPBACK_DOWN),
+    Action("loopback", "ioctl", (_SCRATCH, _SIOCSIFFLAGS, _IFREQ_LO_UP), warning=_LOOPBACK_DOWN),
     _closed(_SCRATCH),
 ]
 
@@ -364,12 +362,12 @@ _RAISE_LOOPBACK: Final = [
 def _confine(plan: Plan) -> list[Action]:
     # The filter before the capabilities go: installing it takes CAP_SYS_ADMIN, or else no_new_privs, which would break
     # setuid programs.
-    actions = [Action("seccomp", *plan.seccomp.call)] if plan.seccomp else []
+    actions = [Action("seccomp", "install_filter", ())] if plan.seccomp else []
     return actions + [Action("capabilities", call, arguments) for call, arguments in plan.capabilities.calls]
 
 
 _BEFORE_EXEC: Final = [
-    Action("Exec", LIBC.umask, (INIT_UMASK,)),
+    Action("Exec", "umask", (INIT_UMASK,)),
     # execve(2) keeps it, and the container is to outlive the warden.
-    Action("Exec", LIBC.prctl, (process.PR_SET_PDEATHSIG, 0, 0, 0, 0)),
+    Action("Exec", "prctl", (process.PR_SET_PDEATHSIG, 0, 0, 0, 0)),
 ]

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -23,6 +24,7 @@ from typing import Final
 from bus.errors import ConflictError
 from bus.lock import FileLock
 from bus.logs import Log
+from shims.container.cloner_link import ClonerLink
 from shims.container.connection import Connection
 from shims.container.filter_compiler import FilterCompiler
 from shims.container.holdings import Holdings
@@ -43,9 +45,8 @@ from shims.container.protocol import (
     Shutdown,
     StartContainer,
 )
-from shims.container.record import Asker
+from shims.container.record import Asker, Container
 from shims.container.recovery import recover
-from shims.container.steps import GATE
 from shims.linux.capability import CapabilityDrop
 
 BACKLOG: Final = 64
@@ -72,7 +73,7 @@ class Warden:
         """Told to by a client, for whose departure it does not wait then."""
         self._holdings = Holdings(self._loop, Journal(base / "state" / "warden"), self.log)
         self._holdings.announce = self._announce
-        self._lifecycle = Lifecycle(self._holdings, self._get_planner)
+        self._lifecycle = Lifecycle(self._holdings, self._get_planner, self._make_cloner)
         self._node = NodeLink(control, self._loop, self, inbox=lambda: self._lifecycle.queued)
         self._lifecycle.ending.expects_statuses = lambda: self._node.is_up
         self._wake, self._waker = socket.socketpair()
@@ -159,10 +160,19 @@ class Warden:
     def _get_planner(self) -> Planner:
         if self._planner is None:
             program, reason = self._compiler.result()
-            if program is None:
+            if reason:
                 self.log.warn("no_seccomp", reason=reason)
-            self._planner = Planner(CapabilityDrop(), program, reason, self._descriptor_limit)
+            self._cloner.load_filter(program)
+            self._planner = Planner(CapabilityDrop(), reason, self._descriptor_limit)
         return self._planner
+
+    def _make_cloner(self, on_cloned: Callable[[Container, int, int], None]) -> ClonerLink:
+        self._cloner = ClonerLink(self._loop, self.log, on_cloned, self._own_children)
+        self._cloner.start()
+        return self._cloner
+
+    def _own_children(self) -> set[int]:
+        return {one.pid for one in self._holdings.containers.values() if one.is_child and one.pidfd >= 0}
 
     def _catch_signals(self) -> None:
         self._wake.setblocking(False)
@@ -191,6 +201,7 @@ class Warden:
         for connection in tuple(self._connections):
             connection.close()
         self._node.close()
+        self._cloner.close()
         self._loop.close()
         self._holdings.journal.close()
         for sock in (self._wake, self._waker, self._listener):
@@ -206,7 +217,6 @@ def run(base: Path, control: socket.socket | None, listener: socket.socket | Non
     with contextlib.suppress(PermissionError):  # already the leader of a session
         os.setsid()
     os.umask(0o077)
-    _reserve_descriptors()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever is blocked here would be in every container
     try:
         compiler = FilterCompiler()
@@ -235,13 +245,6 @@ def _take_lock(base: Path) -> FileLock:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
-
-
-def _reserve_descriptors() -> None:
-    """Keep the numbers that mean something in a new container from being a pipe's here."""
-    while (fd := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) <= GATE:
-        pass
-    os.close(fd)
 
 
 def _raise_descriptor_limit() -> tuple[int, int] | None:

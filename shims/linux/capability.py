@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
-from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
-from shims.linux.libc import PRCTL, raise_errno
+from shims.linux.libc import LIBC, PRCTL, raise_errno
 
 CAPABILITIES: Final = {
     "CHOWN": 0,
@@ -76,9 +75,9 @@ class CapabilityDrop:
         self.mask = mask = keep & permitted_mask()
         low, high = mask & 0xFFFFFFFF, mask >> 32
         header, sets = struct.pack("Ii", _VERSION_3, 0), struct.pack("6I", low, low, low, high, high, high)
-        self.calls: tuple[tuple[Callable[..., int], tuple[object, ...]], ...] = (
-            *((LIBC.prctl, (_PR_CAPBSET_DROP, number, 0, 0, 0)) for number in bounding_set() if not mask >> number & 1),
-            (LIBC.prctl, (_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
-            (LIBC.capset, (header, sets)),
+        self.calls: tuple[tuple[str, tuple[object, ...]], ...] = (
+            *(("prctl", (_PR_CAPBSET_DROP, number, 0, 0, 0)) for number in bounding_set() if not mask >> number & 1),
+            ("prctl", (_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
+            ("capset", (header, sets)),
         )
-        """(function of the C library, its arguments): bounding set first, while that is still allowed."""
+        """(name of a function of the C library, its arguments): bounding set first, while that is still allowed."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from shims.linux.libc import LIBC, LIBC_HOLDING_LOCK, PRCTL, raise_errno
 
 # include/uapi/linux/sched.h
-CLONE_PIDFD: Final = 0x1000
+CLONE_PARENT: Final = 0x8000
 CLONE_NEWNS: Final = 0x20000
 CLONE_NEWCGROUP: Final = 0x2000000
 CLONE_NEWUTS: Final = 0x4000000
@@ -36,19 +36,28 @@ _TIOCGPTN: Final = 0x80045430
 _clone: Any = LIBC_HOLDING_LOCK.syscall
 
 
-def clone(flags: int) -> tuple[int, int]:
-    """Fork into the new namespaces of `flags`: (pid, pidfd) in the parent, (0, -1) in the child.
+def clone(flags: int, *, parent: bool = False) -> int:
+    """Fork into the new namespaces of `flags`: the pid in the parent, 0 in the child.
 
-    The pidfd is close-on-exec. Only for a process without other threads, and for a child that does nothing but make
-    system calls until it executes something: the interpreter's fork hooks are not run, because all they would do is
-    repair locks that other threads may have held, and the memory they touch costs each child 60 page faults.
+    With `parent`, the new process is not a child of the caller but of the caller's parent.
+
+    Only for a process without other threads, and for a child that does nothing but make system calls until it executes
+    something: the interpreter's fork hooks are not run, because all they would do is repair locks that other threads
+    may have held, and the memory they touch costs each child 60 page faults.
     """
-    pidfd = ctypes.c_int(-1)
-    args = (ctypes.c_uint64 * 11)(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, _SIGCHLD)
+    # With CLONE_PARENT the signal at its end is the caller's own, and clone3(2) wants none here.
+    how = (CLONE_PARENT | flags, 0) if parent else (flags, _SIGCHLD)
+    args = (ctypes.c_uint64 * 11)(how[0], 0, 0, 0, how[1])
     pid = int(_clone(_SYS_CLONE3, ctypes.byref(args), _CLONE_ARGS_SIZE))
     if pid < 0:
         raise_errno()
-    return pid, pidfd.value
+    return pid
+
+
+def set_name(name: bytes) -> None:
+    """What the process is called in listings; up to 15 bytes."""
+    if LIBC_HOLDING_LOCK.prctl(PR_SET_NAME, name, 0, 0, 0) != 0:
+        raise_errno()
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
@@ -104,3 +113,13 @@ def open_pidfd(pid: int, ticks: int) -> int:
         os.close(fd)
         raise ProcessLookupError(f"process {pid} is not the one that started at tick {ticks}")
     return fd
+
+
+def describe_status(status: int) -> str:
+    """A wait status in the words that users of minimega know: `exit status 3`, `signal: killed`."""
+    if os.WIFSIGNALED(status):
+        import signal  # not loaded by the process that clones, which has to stay small
+
+        number = os.WTERMSIG(status)
+        return f"signal: {(signal.strsignal(number) or str(number)).lower()}"
+    return f"exit status {os.WEXITSTATUS(status)}"

@@ -1,15 +1,12 @@
-"""The system call filter of containers (seccomp(2)): compiled by libseccomp once, installed in each new container."""
+"""Which system calls containers may not make (seccomp(2)), compiled by libseccomp."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
-from collections.abc import Callable
 from typing import Final
 
-from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 from shims.linux.process import CLONE_NEWUSER
 
 REFUSED: Final = (
@@ -53,13 +50,6 @@ REFUSED: Final = (
 _OTHER_ARCHES: Final = {"x86_64": ("X86", "X32"), "aarch64": ("ARM",)}
 
 _BINARY_TREE: Final = 2  # SCMP_FLTATR_CTL_OPTIMIZE, seccomp_attr_set(3)
-_PR_SET_SECCOMP: Final = 22
-_SECCOMP_MODE_FILTER: Final = 2
-_INSTRUCTION_BYTES: Final = 8  # struct sock_filter
-
-
-class _SockFprog(ctypes.Structure):
-    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 def compile_filter() -> bytes:
@@ -86,22 +76,3 @@ def compile_filter() -> bytes:
         rules.export_bpf(file)
         file.seek(0)
         return file.read()
-
-
-class SeccompFilter:
-    """A compiled filter, ready to be installed."""
-
-    def __init__(self, program: bytes) -> None:
-        if not program or len(program) % _INSTRUCTION_BYTES:
-            raise ValueError("a seccomp program is a whole number of instructions")
-        self._code = ctypes.create_string_buffer(program, len(program))
-        self._fprog = _SockFprog(len(program) // _INSTRUCTION_BYTES, ctypes.addressof(self._code))
-        address = ctypes.c_void_p(ctypes.addressof(self._fprog))
-        self.call: tuple[Callable[..., int], tuple[object, ...]] = (
-            LIBC.prctl,
-            (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, address, 0, 0),
-        )
-        """(function of the C library, its arguments) that filters the calling process and its children from then on.
-
-        It needs CAP_SYS_ADMIN, so that no_new_privs can stay off.
-        """

@@ -29,7 +29,13 @@ async def test_mount_table(host: Host) -> None:
     for path, (fstype, options) in wanted.items():
         assert mounts[path][2] == fstype
         assert options <= set(mounts[path][3].split(",")), path
-    allowed = {"/", "/dev/console", *wanted, *(path.decode() for path in READ_ONLY_PATHS + MASKED_PATHS)}
+    allowed = {
+        "/",
+        "/dev/console",
+        "/etc/minibus/uuid",
+        *wanted,
+        *(path.decode() for path in READ_ONLY_PATHS + MASKED_PATHS),
+    }
     assert set(mounts) <= allowed  # nothing of the host's
     assert "strictatime" not in text and "relatime" not in mounts["/dev"][3]
 
@@ -98,7 +104,10 @@ async def test_protected_paths(host: Host) -> None:
 
 
 async def test_identity(host: Host) -> None:
-    text = await host.run_inside("hostname; cat /etc/minibus/uuid; stat -c %a /etc/minibus/uuid; echo $$; umask; pwd")
+    script = (
+        "hostname; cat /etc/minibus/uuid; stat -c %a /etc/minibus/uuid; echo $$; umask; pwd; ls -A /dev | grep uuid"
+    )
+    text = await host.run_inside(script)
     assert text.splitlines() == ["guest1", UUID, "444", "1", "0022", "/"]
     uuid = host.instance(1) / "uuid"
     assert uuid.read_text() == f"{UUID}\n"
@@ -248,6 +257,8 @@ async def test_missing_directories_are_made(host: Host, tmp_path: Path) -> None:
     await host.launch(host.spec(filesystem=str(image), init=("/b/sh", "-c", "echo alive")))
     await host.console_says(1, b"alive")
     assert sorted(entry.name for entry in image.iterdir()) == ["b"]
+    await host.exit_of(1)
+    assert (host.instance(1) / "fs/etc/minibus/uuid").exists()
 
 
 @pytest.mark.parametrize("name", ["with space", "comma,colon:", "back\\slash", "ünï"])
@@ -266,4 +277,4 @@ async def test_changes_stay_with_the_instance(host: Host, rootfs: Path) -> None:
     await host.run_inside("echo 1 >/kept")
     assert await host.run_inside("cat /kept") == "1\n"
     assert not (rootfs / "kept").exists()
-    assert not (rootfs / "etc/minibus").exists()
+    assert (rootfs / "etc/minibus/uuid").read_text() == ""

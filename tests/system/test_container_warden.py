@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,6 +26,9 @@ def subreaper() -> Iterator[None]:
     process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
     yield
     process.prctl(process.PR_SET_CHILD_SUBREAPER, 0)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 @pytest.fixture
@@ -201,6 +205,34 @@ def orphans(host: Host) -> list[int]:
         if child.pid != host.pid and os.waitpid(child.pid, os.WNOHANG)[0] == 0:
             found.append(child.pid)
     return found
+
+
+def cloner_of(host: Host) -> int:
+    """The pid of the warden's cloner."""
+    # Containers that are being built bear its name; it is older.
+    named = [child for child in psutil.Process(host.pid).children() if child.name() == "mb-cloner"]
+    return min(named, key=psutil.Process.create_time).pid
+
+
+async def test_the_cloner_dies(host: Host) -> None:
+    await host.launch(host.spec(1))
+    os.kill(cloner_of(host), signal.SIGKILL)
+    creations = [asyncio.ensure_future(host.create(host.spec(guest_id))) for guest_id in range(2, 12)]
+    results = await asyncio.gather(*creations, return_exceptions=True)
+    for result in results:  # those that it had been handed fail, each with a sentence; the others come from a new one
+        assert not isinstance(result, BaseException) or str(result) == "start container: clone: Broken pipe"
+    await host.launch(host.spec(20))
+    assert {status.state for status in await host.client.list()} <= {"running", "building"}
+    zombies = [child for child in psutil.Process(host.pid).children() if child.status() == psutil.STATUS_ZOMBIE]
+    assert zombies == []
+
+
+async def test_the_cloner_ends_with_the_warden(host: Host) -> None:
+    await host.create(host.spec())
+    cloner = psutil.Process(cloner_of(host))
+    await host.crash()
+    await until(lambda: not cloner.is_running() or cloner.status() == psutil.STATUS_ZOMBIE, "the cloner to end")
+    await host.start()
 
 
 async def test_torn_journal(host: Host) -> None:

@@ -96,7 +96,7 @@ def test_a_path_too_long_for_the_kernel() -> None:
 
 def plan_of(**changes: Any) -> Any:
     """A plan on a host without seccomp."""
-    planner = Planner(CapabilityDrop(), None, "libseccomp is missing")
+    planner = Planner(CapabilityDrop(), "libseccomp is missing")
     return planner.plan(spec(**changes), console=b"/dev/pts/3", procs_files=("/c/procs",), warnings=("no cpu",))
 
 

@@ -1,0 +1,92 @@
+"""The cloner: a small process from which containers are cloned, on behalf of the warden.
+
+What a clone costs, and again what the exec of its init costs, grows with the memory of the process it is made from:
+this one holds an interpreter, ctypes and a few functions, where the warden holds records of a thousand containers. And
+after a clone every page that its parent writes to costs a fault; here they are few. The warden stays the parent of the
+containers (CLONE_PARENT), and this process knows nothing of them.
+
+It reads packets: `F` and the compiled system call filter, or `C` and a marshalled script, which comes with the two
+pipes of the new container (and with a third descriptor that holds the script, if it is too long for a packet). It
+answers each script with the pid, or 0 and the errno. It ends with the warden.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import gc
+import marshal
+import os
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from shims.container.action import c_functions
+from shims.container.build import GATE, build
+from shims.container.init_program import check_init
+from shims.container.preinit import run_preinit
+from shims.linux import process
+from shims.linux.seccomp_program import SeccompProgram
+
+FILTER = b"F"
+SCRIPT = b"C"
+ANSWER = struct.Struct("ii")
+"""pid and errno."""
+MAX_PACKET = 128 * 1024
+"""Bytes; more does not fit into the default buffer of a socket together with its bookkeeping."""
+
+NAMESPACES = (
+    process.CLONE_NEWNS | process.CLONE_NEWPID | process.CLONE_NEWNET | process.CLONE_NEWIPC | process.CLONE_NEWUTS
+)
+
+_SIGKILL = 9
+_RIGHTS_SPACE = _socket.CMSG_SPACE(12)  # three descriptors
+
+
+def main(fd: int) -> None:
+    """Serve the warden at the other end of `fd` until it goes away."""
+    process.prctl(process.PR_SET_PDEATHSIG, _SIGKILL)
+    process.set_name(b"mb-cloner")
+    calls: dict[str, Callable[..., int]] = {**c_functions(), "check_init": check_init, "run_preinit": run_preinit}
+    sock = _socket.socket(fileno=_keep_alone(fd))
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    while True:
+        data, ancillary, _, _ = sock.recvmsg(MAX_PACKET, _RIGHTS_SPACE, _socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return
+        if data[:1] == FILTER:
+            calls["install_filter"] = SeccompProgram(data[1:]).install
+            continue
+        fds = struct.unpack(f"{len(ancillary[0][2]) // 4}i", ancillary[0][2])
+        try:
+            pid = process.clone(NAMESPACES, parent=True)
+        except OSError as error:
+            sock.send(ANSWER.pack(0, error.errno or 0))
+        else:
+            if pid == 0:
+                build(calls, data[1:] or _read_all(fds[2]), fds[0], fds[1])
+            sock.send(ANSWER.pack(pid, 0))
+        for one in fds:
+            os.close(one)
+
+
+def _keep_alone(fd: int) -> int:
+    """Close everything but the standard streams and `fd`, and keep the numbers that a new container uses occupied."""
+    fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, GATE + 1)
+    close_range = c_functions()["syscall"]
+    close_range(process.SYS_CLOSE_RANGE, 3, fd - 1, 0)
+    close_range(process.SYS_CLOSE_RANGE, fd + 1, -1, 0)
+    while os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) < GATE:
+        pass
+    return fd
+
+
+def _read_all(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def dump_script(script: tuple[Any, ...]) -> bytes:
+    """A script in the form that `build` reads: the same interpreter on both sides, and no other peer."""
+    return marshal.dumps(script)
