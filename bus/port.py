@@ -269,7 +269,10 @@ class Port:
     async def _keep_saying_hello(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._disconnected.wait(), HELLO_INTERVAL_S)
+                # Not `wait_for`: in Python 3.11 it loses a cancellation that comes together with the event, and the
+                # broker often goes away in the moment in which this actor is told to end.
+                async with asyncio.timeout(HELLO_INTERVAL_S):
+                    await self._disconnected.wait()
             self._disconnected.clear()
             # While the broker is away, this waits in the socket's queue and is the first thing its successor hears.
             with contextlib.suppress(errors.BusError):

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,8 +104,10 @@ def test_one_is_killed(herd: Product, process: str) -> None:
 
 def test_the_node_is_killed(herd: Product) -> None:
     before, lives = told(herd), inits(herd)
+    killed_s = time.monotonic()
     herd.kill("node")
     herd.up()
+    assert time.monotonic() - killed_s < BACK_S
     assert told(herd) == before
     assert inits(herd) == lives
     talk_goes_on(herd)
