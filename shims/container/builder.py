@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -138,15 +139,30 @@ class Builder:
             self.release(container)
             self._call_off(container)
             return
+        try:
+            container.pidfd = os.pidfd_open(pid)
+            container.start_ticks = process.start_ticks(pid)
+        except OSError as error:  # no descriptor is left
+            self._undo_clone(container, pid, error)
+            return
         container.phase = Phase.BUILDING
-        container.pid, container.pidfd = pid, os.pidfd_open(pid)
-        container.start_ticks = process.start_ticks(pid)
+        container.pid = pid
         self._loop.watch(container.report, lambda _: self.read_report(container))
         self._loop.watch(container.pidfd, lambda _: self._owner.exited(container))
         with contextlib.suppress(OSError):  # a full disk: a later warden would end it as never built
             self._write(Cloned(guest_id=container.guest_id, pid=pid, start_ticks=container.start_ticks))
         if container.failure:  # given up while it was being cloned
             self._owner.end_process(container)
+
+    def _undo_clone(self, container: Container, pid: int, error: OSError) -> None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        if container.pidfd >= 0:
+            os.close(container.pidfd)
+            container.pidfd = -1
+        container.failure = container.failure or f"start container: system call: {error.strerror}"
+        self.release(container)
+        self._call_off(container)
 
     def _call_off(self, container: Container) -> None:
         with contextlib.suppress(OSError):
