@@ -12,7 +12,7 @@ import pytest
 
 from bus.paths import base_tag
 from shims import leftovers
-from tests.system.product import Product, product_on, run
+from tests.system.product import MINIBUS, Product, product_on, run
 
 NOBODY = 65534
 
@@ -166,3 +166,21 @@ def test_arguments(arguments: list[str], sentence: str) -> None:
     done = run(*arguments)
     assert done.sentence() == f"minibus: {sentence}; see `minibus --help`"
     assert done.status == 2
+
+
+def test_too_few_descriptors(base_dir: Path, rootfs: Path) -> None:
+    """What fits is launched, the rest is told why not, and nobody falls over."""
+    with product_on(base_dir, rootfs, up=False) as product:
+        up = [str(MINIBUS), "up", "--base", str(base_dir), "--detach"]
+        subprocess.run(["prlimit", "--nofile=128:128", *up], check=True)
+        with product.configured() as console:
+            sentences = console.error("vm launch container x[1-60]").splitlines()
+            assert {line.partition(": ")[2] for line in sentences} == {
+                "start container: system call: Too many open files"
+            }
+            states = list(console.states().values())
+            assert states.count("ERROR") == len(sentences)
+            assert states.count("BUILDING") == 60 - len(sentences) > 10
+            console.ok("vm start all", "vm kill all", "vm flush")
+        assert product.guests_left() == []
+        assert all(entry["restarts"] == 0 for entry in product.ps().values())
