@@ -76,6 +76,8 @@ def check_spec(spec: ContainerSpec) -> None:
     """Raise `RefusedError` for what can be seen to be wrong without looking at the host."""
     if not spec.filesystem:
         raise RefusedError("unable to create container without a configured filesystem")
+    if spec.guest_id < 0:
+        raise RefusedError(f"a guest has no negative number, such as {spec.guest_id}")
     if spec.memory_mib < MIN_MEMORY_MIB:
         raise RefusedError(f"a container needs at least {MIN_MEMORY_MIB} MiB of memory, not {spec.memory_mib}")
     if spec.memory_mib > MAX_MEMORY_MIB:

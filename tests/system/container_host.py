@@ -53,10 +53,13 @@ class Host:
     def _on_exited(self, exited: Exited) -> None:
         self.exits[exited.guest_id] = exited
 
-    async def start(self, *, with_node: bool = False) -> None:
-        """Start the warden, with this test in the place of the node if asked to, and connect."""
+    async def start(self, *, with_node: bool = False, prelude: str = "pass") -> None:
+        """Start the warden, with this test in the place of the node if asked to, and connect.
+
+        `prelude` is run in the warden's process first.
+        """
         code = (
-            "import socket, sys, pathlib; from shims.container.warden import run; "
+            f"{prelude}; import socket, sys, pathlib; from shims.container.warden import run; "
             "sys.exit(run(pathlib.Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])) if sys.argv[2:] else None))"
         )
         arguments = [str(self.base)]

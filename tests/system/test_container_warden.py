@@ -235,6 +235,32 @@ async def test_the_cloner_ends_with_the_warden(host: Host) -> None:
     await host.start()
 
 
+async def test_a_set_up_that_takes_too_long(base_dir: Path, rootfs: Path, tmp_path: Path) -> None:
+    script = tmp_path / "preinit"
+    script.write_text("#!/bin/sh\nexec sleep 1000\n")
+    script.chmod(0o755)
+    host = Host(base_dir, rootfs)
+    try:
+        await host.start(prelude="from shims.container import builder; builder.READY_TIMEOUT_S = 0.2")
+        with pytest.raises(WardenRefusedError, match=r"was not ready within 0 s: its preinit is still running$"):
+            await host.create(host.spec(preinit=str(script)))
+        assert await host.client.list() == ()
+    finally:
+        await host.stop()
+
+
+async def test_a_host_without_libseccomp(base_dir: Path, rootfs: Path) -> None:
+    host = Host(base_dir, rootfs)
+    try:
+        await host.start(prelude="import sys; sys.modules['pyseccomp'] = None")
+        created = await host.create(host.spec(init=("/bin/grep", "^Seccomp:", "/proc/self/status")))
+        assert any(warning.startswith("system calls are not filtered: ") for warning in created.warnings)
+        await host.client.start(1)
+        await host.console_says(1, b"Seccomp:\t0")
+    finally:
+        await host.stop()
+
+
 async def test_torn_journal(host: Host) -> None:
     created = await host.launch(host.spec())
     await host.crash()

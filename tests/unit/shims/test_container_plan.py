@@ -33,6 +33,7 @@ def test_a_good_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
+        ({"guest_id": -1}, "negative number"),
         ({"filesystem": ""}, "without a configured filesystem"),
         ({"memory_mib": 3}, "at least 4 MiB"),
         ({"memory_mib": -5}, "at least 4 MiB"),
