@@ -48,6 +48,7 @@ from shims.container.protocol import (
 from shims.container.record import Asker, Container
 from shims.container.recovery import recover
 from shims.linux.capability import CapabilityDrop
+from shims.linux.inode_flags import spread_subdirectories
 
 BACKLOG: Final = 64
 _LOCK_PATIENCE_S: Final = 0.5
@@ -221,6 +222,7 @@ def run(base: Path, control: socket.socket | None, listener: socket.socket | Non
     try:
         compiler = FilterCompiler()
         lock = _take_lock(base)
+        spread_subdirectories(base)
         path = base / "run" / "warden"
         warden = Warden(base, control, listener or _listen(path), compiler)
     except (ConflictError, OSError) as error:
