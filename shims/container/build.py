@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
@@ -36,6 +37,8 @@ def build(calls: Mapping[str, Callable[..., int]], script: bytes, report: int, g
     `script` is a marshalled tuple: actions of the set-up, actions before the exec, argument vector of init, warnings
     so far. `report` and `gate` are the pipes to the warden.
     """
+    # From here on the root may be the container's: nothing may be imported from it.
+    sys.meta_path.clear()
     try:
         os.dup2(report, REPORT, inheritable=False)
         os.dup2(gate, GATE, inheritable=False)

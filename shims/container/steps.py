@@ -33,10 +33,6 @@ _FIRST_TREE: Final = _SCRATCH + 1
 
 INIT_UMASK: Final = 0o022
 
-_IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
-_HANDLED_BY_WARDEN: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_SIGNALS: Final = tuple(int(number) for number in _IGNORED_BY_PYTHON + _HANDLED_BY_WARDEN)
-_DEFAULT_ACTION: Final = bytes(256)  # struct sigaction (152 bytes with glibc) of SIG_DFL, no mask, no flags
 _AT_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _HIDDEN_UUID: Final = b"/dev/.uuid"
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -64,6 +60,7 @@ def set_up(plan: Plan) -> list[Action]:
         *_join_cgroups(plan),
         *_PIVOT_ROOT,
         *_RAISE_LOOPBACK,
+        _FULL_PRIORITY,
         Action("init", "check_init", (plan.init[0],)),
         *_confine(plan),
     ]
@@ -144,8 +141,6 @@ _LEAVE_ROOT: Final = [Action("root", "fchdir", (_HOST_ROOT,)), Action("root", "c
 
 _KEEP_NOTHING: Final = [
     Action("start", "prctl", (process.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)),
-    # An ignored signal would stay ignored across the exec.
-    *(Action("start", "sigaction", (number, _DEFAULT_ACTION, None)) for number in _SIGNALS),
     # At once: a copy of the warden's lock would outlive the warden.
     Action("start", "syscall", (process.SYS_CLOSE_RANGE, GATE + 1, -1, 0)),
     Action("start", "setsid", ()),
@@ -263,6 +258,10 @@ _OPEN_CONSOLE: Final = [
 ]
 
 
+# Set-ups yield to the actors (see the cloner), containers do not; taking it back needs a capability that is dropped.
+_FULL_PRIORITY: Final = Action("priority", "setpriority", (os.PRIO_PROCESS, 0, 0))
+
+
 def _preinit(plan: Plan) -> list[Action]:
     if not plan.preinit:
         return []
@@ -271,6 +270,7 @@ def _preinit(plan: Plan) -> list[Action]:
         *_LEAVE_ROOT,
         Action("containerPreinit", "fchdir", (_DIRECTORY,)),
         Action("containerPreinit", "umask", (INIT_UMASK,)),
+        _FULL_PRIORITY,
         Action("containerPreinit", "run_preinit", (plan.preinit,)),
         Action("containerPreinit", "umask", (0,)),
         *_ENTER_ROOT,

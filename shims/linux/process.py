@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Not `signal`, which makes enums of it: the process that clones has to stay small.
+import _signal  # type: ignore[import-not-found]
 import ctypes
 import fcntl
 import os
@@ -27,6 +29,10 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 SYS_CLOSE_RANGE: Final = 436
 
 _SYS_CLONE3: Final = 435
+_SYS_RT_SIGACTION: Final = 13 if os.uname().machine == "x86_64" else 134  # include/uapi/asm-generic/unistd.h
+_KERNEL_SIGACTION: Final = bytes(32)  # SIG_DFL, no flags, no mask
+_SIGNALS: Final = range(1, 65)
+_SIGSET_SIZE: Final = 8
 _SIGCHLD: Final = 17
 _CLONE_ARGS_SIZE: Final = 88  # struct clone_args up to `cgroup`, kernel 5.7
 
@@ -66,6 +72,16 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     if result < 0:
         raise_errno()
     return result
+
+
+def default_signals() -> None:
+    """Give every signal its default action; a child would go on ignoring what this process ignores, even after execve.
+
+    By the bare system call: the C library refuses the two real-time signals that it keeps for itself (32 and 33), and
+    programs not written in C start their children with those ignored.
+    """
+    for number in _SIGNALS:  # SIGKILL and SIGSTOP say EINVAL
+        LIBC_HOLDING_LOCK.syscall(_SYS_RT_SIGACTION, number, _KERNEL_SIGACTION, None, _SIGSET_SIZE)
 
 
 def unshare(flags: int) -> None:
@@ -118,8 +134,6 @@ def open_pidfd(pid: int, ticks: int) -> int:
 def describe_status(status: int) -> str:
     """A wait status in the words that users of minimega know: `exit status 3`, `signal: killed`."""
     if os.WIFSIGNALED(status):
-        import signal  # not loaded by the process that clones, which has to stay small
-
         number = os.WTERMSIG(status)
-        return f"signal: {(signal.strsignal(number) or str(number)).lower()}"
+        return f"signal: {(_signal.strsignal(number) or str(number)).lower()}"
     return f"exit status {os.WEXITSTATUS(status)}"

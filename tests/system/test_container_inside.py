@@ -127,6 +127,7 @@ async def test_nothing_of_the_warden_is_left(host: Host) -> None:
     assert (inside / "environ").read_bytes() == b""
     status = dict(line.split(":\t", 1) for line in (inside / "status").read_text().splitlines() if ":\t" in line)
     assert {status[name] for name in ("SigIgn", "SigBlk", "SigCgt")} == {"0" * 16}
+    assert os.getpriority(os.PRIO_PROCESS, created.pid) == 0
     assert status["Name"] == "sleep"
     assert pids(host.tag, 1) == [created.pid]  # no helper stays beside it
     assert (inside / "limits").read_text().split("Max open files")[1].split()[:2] == (
