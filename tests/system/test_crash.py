@@ -202,8 +202,7 @@ def no_launch_goes_on(console: Console) -> bool:
     return first == console.states() and all(row["pid"] != "0" for row in console.rows() if row["state"] == "BUILDING")
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_what_was_acknowledged_is_kept(product: Product, attempt: int) -> None:
+def test_what_was_acknowledged_is_kept(product: Product) -> None:
     with product.configured() as console:
         console.ok("vm launch container a")
         killed = {"vm": product.kill("vm"), "container": product.kill("container")}
