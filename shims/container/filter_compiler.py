@@ -17,7 +17,7 @@ _FAILED: Final = b"F"
 
 
 class FilterCompiler:
-    """Starts compiling at once; `result` waits for it."""
+    """Starts compiling at once; `result` waits for it, and need not if `fileno` is ready to be read."""
 
     def __init__(self) -> None:
         self._pipe, pipe_in = os.pipe2(os.O_CLOEXEC)
@@ -25,6 +25,10 @@ class FilterCompiler:
         if self._pid == 0:
             _compile_into(pipe_in)
         os.close(pipe_in)
+
+    def fileno(self) -> int:
+        """The descriptor on which the program comes."""
+        return self._pipe
 
     def result(self) -> tuple[bytes, str]:
         """The program, or the reason why there is none; to be called once."""

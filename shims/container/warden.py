@@ -85,6 +85,7 @@ class Warden:
         recover(self._holdings, self._lifecycle)
         self._listener.setblocking(False)
         self._loop.watch(self._listener.fileno(), lambda _: self._accept())
+        self._loop.watch(self._compiler.fileno(), lambda _: self._take_filter())
         self._node.ready()
         self.log.info("ready", pid=os.getpid(), living=self._holdings.living)
         while not self._may_end():
@@ -158,8 +159,12 @@ class Warden:
 
     # --- beginning and end
 
+    def _take_filter(self) -> None:
+        self._get_planner()
+
     def _get_planner(self) -> Planner:
         if self._planner is None:
+            self._loop.unwatch(self._compiler.fileno())
             program, reason = self._compiler.result()
             if reason:
                 self.log.warn("no_seccomp", reason=reason)
