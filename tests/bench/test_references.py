@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,21 +32,29 @@ def rootfs(base_dir: Path) -> Path:
     return root
 
 
-def left(work: Path) -> list[Path]:
-    """Directories of containers and cgroups of references that are not in use by another run."""
-    return [*work.iterdir(), *Path("/sys/fs/cgroup").glob("*/minibus-bench/*")]
+def groups() -> set[Path]:
+    """Cgroups of all references on this machine, those of other runs included."""
+    return {path for path in Path("/sys/fs/cgroup").glob("*/minibus-bench/*") if path.is_dir()}
+
+
+@pytest.fixture
+def work(base_dir: Path) -> Iterator[Path]:
+    """Where a reference keeps its containers; nothing of it and no cgroup may be left."""
+    before = groups()
+    directory = base_dir / "work"
+    directory.mkdir()
+    yield directory
+    assert list(directory.iterdir()) == []
+    assert groups() <= before
 
 
 @pytest.mark.system
-def test_launch_measures_and_removes_its_containers(base_dir: Path, rootfs: Path) -> None:
-    work = base_dir / "work"
-    work.mkdir()
+def test_launch_measures_and_removes_its_containers(work: Path, rootfs: Path) -> None:
     result = json.loads(run([str(compile_launch()), "3", str(rootfs), str(work), "/bin/sleep"], timeout_s=30))
     assert result["count"] == 3
     assert 0 < result["first_s"] <= result["launch_s"]
     assert 0 < result["last_s"] <= result["launch_s"]
     assert result["kill_s"] > 0
-    assert left(work) == []
 
 
 @pytest.mark.system
@@ -57,18 +66,13 @@ def test_launch_measures_and_removes_its_containers(base_dir: Path, rootfs: Path
         ("/", "execve.*: Permission denied"),
     ],
 )
-def test_launch_names_the_step_that_failed(base_dir: Path, rootfs: Path, init: str, reason: str) -> None:
-    work = base_dir / "work"
-    work.mkdir()
+def test_launch_names_the_step_that_failed(work: Path, rootfs: Path, init: str, reason: str) -> None:
     with pytest.raises(UnavailableError, match=f"container 0: {reason}"):
         run([str(compile_launch()), "3", str(rootfs), str(work), init], timeout_s=30)
-    assert left(work) == []
 
 
 @pytest.mark.system
-def test_launch_cleans_up_when_interrupted(base_dir: Path, rootfs: Path) -> None:
-    work = base_dir / "work"
-    work.mkdir()
+def test_launch_cleans_up_when_interrupted(work: Path, rootfs: Path) -> None:
     arguments = [str(compile_launch()), "10000", str(rootfs), str(work), "/init"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
         assert wait_until(lambda: len(list(work.iterdir())) >= 10, timeout_s=30)
@@ -77,7 +81,6 @@ def test_launch_cleans_up_when_interrupted(base_dir: Path, rootfs: Path) -> None
         assert process.wait(timeout=30) == 130
     assert len(children) >= 9
     assert not [pid for pid in children if Path("/proc", pid).exists()]
-    assert left(work) == []
 
 
 def test_the_raw_echo_measures_and_ends_its_processes(base_dir: Path) -> None:
