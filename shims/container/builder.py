@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from collections import deque
@@ -135,7 +136,8 @@ class Builder:
     def _cloned(self, container: Container, pid: int, number: int) -> None:
         """The cloner has answered."""
         if pid == 0:
-            container.failure = container.failure or f"start container: clone: {os.strerror(number)}"
+            why = "the process that clones containers has died" if number == errno.EPIPE else os.strerror(number)
+            container.failure = container.failure or f"start container: clone: {why}"
             self.release(container)
             self._call_off(container)
             return
@@ -171,6 +173,9 @@ class Builder:
         self._owner.failed(container)
 
     def _give_up(self, container: Container) -> None:
+        if container.phase is Phase.CLONING:
+            self._cloner.kill()  # it hangs; its end fails every container that it has, and a new one is started
+            return
         doing = ": its preinit is still running" if container.in_preinit else ""
         self.abandon(container, f"container {container.name} was not ready within {READY_TIMEOUT_S:.0f} s{doing}")
 

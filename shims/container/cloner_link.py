@@ -89,6 +89,11 @@ class ClonerLink:
                 self._sock.sendmsg([packet], rights, socket.MSG_NOSIGNAL)
         self._pending.append(container)
 
+    def kill(self) -> None:
+        """End a process that hangs; whatever it has to clone fails as soon as its end is seen."""
+        if self._sock is not None:
+            os.kill(self._pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the process; harmless when repeated."""
         if self._sock is not None:
