@@ -194,6 +194,25 @@ def test_killed_while_a_hundred_are_launched(product: Product, process: str, bui
     assert product.directories() == []
 
 
+def test_the_cloner_is_killed_during_a_launch(product: Product) -> None:
+    """The process that makes containers for the warden: what it was about to make fails, the rest goes on."""
+    with product.configured() as console:
+        console.ok("vm launch container first")
+        built = product.guest_pids()
+        (cloner,) = [child for child in psutil.Process(product.pid("warden")).children() if child.pid not in built]
+        console.send("vm launch container m[1-60]")
+        until(lambda: len(product.guest_pids()) > 5, "the launch to be under way")
+        cloner.kill()
+        (response,) = console.receive()
+        why = "start container: clone: the process that clones containers has died"
+        assert {line.partition(": ")[2] for line in response["Error"].splitlines()} <= {why}
+        states = list(console.states().values())
+        assert states.count("ERROR") == len(response["Error"].splitlines())
+        assert states.count("BUILDING") + states.count("ERROR") == 61
+        console.ok("vm launch container another", "vm start another")
+        assert product.ps()["warden"]["restarts"] == 0
+
+
 def no_launch_goes_on(console: Console) -> bool:
     """Whether two looks show the same VMs, none half made."""
     first = console.states()
