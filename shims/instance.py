@@ -17,6 +17,8 @@ from pathlib import Path
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MOVED = ".removing-"
+MAX_DEPTH = 16
+"""Of recursion, and so of open descriptors."""
 
 
 def prepare(directory: Path, *, name: str, config: str, state: str) -> None:
@@ -42,8 +44,8 @@ def highest_id(base: Path) -> int:
 def remove(directory: Path) -> None:
     """Remove the directory and all below it; raises OSError, and can be repeated. One that is gone is no error.
 
-    Guests write into it, so neither depth nor path lengths have a bound: subdirectories are moved up and emptied one
-    after the other, without recursion and with two descriptors.
+    Guests write into it, so neither depth nor path lengths have a bound: what lies deeper than `MAX_DEPTH` is moved up
+    to the top and emptied from there.
     """
     # Unlike those of an earlier attempt that was interrupted.
     aside = (f"{MOVED}{time.monotonic_ns()}-{number}" for number in itertools.count())
@@ -52,31 +54,31 @@ def remove(directory: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        while names := os.listdir(top):
-            for name in names:
-                _remove_entry(top, name, aside)
+        while _empty(top, top, aside, 0):
+            pass
     finally:
         os.close(top)
     os.rmdir(directory)
 
 
-def _remove_entry(top: int, name: str, aside: Iterator[str]) -> None:
-    """Remove one entry of the top directory; its subdirectories become entries of the top directory themselves."""
-    try:
-        inner = os.open(name, DIRECTORY, dir_fd=top)
-    except OSError:  # not a directory, or a link to one
-        os.unlink(name, dir_fd=top)
-        return
-    try:
-        with os.scandir(inner) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    os.rename(entry.name, next(aside), src_dir_fd=inner, dst_dir_fd=top)
-                else:
-                    os.unlink(entry.name, dir_fd=inner)
-    finally:
-        os.close(inner)
-    os.rmdir(name, dir_fd=top)
+def _empty(fd: int, top: int, aside: Iterator[str], depth: int) -> bool:
+    """Remove all entries of one directory; says whether any had to be moved up."""
+    moved = False
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=fd)
+            elif depth == MAX_DEPTH:
+                os.rename(entry.name, next(aside), src_dir_fd=fd, dst_dir_fd=top)
+                moved = True
+            else:
+                inner = os.open(entry.name, DIRECTORY, dir_fd=fd)
+                try:
+                    moved |= _empty(inner, top, aside, depth + 1)
+                finally:
+                    os.close(inner)
+                os.rmdir(entry.name, dir_fd=fd)
+    return moved
 
 
 def _write(path: Path, text: str) -> None:
