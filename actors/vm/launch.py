@@ -59,7 +59,7 @@ def launch(turn: Turn, inp: Received, msg: LaunchVms) -> None:
         return
     table = turn.table
     claims = Claims(table, inp.namespace)
-    job = table.jobs[inp.msg_id] = Job(namespace=inp.namespace)
+    job = table.jobs[inp.msg_id] = Job(namespace=inp.namespace, launch=True)
     for index, name in enumerate(msg.names):
         vm_id, table.next_id = table.next_id, table.next_id + 1
         config = msgspec.structs.replace(msg.config, uuid=msg.config.uuid or inp.new_uuid(index))

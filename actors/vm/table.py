@@ -64,6 +64,8 @@ class Job(msgspec.Struct):
     """Its target was the wildcard."""
     single: bool = False
     """Its target was one VM, named in so many words."""
+    launch: bool = False
+    """It makes its VMs; one that fails before the last is made has failed to launch."""
     open: int = 0
     results: list[VmResult] = []
     errors: list[str] = []

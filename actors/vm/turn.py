@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from actors.vm.effects import Instance, PrepareInstances, RemoveInstances, WarnOfStrangers, WriteStates
 from actors.vm.kinds import KINDS
-from actors.vm.table import Audit, Call, Job, Phase, VmRecord, VmTable
+from actors.vm.table import ERROR_TAG, Audit, Call, Job, Phase, VmRecord, VmTable
 from bus import vm_config
 from bus.messages.base import Message, Request
 from bus.messages.guest import (
@@ -19,7 +21,7 @@ from bus.messages.guest import (
     PauseGuests,
     StartGuests,
 )
-from bus.messages.vm import GuestKind, VmEvent, VmReport
+from bus.messages.vm import GuestKind, VmEvent, VmReport, VmResult, VmState
 from bus.step import Ask, Effect, Fail, Input, Publish, Reply
 from bus.topics import vm_topic
 
@@ -108,7 +110,16 @@ class Turn:
         job = self.table.jobs[job_id]
         if job.open == 0:
             del self.table.jobs[job_id]
+            if job.launch:
+                job.results = [self._as_it_is_now(result) for result in job.results]
             self.reply(job_id, _report(job))
+
+    def _as_it_is_now(self, result: VmResult) -> VmResult:
+        """The result of a launch, unless its guest was made and has been lost since."""
+        vm = self.table.vms.get(result.vm_id)
+        if result.error or vm is None or vm.state is not VmState.ERROR:
+            return result
+        return msgspec.structs.replace(result, error=f"{vm.name}: {vm.tags.get(ERROR_TAG, 'it has failed')}")
 
     # --- the result
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -113,11 +112,6 @@ class Console:
     def send(self, line: str) -> None:
         """Send a command and do not wait for its answer."""
         self._socket.sendall(json.dumps({"Command": line, "Suggest": "", "PlumbPipe": ""}).encode())
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether there is something to receive."""
-        return bool(select.select([self._socket], [], [], 0)[0])
 
     def receive(self) -> list[dict[str, Any]]:
         """All responses to the oldest command; raises ConnectionError at the end of the connection."""

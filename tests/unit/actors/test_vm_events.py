@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from actors.vm.effects import (
@@ -279,3 +281,23 @@ def test_ids_of_old_directories_are_avoided() -> None:
     assert step(table, received(Request(), "odd")) == [
         Fail(msg_id="odd", code="unknown_type", message="vm does not understand Request")
     ]
+
+
+def test_a_guest_lost_before_the_launch_is_answered_is_its_failure() -> None:
+    table = VmTable()
+    step(table, Located(host="h1", base="/base", highest_id=-1))
+    names = tuple(f"m{number}" for number in range(30))
+    step(table, received(LaunchVms(kind=GuestKind.CONTAINER, config=CONFIG, names=names), "launch"))
+    first, second = only(Ask, step(table, InstancesPrepared(outcomes=tuple(map(Outcome, range(30))))))
+    assert not replies(step(table, answer(first, built(range(25)))))
+    lost = GuestExit(vm_id=0, exit="signal: killed", clean=False, pid=9)
+    step(table, received(ReportExits(exits=(lost,)), "exit"))
+    report = replies(step(table, answer(second, built(range(25, 30)))))["launch"]
+    assert isinstance(report, VmReport)
+    assert report.errors == ("m0: killed container: signal: killed",)
+    assert [result.error for result in report.results].count("") == 29
+
+
+def built(vm_ids: Iterable[int]) -> GuestReports:
+    """A driver that has made all of them."""
+    return GuestReports(reports=tuple(GuestReport(vm_id=vm_id, pid=9) for vm_id in vm_ids))
