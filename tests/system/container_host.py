@@ -80,11 +80,15 @@ class Host:
         await self.connect()
 
     async def connect(self) -> None:
-        """Connect as soon as the warden listens."""
+        """Connect as soon as the warden answers.
+
+        A cloner that was being forked when the warden was killed keeps the old listening socket open until its exec.
+        """
         deadline = time.monotonic() + PATIENCE_S
         while True:
             with contextlib.suppress(WardenGoneError):
                 await self.client.connect()
+                await self.client.list()
                 return
             assert time.monotonic() < deadline, "no warden listens"
             await asyncio.sleep(0.005)
