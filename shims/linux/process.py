@@ -1,4 +1,4 @@
-"""Processes: clone3(2), prctl(2), setns(2), pseudo-terminals, start times."""
+"""Processes: clone3(2), prctl(2), signals, pseudo-terminals, start times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import struct
 from typing import Any, Final
 
-from shims.linux.libc import LIBC, LIBC_HOLDING_LOCK, PRCTL, raise_errno
+from shims.linux.libc import LIBC_HOLDING_LOCK, PRCTL, raise_errno
 
 # include/uapi/linux/sched.h
 CLONE_PARENT: Final = 0x8000
@@ -82,18 +82,6 @@ def default_signals() -> None:
     """
     for number in _SIGNALS:  # SIGKILL and SIGSTOP say EINVAL
         LIBC_HOLDING_LOCK.syscall(_SYS_RT_SIGACTION, number, _KERNEL_SIGACTION, None, _SIGSET_SIZE)
-
-
-def unshare(flags: int) -> None:
-    """unshare(2)."""
-    if LIBC.unshare(flags) != 0:
-        raise_errno()
-
-
-def setns(fd: int, flags: int = 0) -> None:
-    """setns(2): `fd` is a namespace or a pidfd."""
-    if LIBC.setns(fd, flags) != 0:
-        raise_errno()
 
 
 def open_pty() -> tuple[int, bytes]:
