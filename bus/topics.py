@@ -33,6 +33,16 @@ def node_topic(host: str, actor: str, what: str) -> str:
     return topic("node", host, actor, what)
 
 
+def job_topic(host: str, job_id: int) -> str:
+    """What becomes of a background job."""
+    return topic("node", host, "job", str(job_id))
+
+
+def file_topic(host: str, what: str) -> str:
+    """Transfers of files: `started`, `progress`, `done` or `failed`."""
+    return topic("file", host, what)
+
+
 def sync_topic(nonce: str) -> str:
     """Subscribe to this after others to learn when those are in force."""
     return topic("sync", nonce)

@@ -47,6 +47,12 @@ class Session:
     output: Output = field(default_factory=Output)
     history: History = field(default_factory=History)
     recording: bool = True
+    aliases: dict[str, str] = field(default_factory=dict)
+    """First word to the text that replaces it."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Laid over the server's environment; an empty value hides a variable. Programs run with it get it as it is."""
+    preprocessing: bool = True
+    """Whether `$NAME`, `file:` and `http:` in arguments are replaced."""
     reading: bool = False
     """A script is being read; scripts do not nest."""
 

@@ -119,5 +119,19 @@ class NamespaceList(Message, frozen=True, kw_only=True, tag="namespace.list"):
     namespaces: tuple[NamespaceInfo, ...]
 
 
+class DestroyReport(Message, frozen=True, kw_only=True, omit_defaults=True, tag="namespace.destroyed"):
+    """What went wrong, one sentence each; nothing if all is gone."""
+
+    errors: tuple[str, ...] = ()
+
+
 class GetNamespaces(Query[NamespaceList], frozen=True, kw_only=True, tag="namespace.list.get"):
     """Which namespaces are there?"""
+
+
+class DestroyNamespace(Request[DestroyReport], frozen=True, kw_only=True, tag="namespace.destroy"):
+    """End the envelope's namespace: its VMs are killed and flushed on all its hosts, then it is forgotten.
+
+    May be repeated; goes on past errors and reports them. `not_found` if there is no such namespace. The default
+    namespace is emptied and stays.
+    """
