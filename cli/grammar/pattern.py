@@ -41,6 +41,7 @@ class Item:
     """What may be typed here, abbreviations aside; empty if anything may."""
     # Plain fields, because the matcher looks at thousands of items a second and flag arithmetic is slow.
     optional: bool = field(init=False)
+    is_literal: bool = field(init=False)
     is_choice: bool = field(init=False)
     is_string: bool = field(init=False)
     is_list: bool = field(init=False)
@@ -49,6 +50,7 @@ class Item:
     def __post_init__(self) -> None:
         literal = bool(self.type & ItemType.LITERAL)
         object.__setattr__(self, "words", (self.text,) if literal else self.options)
+        object.__setattr__(self, "is_literal", literal)
         object.__setattr__(self, "optional", bool(self.type & ItemType.OPTIONAL))
         object.__setattr__(self, "is_choice", bool(self.type & ItemType.CHOICE))
         object.__setattr__(self, "is_string", bool(self.type & ItemType.STRING))
