@@ -75,6 +75,7 @@ vectors:
 [group('make')]
 docs:
     {{ python }} -m tools.protocol_page
+    {{ python }} -m tools.commands_page
 
 # Small busybox root file system for containers: build/rootfs
 [group('make')]

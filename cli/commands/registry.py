@@ -1,4 +1,4 @@
-"""All commands. A new domain is a module with `COMMANDS` and a line here."""
+"""All commands. A new domain is a module with `COMMANDS` and a name in `DOMAINS`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ from cli.commands import (
 )
 from cli.commands.declare import Command
 
-COMMANDS: tuple[Command, ...] = (
-    *output.COMMANDS,
-    *environment.COMMANDS,
-    *general.COMMANDS,
-    *programs.COMMANDS,
-    *logs.COMMANDS,
-    *debugging.COMMANDS,
-    *host.COMMANDS,
-    *namespace.COMMANDS,
-    *graph.COMMANDS,
-    *script.COMMANDS,
-    *everything.COMMANDS,
-    *stop.COMMANDS,
-    *vm.COMMANDS,
-    *vm_config.COMMANDS,
+DOMAINS = (
+    output,
+    environment,
+    general,
+    programs,
+    logs,
+    debugging,
+    host,
+    namespace,
+    graph,
+    script,
+    everything,
+    stop,
+    vm,
+    vm_config,
 )
+"""The modules with commands, in the order of the reference page."""
+
+COMMANDS: tuple[Command, ...] = tuple(command for domain in DOMAINS for command in domain.COMMANDS)
