@@ -1,12 +1,13 @@
-"""Splits an input line into words: quotes, escapes, comments."""
+"""Splits an input line into words: quotes, escapes, comments. Remembers which dollar signs were escaped."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cli.grammar.errors import LexError
-from cli.grammar.quoting import BLANKS, ESCAPES, SPECIAL
+from cli.grammar.quoting import BLANKS, DOLLAR, ESCAPES, SPECIAL
 
 MAX_LINE = 1_048_576
 """Characters of one input line."""
@@ -16,6 +17,17 @@ MAX_WORDS = 20_000
 _BLANK = re.compile(f"[{BLANKS}]+")
 _PLAIN = re.compile(f"[^{BLANKS}{re.escape(SPECIAL)}]+")
 _QUOTED = {'"': re.compile(r'[^"\\]+'), "'": re.compile(r"[^'\\]+")}
+
+
+class Word(str):
+    """A word with dollar signs that were escaped: a string like any other, until variables are replaced in it."""
+
+    __slots__ = ("literal",)
+    literal: frozenset[int]
+    """Where they are."""
+
+
+_LITERAL_DOLLAR = Word(DOLLAR)  # told from a typed `$` by its identity
 
 
 class Line(NamedTuple):
@@ -57,7 +69,25 @@ def _end_word(words: list[str], pieces: list[str] | None) -> None:
         return
     if len(words) == MAX_WORDS:
         raise LexError(f"command has more than {MAX_WORDS} words")
-    words.append("".join(pieces))
+    words.append("".join(pieces) if len(pieces) == 1 else _joined(pieces))
+
+
+def _joined(pieces: list[str]) -> str:
+    literal: list[int] = []
+    length = 0
+    for piece in pieces:
+        if piece is _LITERAL_DOLLAR:
+            literal.append(length)
+        length += len(piece)
+    word = "".join(pieces)
+    return with_literal(word, literal) if literal else word
+
+
+def with_literal(word: str, positions: Iterable[int]) -> Word:
+    """The word, with the dollar signs at these positions meant as they are."""
+    marked = Word(word)
+    marked.literal = frozenset(positions)
+    return marked
 
 
 def _piece(text: str, position: int, pieces: list[str]) -> int:
@@ -92,7 +122,10 @@ def _escape(text: str, position: int, pieces: list[str]) -> int:
     char = text[position + 1 : position + 2]
     if not char:
         raise LexError("expected escape character")
-    if char not in ESCAPES:
+    if char == DOLLAR:
+        pieces.extend((_LITERAL_DOLLAR, ""))  # never a piece alone: words of one piece are taken as they are
+    elif char in ESCAPES:
+        pieces.append(ESCAPES[char])
+    else:
         raise LexError(f"unexpected escaped character: {char}")
-    pieces.append(ESCAPES[char])
     return position + 2

@@ -2,17 +2,18 @@
 
 Every literal and option may be abbreviated. Word by word, one spelled out beats a free string, that an abbreviation;
 an abbreviation of several is ambiguous and never guessed. Nested commands are matched as words: nothing is quoted and
-read again.
+read again. An alias replaces the first word of a command, nested or not, and never a word that came out of itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from cli.grammar.errors import AmbiguousCommandError, LanguageError, UnknownCommandError
+from cli.grammar.lexer import MAX_WORDS
 from cli.grammar.nearest import Attempt, nearest_patterns
 from cli.grammar.pattern import Item, Pattern, parse_pattern
 
@@ -21,6 +22,7 @@ MAX_NESTING = 100
 SHOWN_INPUT = 200
 """Characters of a refused input that its error repeats."""
 SHOWN_CANDIDATES = 6
+NO_ALIASES: Mapping[str, tuple[str, ...]] = {}
 
 T = TypeVar("T")
 
@@ -58,7 +60,7 @@ class Match(Generic[T]):
     """Key to string or list, chosen option to True; what was not given is not there."""
     nested: Match[T] | None = None
     words: tuple[str, ...] = ()
-    """All words of it, nested ones included."""
+    """All words of it, nested ones included, after the aliases have been replaced."""
     taken: tuple[Taken, ...] = ()
     """How each word of its own was understood."""
 
@@ -77,13 +79,17 @@ class Grammar(Generic[T]):
         """The entries whose first word may start with this character, in declared order."""
         return self._by_initial.get(initial, ())
 
-    def parse(self, words: Sequence[str], text: str | None = None) -> Match[T]:
-        """The one command that the words mean; `text` is the input as errors show it.
+    def parse(
+        self, words: Sequence[str], text: str | None = None, aliases: Mapping[str, tuple[str, ...]] = NO_ALIASES
+    ) -> Match[T]:
+        """The one command that the words mean; `text` is the input as errors show it, unless an alias changes it.
 
-        Raises UnknownCommandError or AmbiguousCommandError.
+        Raises UnknownCommandError or AmbiguousCommandError; LanguageError if it becomes too long or too deep.
         """
-        shown = " ".join(words) if text is None else text.strip()
-        result = _Parse(self, tuple(words)).command(0, 0)
+        given = tuple(words)
+        words, origins = expand(given, 0, (frozenset(),) * len(given), aliases) if aliases else (given, ())
+        shown = text.strip() if text is not None and words == given else " ".join(words)
+        result = _Parse(self, words, origins, aliases).best(0, 0)
         match result:
             case Match():
                 return result
@@ -105,12 +111,36 @@ class _Tie(NamedTuple):
     candidates: tuple[str, ...]
 
 
+Origins = tuple[frozenset[str], ...]
+"""For each word the aliases that it came out of."""
+
+
+def expand(
+    words: tuple[str, ...], start: int, origins: Origins, aliases: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[str, ...], Origins]:
+    """Replace the word at `start` if it is an alias it did not come out of. Raises LanguageError if that is too much."""
+    if start >= len(words) or words[start] not in aliases or words[start] in origins[start]:
+        return words, origins
+    replacement = aliases[words[start]]
+    if len(words) + len(replacement) > MAX_WORDS:
+        raise LanguageError(f"alias `{_short(words[start])}` makes the command longer than {MAX_WORDS} words")
+    origin = origins[start] | {words[start]}
+    return (
+        (*words[:start], *replacement, *words[start + 1 :]),
+        (*origins[:start], *(origin for _ in replacement), *origins[start + 1 :]),
+    )
+
+
 class _Parse(Generic[T]):
     """One parse. Results are kept per start of a nested command, so the work is linear in the depth."""
 
-    def __init__(self, grammar: Grammar[T], words: tuple[str, ...]) -> None:
+    def __init__(
+        self, grammar: Grammar[T], words: tuple[str, ...], origins: Origins, aliases: Mapping[str, tuple[str, ...]]
+    ) -> None:
         self._grammar = grammar
         self._words = words
+        self._origins = origins
+        self._aliases = aliases
         self._known: dict[int, Match[T] | _Miss | _Tie] = {}
 
     def command(self, start: int, depth: int) -> Match[T] | _Miss | _Tie:
@@ -118,10 +148,18 @@ class _Parse(Generic[T]):
         if depth > MAX_NESTING:
             raise LanguageError(f"commands are nested more than {MAX_NESTING} deep")
         if start not in self._known:
-            self._known[start] = self._best(start, depth)
+            self._known[start] = self._expanded(start).best(start, depth)
         return self._known[start]
 
-    def _best(self, start: int, depth: int) -> Match[T] | _Miss | _Tie:
+    def _expanded(self, start: int) -> _Parse[T]:
+        """A parse of the words with the alias at `start` replaced; this one if there is none."""
+        if not self._aliases:
+            return self
+        words, origins = expand(self._words, start, self._origins, self._aliases)
+        return self if words is self._words else _Parse(self._grammar, words, origins, self._aliases)
+
+    def best(self, start: int, depth: int) -> Match[T] | _Miss | _Tie:
+        """The command that begins at a word, taken as it is."""
         matches: list[Match[T]] = []
         ties: list[_Tie] = []
         attempts: dict[int, tuple[Attempt, ...]] = {}  # by identity: several patterns may nest the same words
@@ -152,6 +190,7 @@ class _Parse(Generic[T]):
                 if not isinstance(nested, Match):
                     return nested
                 match.nested = nested
+                match.words = (*self._words[start:position], *nested.words)
                 position = len(self._words)
             elif item.is_list:
                 match.values[item.key] = self._words[position:]

@@ -10,6 +10,8 @@ BLANKS = (
 SPECIAL = "\"'\\#"
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'", "#": "#"}
 """What may follow a backslash, and what it stands for."""
+DOLLAR = "$"
+"""May follow a backslash too: then it is no variable's."""
 
 _ESCAPED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
 _NEEDS_QUOTES = frozenset(BLANKS + SPECIAL)
@@ -17,9 +19,11 @@ _NEEDS_QUOTES = frozenset(BLANKS + SPECIAL)
 
 def quote(word: str) -> str:
     """The word as it must be typed to be read as this one word."""
-    if word and _NEEDS_QUOTES.isdisjoint(word):
+    literal = getattr(word, "literal", ())  # see lexer.Word; one-shot commands have plain strings
+    if word and not literal and _NEEDS_QUOTES.isdisjoint(word):
         return word
-    return '"' + "".join(_ESCAPED.get(char, char) for char in word) + '"'
+    escaped = (r"\$" if at in literal else _ESCAPED.get(char, char) for at, char in enumerate(word))
+    return '"' + "".join(escaped) + '"'
 
 
 def command_line(words: list[str]) -> str:

@@ -37,6 +37,24 @@ def test_words(text: str, words: tuple[str, ...]) -> None:
     assert lex(text).words == words
 
 
+@pytest.mark.parametrize(
+    ("text", "word", "literal"),
+    [
+        (r"\$", "$", {0}),
+        (r"a\$b$c'\$'\$", "a$b$c$$", {1, 5, 6}),
+        (r'"\\$x"', "\\$x", set()),
+        ("$x", "$x", set()),
+    ],
+)
+def test_escaped_dollar_signs_are_remembered(text: str, word: str, literal: set[int]) -> None:
+    (found,) = lex(text).words
+    assert found == word
+    assert getattr(found, "literal", set()) == literal
+    (again,) = lex(quote(found)).words
+    assert again == word
+    assert getattr(again, "literal", set()) == literal
+
+
 @pytest.mark.parametrize(("text", "comment"), [("# x", True), ("  #", True), ("", False), ("echo", False)])
 def test_a_comment_is_told_from_a_blank_line(text: str, comment: bool) -> None:
     assert lex(text).comment is comment

@@ -201,3 +201,67 @@ def test_every_pattern_spelled_out_means_itself(data: st.DataObject) -> None:
         else:
             words.append("zz9")
     assert EVERYTHING.parse(words).owner is entry.owner
+
+
+ALIASES = {
+    "vi": ("vm", "info"),
+    "quiet": (".csv", "false", "vi"),
+    "a": ("b",),
+    "b": ("a",),
+    "loop": (".csv", "true", "loop"),
+    "e": ("echo", "hey"),
+    "nothing": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("vi", "vm info"),
+        ("vi summary", "vm info summary"),
+        (".csv true vi", ".csv true vm info"),
+        ("quiet", ".csv false vm info"),
+        ("namespace foo quiet summary", "namespace foo .csv false vm info summary"),
+        ("e there", "echo hey there"),
+        ("echo vi", "echo vi"),
+        ("namespace vi", "namespace vi"),
+        ("namespace vi vi", "namespace vi vm info"),
+    ],
+)
+def test_an_alias_is_the_first_word_of_a_command(text: str, words: str) -> None:
+    assert GRAMMAR.parse(lex(text).words, text, ALIASES).words == tuple(words.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a", "b"), ("b x", "a x"), ("loop", ".csv true loop"), ("there", "there"), ("vie", "vie"), ("nothing", "")],
+)
+def test_an_alias_is_replaced_once_and_as_a_whole(text: str, shown: str) -> None:
+    with pytest.raises(UnknownCommandError) as error:
+        GRAMMAR.parse(lex(text).words, text, ALIASES)
+    assert str(error.value).startswith(f"invalid command: `{shown}`")
+
+
+def test_aliases_cannot_grow_without_bound() -> None:
+    bomb = {f"x{n}": (".csv", "true", f"x{n + 1}", *(f"x{n + 1}" for _ in range(5000))) for n in range(50)}
+    begun_s = time.monotonic()
+    with pytest.raises(LanguageError) as error:
+        GRAMMAR.parse(("x0",), "x0", bomb)
+    assert "longer than" in str(error.value)
+    assert time.monotonic() - begun_s < 2
+
+
+@given(
+    words=st.lists(st.sampled_from(["a", "b", "c", ".csv", "true", "echo", "namespace", "x"]), max_size=8),
+    aliases=st.dictionaries(
+        st.sampled_from(["a", "b", "c", "echo"]),
+        st.lists(st.sampled_from(["a", "b", "c", ".csv", "true", "echo", "namespace"]), max_size=4).map(tuple),
+    ),
+)
+def test_any_aliases_give_a_parse_or_a_sentence(words: list[str], aliases: dict[str, tuple[str, ...]]) -> None:
+    try:
+        match = GRAMMAR.parse(words, None, aliases)
+    except LanguageError as error:
+        assert str(error)
+    else:
+        assert len(match.words) <= len(words) + sum(map(len, aliases.values())) * 8
