@@ -81,12 +81,24 @@ def make_vms(count: int) -> VmList:
 class EngineBench:
     """An engine on a fake bus, and a session."""
 
-    def __init__(self, reactions: dict[type[Message], Any] | None = None, hosts: tuple[str, ...] = ("n1",)) -> None:
+    def __init__(
+        self,
+        reactions: dict[type[Message], Any] | None = None,
+        hosts: tuple[str, ...] = ("n1",),
+        files_dir: Path = Path("/nowhere/files"),
+    ) -> None:
         two = VmList(vms=(make_vm(0, "web"), make_vm(1, "db", VmState.QUIT, tags={"k": "v"})))
         self.bus = FakeBus({GetVms: two, SetConfig: Ack(), **(reactions or {})})
         self.bugs: list[Exception] = []
         self.spawned: list[Coroutine[Any, Any, None]] = []
-        self.engine = Engine(self.bus, "n1", COMMANDS, lambda work, name: self.spawned.append(work), self.bugs.append)
+        self.engine = Engine(
+            self.bus,
+            "n1",
+            COMMANDS,
+            lambda work, name: self.spawned.append(work),
+            self.bugs.append,
+            files_dir,
+        )
         self.engine.hosts = lambda namespace: hosts  # type: ignore[method-assign]
         self.session = Session()
 
@@ -148,7 +160,7 @@ class SocketServer:
         self.path = base / "minimega"
         self.tasks: set[asyncio.Task[None]] = set()
         self.bugs: list[Exception] = []
-        self.engine = Engine(bus, "n1", COMMANDS, lambda work, name: work.close(), self.bugs.append)
+        self.engine = Engine(bus, "n1", COMMANDS, lambda work, name: work.close(), self.bugs.append, base / "files")
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one more client."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from bus.messages.base import Message, Request
@@ -91,6 +92,8 @@ class Engine(Protocol):
     """What a command may ask of the server that runs it."""
 
     host: str
+    files_dir: Path
+    """The file area; relative paths of files that commands write are below it."""
     commands: Sequence[Command]
 
     def compile(self, text: str) -> Match[Command] | None:

@@ -25,7 +25,8 @@ class CliActor(Actor):
 
     async def on_start(self) -> None:
         """Listen on the command socket; raises a BusError that says why that cannot be."""
-        self.engine = Engine(self.port, self.context.host, COMMANDS, self._spawn_named, self._log_bug)
+        where = self.context
+        self.engine = Engine(self.port, where.host, COMMANDS, self._spawn_named, self._log_bug, where.files_dir)
         path = self.context.paths.command_socket
         await _remove_stale(path)
         umask = os.umask(0o777 & ~SOCKET_MODE)  # from the first moment on, not only after a chmod

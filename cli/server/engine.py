@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from bus.errors import BusError, OutcomeUnknownError
@@ -47,8 +48,10 @@ class Engine:
         commands: Sequence[Command],
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
         on_bug: Callable[[Exception], None],
+        files_dir: Path,
     ) -> None:
         self.host = host
+        self.files_dir = files_dir
         self.commands = commands
         self.grammar: Grammar[Command] = Grammar(
             (pattern, command) for command in commands for pattern in command.patterns
