@@ -18,6 +18,11 @@ def vm_topic(namespace: str, name: str, what: str) -> str:
     return topic("vm", namespace, name, what)
 
 
+def namespace_topic(namespace: str, what: str) -> str:
+    """Beginning and end of a namespace, e.g. `namespace/exp1/opened/`."""
+    return topic("namespace", namespace, what)
+
+
 def stats_topic(host: str, actor: str) -> str:
     """Counters of an actor, once a second."""
     return topic("stats", host, actor)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from actors.namespace import state
+from actors.namespace import destroy, state
 from actors.namespace.table import Located, Namespace, NamespaceTable, first_table
 from bus.actor import RequestContext, query
 from bus.errors import InvalidError
+from bus.messages.base import Ack, Message
+from bus.messages.envelope import Envelope
 from bus.messages.namespace import (
     Draft,
     GetDraft,
@@ -13,6 +15,7 @@ from bus.messages.namespace import (
     GetQueue,
     GetSavedConfigs,
     NamespaceList,
+    OpenNamespace,
     Queue,
     SavedConfigs,
 )
@@ -37,6 +40,15 @@ class NamespaceActor(StepActor[NamespaceTable]):
     async def on_start(self) -> None:
         """Tell the core where it runs."""
         self.feed(Located(host=self.context.host, files_dir=str(self.context.files_dir)))
+
+    def take(self, envelope: Envelope, request: Message) -> None:
+        """Commands open their namespace one by one: where it is open already, there is nothing to write down."""
+        name = envelope.namespace
+        is_open = name in self.state.namespaces and not destroy.refusal(self.state, name)
+        if is_open and isinstance(request, OpenNamespace):
+            self.port.reply(envelope.id, Ack(), namespace=name)
+        else:
+            super().take(envelope, request)
 
     def _namespace(self, request: RequestContext) -> Namespace:
         sentence = state.name_error(request.namespace)

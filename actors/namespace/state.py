@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from actors.namespace import config, launch
+from actors.namespace import config, destroy, launch
 from actors.namespace.table import Located, NamespaceTable, locate
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.namespace import (
     ClearConfig,
     CloneConfig,
+    DestroyNamespace,
     FlushQueue,
     LaunchQueue,
     NamespaceInfo,
     NamespaceList,
+    NamespaceOpened,
     OpenNamespace,
     QueueVms,
     RestoreConfig,
@@ -20,15 +22,35 @@ from bus.messages.namespace import (
     SetQueueing,
 )
 from bus.messages.vm import VmList, VmNames, VmReport
-from bus.step import Answered, AskFailed, Effect, Fail, Input, Received, Recovered, Reply
+from bus.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
+from bus.topics import namespace_topic
 from bus.vm_names import MAX_NAME, is_valid
+
+MAX_NAMESPACES = 4096
+"""All of them are in every snapshot and every list."""
 
 
 def step(table: NamespaceTable, inp: Input) -> list[Effect]:
     """Take one input into the table; returns what is to be done about it."""
+    before = set(table.namespaces)
+    effects = _step(table, inp)
+    cause = inp.msg_id if isinstance(inp, Received) else ""
+    return [*(_opened(name, cause) for name in table.namespaces if name not in before), *effects]
+
+
+def _opened(name: str, cause: str) -> Effect:
+    topic = namespace_topic(name, "opened")
+    return Publish(topic=topic, event=NamespaceOpened(name=name), namespace=name, cause=cause)
+
+
+def _step(table: NamespaceTable, inp: Input) -> list[Effect]:
     match inp:
         case Received():
             return _received(table, inp)
+        case Answered(tag=tag, body=body) if tag in table.asks and tag.startswith(destroy.TAG):
+            return destroy.answered(table, tag, table.asks.pop(tag), body)
+        case AskFailed(tag=tag, message=message) if tag in table.asks and tag.startswith(destroy.TAG):
+            return destroy.failed(table, tag, table.asks.pop(tag), message)
         case Answered(tag=tag, body=body) if tag in table.asks:
             return _answered(table, table.asks.pop(tag), body)
         case AskFailed(tag=tag, code=code, message=message) if tag in table.asks:
@@ -56,6 +78,11 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
     sentence = name_error(inp.namespace)
     if sentence:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
+    if isinstance(inp.body, DestroyNamespace):
+        return destroy.destroy(table, inp)
+    sentence = destroy.refusal(table, inp.namespace) or _too_many(table, inp.namespace)
+    if sentence:
+        return [Fail(msg_id=inp.msg_id, code="conflict", message=sentence)]
     match inp.body:
         case SetConfig() | ClearConfig() | SaveConfig() | RestoreConfig():
             return [config.change(table, inp, inp.body)]
@@ -75,6 +102,13 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
             sentence = f"namespace does not understand {type(inp.body).__name__}"
             return [Fail(msg_id=inp.msg_id, code="unknown_type", message=sentence)]
     return [Reply(msg_id=inp.msg_id, body=Ack())]
+
+
+def _too_many(table: NamespaceTable, name: str) -> str:
+    """Why one more namespace cannot be; empty if it can, or is there."""
+    if name in table.namespaces or len(table.namespaces) < MAX_NAMESPACES:
+        return ""
+    return f"there are {MAX_NAMESPACES} namespaces already; `clear namespace NAME` ends one"
 
 
 def _answered(table: NamespaceTable, msg_id: str, body: object) -> list[Effect]:

@@ -60,6 +60,19 @@ class Clone(msgspec.Struct):
     failure_code: str = ""
 
 
+class Destruction(msgspec.Struct):
+    """The end of a namespace under way."""
+
+    namespace: str
+    open: int
+    """Hosts that are not through."""
+    found: bool = False
+    """Whether a host had VMs of it."""
+    errors: list[str] = []
+    also: list[str] = []
+    """Ids of further requests for the same."""
+
+
 class NamespaceTable(msgspec.Struct):
     """All that the actor must not forget."""
 
@@ -69,6 +82,7 @@ class NamespaceTable(msgspec.Struct):
     launches: dict[str, Launch] = {}
     """By id of the request."""
     clones: dict[str, Clone] = {}
+    destructions: dict[str, Destruction] = {}
     asks: dict[str, str] = {}
     """Tag of an open ask to the id of the request that it is for."""
 

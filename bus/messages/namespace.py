@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bus.messages.base import Ack, Message, Query, Request
+from bus.messages.base import Ack, Event, Message, Query, Request
 from bus.messages.vm import GuestKind, VmConfig, VmReport
 
 
@@ -119,7 +119,7 @@ class NamespaceList(Message, frozen=True, kw_only=True, tag="namespace.list"):
     namespaces: tuple[NamespaceInfo, ...]
 
 
-class DestroyReport(Message, frozen=True, kw_only=True, omit_defaults=True, tag="namespace.destroyed"):
+class DestroyReport(Message, frozen=True, kw_only=True, omit_defaults=True, tag="namespace.destroy_report"):
     """What went wrong, one sentence each; nothing if all is gone."""
 
     errors: tuple[str, ...] = ()
@@ -135,3 +135,17 @@ class DestroyNamespace(Request[DestroyReport], frozen=True, kw_only=True, tag="n
     May be repeated; goes on past errors and reports them. `not_found` if there is no such namespace. The default
     namespace is emptied and stays.
     """
+
+
+class NamespaceEvent(Event, frozen=True, kw_only=True, tag="namespace.event"):
+    """Base of the events on `namespace/<namespace>/<what>/`."""
+
+    name: str
+
+
+class NamespaceOpened(NamespaceEvent, frozen=True, kw_only=True, tag="namespace.opened"):
+    """A namespace exists from now on: it was mentioned for the first time."""
+
+
+class NamespaceDestroyed(NamespaceEvent, frozen=True, kw_only=True, tag="namespace.destroyed"):
+    """Nothing of a namespace is left; the default namespace exists on, empty."""

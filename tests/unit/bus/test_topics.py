@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bus.numbering import TopicNumbers
 from bus.readers import Readers
-from bus.topics import MAX_TOPIC, log_topic, node_topic, stats_topic, sync_topic, topic, vm_topic
+from bus.topics import MAX_TOPIC, log_topic, namespace_topic, node_topic, stats_topic, sync_topic, topic, vm_topic
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from bus.topics import MAX_TOPIC, log_topic, node_topic, stats_topic, sync_topic
     [
         (topic(), ""),
         (vm_topic("minimega", "web1", "started"), "vm/minimega/web1/started/"),
+        (namespace_topic("exp1", "destroyed"), "namespace/exp1/destroyed/"),
         (stats_topic("kn1", "vm"), "stats/kn1/vm/"),
         (log_topic("kn1", "vm", "warn"), "log/kn1/vm/warn/"),
         (node_topic("kn1", "vm", "restarted"), "node/kn1/vm/restarted/"),
