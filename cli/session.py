@@ -47,8 +47,8 @@ class Session:
     output: Output = field(default_factory=Output)
     history: History = field(default_factory=History)
     recording: bool = True
-    aliases: dict[str, str] = field(default_factory=dict)
-    """First word to the text that replaces it."""
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """First word of a command to the words that replace it."""
     environment: dict[str, str] = field(default_factory=dict)
     """Laid over the server's environment; an empty value hides a variable. Programs run with it get it as it is."""
     preprocessing: bool = True

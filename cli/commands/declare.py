@@ -96,8 +96,8 @@ class Engine(Protocol):
     """The file area; relative paths of files that commands write are below it."""
     commands: Sequence[Command]
 
-    def compile(self, text: str) -> Match[Command] | None:
-        """Parse a line; None for blank lines and comments. Raises LanguageError."""
+    def compile(self, text: str, session: Session) -> Match[Command] | None:
+        """Parse a line with the session's aliases; None for blank lines and comments. Raises LanguageError."""
         ...
 
     def run(self, match: Match[Command], session: Session) -> AsyncIterator[Group]:
@@ -159,5 +159,7 @@ class Command:
     run: Run | None = None
     recorded: bool = True
     """Whether it enters the history."""
+    free_text: bool = False
+    """Its arguments may be any text, so URLs in them are not downloaded."""
     completers: Mapping[str, str] = field(default_factory=dict)
-    """Key of a string item to what it names: `vm`, `namespace`, `saved_config`."""
+    """Key of a string item to what it names: one of `cli.server.suggest.SOURCES`, `area_file` or `alias`."""

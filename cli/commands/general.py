@@ -52,6 +52,7 @@ COMMANDS = (
         help_short="display a line of text",
         help_long="Prints its words, joined by one blank.",
         run=_echo,
+        free_text=True,
     ),
     Command(
         patterns=("history",),

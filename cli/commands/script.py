@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import stat
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cli.commands.declare import Call, Command, CommandError
+from cli.commands.environment import change_aliases
 from cli.grammar.errors import LanguageError
 from cli.grammar.matcher import Match
 from cli.response import Group, failure
+from cli.session import Session
 
 MAX_SCRIPT = 67_108_864
 """Bytes of a script."""
@@ -48,11 +51,13 @@ def is_read(match: Match[Command]) -> bool:
     return any(part.owner is READ for part in _chain(match))
 
 
-def _compile(call: Call, line: str, where: str) -> Match[Command] | None:
+def _compile(call: Call, session: Session, line: str, where: str) -> Match[Command] | None:
     """Parse one line of a script; raises CommandError naming file and line."""
     try:
-        match = call.engine.compile(line)
-    except LanguageError as error:
+        match = call.engine.compile(line, session)
+        if match is not None and session is not call.session:  # nothing is run, but later lines may use an alias
+            change_aliases(match, session)
+    except (LanguageError, CommandError) as error:
         raise CommandError(f"{where}: {error}") from error
     if match is not None and is_read(match):
         raise CommandError(f"{where}: cannot run nested `read` commands")
@@ -72,11 +77,12 @@ async def _read(call: Call) -> AsyncIterator[Group]:
     if call.session.reading:
         raise CommandError("cannot run nested `read` commands")
     lines = await asyncio.to_thread(load_script, path)
+    session = replace(call.session, aliases=dict(call.session.aliases)) if check_only else call.session
     with _reading(call):
         for number, line in enumerate(lines, start=1):
             where = f"{path}:{number}"
             try:
-                match = _compile(call, line, where)
+                match = _compile(call, session, line, where)
             except CommandError as error:
                 yield failure(call.engine.host, str(error))
                 return

@@ -80,6 +80,7 @@ def _param_command(param: Param) -> Command:
         to="namespace",
         request=request,
         answer=answer,
+        completers={"value": "area_file"} if param.shape in (Shape.PATH, Shape.PATHS, Shape.PATH_MAP) else {},
     )
 
 

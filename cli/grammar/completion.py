@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from cli.grammar.errors import LexError
+from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
-from cli.grammar.matcher import MAX_NESTING, Grammar
+from cli.grammar.matcher import MAX_NESTING, NO_ALIASES, Grammar, expand
 from cli.grammar.pattern import Item, Pattern
 from cli.grammar.quoting import quote
 
@@ -27,18 +27,21 @@ class Wanted(NamedTuple, Generic[T]):
     """Owners and keys of the strings that may stand here."""
 
 
-def wanted(grammar: Grammar[T], text: str) -> Wanted[T]:
+def wanted(grammar: Grammar[T], text: str, aliases: Mapping[str, tuple[str, ...]] = NO_ALIASES) -> Wanted[T]:
     """Read the beginning of a line; a line with a lexing error or a comment accepts nothing."""
     try:
         line = lex(text)
-    except LexError:
+        typing = bool(line.words) and not text[-1:].isspace()
+        typed, partial = (line.words[:-1], line.words[-1]) if typing else (line.words, "")
+        done, _ = expand(typed, 0, (frozenset(),) * len(typed), aliases)
+    except LanguageError:
         return Wanted(text, "", (), ())
     if line.comment:
         return Wanted(text, "", (), ())
-    typing = bool(line.words) and not text[-1:].isspace()
-    done, partial = (line.words[:-1], line.words[-1]) if typing else (line.words, "")
     words: set[str] = set()
     values: dict[tuple[T, str], None] = {}
+    if not typed:
+        words.update(alias for alias in aliases if alias.startswith(partial))
     for owner, item in _next_items(grammar, done, 0):
         words.update(word for word in item.words if word.startswith(partial))
         if item.key:

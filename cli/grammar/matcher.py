@@ -118,7 +118,7 @@ Origins = tuple[frozenset[str], ...]
 def expand(
     words: tuple[str, ...], start: int, origins: Origins, aliases: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[str, ...], Origins]:
-    """Replace the word at `start` if it is an alias it did not come out of. Raises LanguageError if that is too much."""
+    """Replace the word at `start` if it is an alias that it did not come from. Raises LanguageError if that is long."""
     if start >= len(words) or words[start] not in aliases or words[start] in origins[start]:
         return words, origins
     replacement = aliases[words[start]]

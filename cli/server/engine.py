@@ -17,7 +17,10 @@ from cli.commands.stop import ConnectionEnds
 from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
 from cli.grammar.matcher import Grammar, Match
+from cli.grammar.quoting import quote
+from cli.preprocess import PreprocessError
 from cli.response import Group, Response, failure
+from cli.server.preprocess import Values, preprocess
 from cli.server.suggest import suggest
 from cli.session import Session
 
@@ -60,15 +63,15 @@ class Engine:
         self._spawn = spawn
         self._on_bug = on_bug
 
-    def compile(self, text: str) -> Match[Command] | None:
-        """Parse a line; None for blank lines and comments. Raises LanguageError."""
+    def compile(self, text: str, session: Session) -> Match[Command] | None:
+        """Parse a line with the session's aliases; None for blank lines and comments. Raises LanguageError."""
         line = lex(text)
-        return self.grammar.parse(line.words, text) if line.words else None
+        return self.grammar.parse(line.words, text, session.aliases) if line.words else None
 
     async def run_line(self, text: str, session: Session) -> AsyncGenerator[Group, None]:
         """Parse, run and record a line; an error in it becomes a group. Raises ConnectionEnds."""
         try:
-            match = self.compile(text)
+            match = self.compile(text, session)
         except LanguageError as error:
             yield failure(self.host, str(error))
             return
@@ -76,24 +79,29 @@ class Engine:
             if text.strip() and session.recording:
                 session.history.add(text.strip())
             return
-        async with contextlib.aclosing(self.run(match, session)) as groups:
-            async for group in groups:
-                yield group
+        try:
+            async with contextlib.aclosing(self.run(match, session)) as groups:
+                async for group in groups:
+                    yield group
+        except PreprocessError as error:
+            yield failure(self.host, str(error))
+            return
         if _is_recorded(match, session):
-            session.history.add(text.strip())
+            session.history.add(_as_recorded(text, match, session))
 
     async def run(self, match: Match[Command], session: Session) -> AsyncGenerator[Group, None]:
-        """Run a parsed command; an error of it becomes a group. Raises ConnectionEnds."""
+        """Run a parsed command; an error of it becomes a group. Raises PreprocessError or ConnectionEnds."""
         try:
+            args = Args(await self._preprocessed(match, session))
             if match.owner.run is None:
-                yield await self._ask_hosts(match.owner, Args(match.values), session)
+                yield await self._ask_hosts(match.owner, args, session)
                 return
-            call = Call(args=Args(match.values), match=match, session=session, engine=self)
+            call = Call(args=args, match=match, session=session, engine=self)
             async for group in match.owner.run(call):
                 yield group
         except (BusError, CommandError) as error:
             yield failure(self.host, str(error))
-        except ConnectionEnds:
+        except (ConnectionEnds, PreprocessError):
             raise
         except Exception as error:
             self._on_bug(error)
@@ -101,7 +109,12 @@ class Engine:
 
     async def suggest(self, text: str, session: Session) -> list[str]:
         """Complete replacement lines for a line that is being typed."""
-        return await suggest(self, self.grammar, text, session.namespace)
+        return await suggest(self, self.grammar, text, session)
+
+    async def _preprocessed(self, match: Match[Command], session: Session) -> Values:
+        if not session.preprocessing:
+            return match.values
+        return await preprocess(match.values, session, self, free_text=match.owner.free_text)
 
     def hosts(self, namespace: str) -> tuple[str, ...]:
         """The hosts that a namespace is made of: this one, as long as nodes are not linked."""
@@ -172,6 +185,13 @@ def _without_misses(responses: list[Response]) -> list[Response]:
     if missing:
         kept.insert(0, Response(responses[0].host, error="\n".join(missing)))
     return kept
+
+
+def _as_recorded(text: str, match: Match[Command], session: Session) -> str:
+    """The line as typed, with its aliases replaced."""
+    if not session.aliases or lex(text).words == match.words:
+        return text.strip()
+    return " ".join(map(quote, match.words))
 
 
 def _is_recorded(match: Match[Command], session: Session) -> bool:

@@ -1,22 +1,28 @@
-"""Completes lines: words from the grammar, names of what exists from their owners."""
+"""Completes lines: words from the grammar, names of what exists from their owners, then variables and files."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from bus.errors import BusError
 from bus.messages.base import WILDCARD, Message, Request
+from bus.messages.files import MatchFiles
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
 from bus.messages.vm import GetVmNames
 from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
 from cli.grammar.matcher import Grammar
+from cli.preprocess import FILE, environment
+from cli.session import Session
 
 R = TypeVar("R", bound=Message)
 
 SUGGEST_S = 2.0
 """How long a completion may take; without an answer there are fewer suggestions, and no error."""
+MAX_FILES = 1_000
 
 
 class Asker(Protocol):
@@ -59,17 +65,62 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "namespace": _namespaces,
     "saved_config": _saved_configs,
 }
-"""What a command's `completers` may name."""
+"""What a command's `completers` may name, beside `area_file` and `alias`."""
 
 
-async def suggest(asker: Asker, grammar: Grammar[Command], text: str, namespace: str) -> list[str]:
+async def suggest(asker: Asker, grammar: Grammar[Command], text: str, session: Session) -> list[str]:
     """Complete replacement lines for a line that is being typed, sorted."""
-    want = wanted(grammar, text)
+    want = wanted(grammar, text, session.aliases)
     found = list(want.words)
-    kinds = {command.completers[key] for command, key in want.values if key in command.completers}
-    for kind in sorted(kinds):
-        try:
-            found.extend(name for name in await SOURCES[kind](asker, namespace) if name.startswith(want.partial))
-        except BusError:
-            continue
+    kinds = {command.completers.get(key, "") for command, key in want.values}
+    for kind in sorted(kinds - {""}):
+        names = await _names(kind, asker, session, want.partial)
+        found.extend(name for name in names if name.startswith(want.partial))
+    if not found and want.partial:
+        found = await _anything(asker, session, want.partial, files="" in kinds)
     return lines(want.head, found)
+
+
+async def _names(kind: str, asker: Asker, session: Session, partial: str) -> Sequence[str]:
+    try:
+        match kind:
+            case "area_file":
+                return await _area_files(asker, session, partial)
+            case "alias":
+                return list(session.aliases)
+            case _:
+                return await SOURCES[kind](asker, session.namespace)
+    except BusError:
+        return ()
+
+
+async def _area_files(asker: Asker, session: Session, prefix: str) -> Sequence[str]:
+    reply = await asker.ask("files", MatchFiles(prefix=prefix), timeout_s=SUGGEST_S, namespace=session.namespace)
+    return reply.names
+
+
+async def _anything(asker: Asker, session: Session, partial: str, *, files: bool) -> list[str]:
+    """What may stand in any argument: a variable, a file of the file area, and where text is expected any file."""
+    if partial.startswith("$"):
+        return [f"${name}" for name in environment(session.environment) if f"${name}".startswith(partial)]
+    if partial.startswith(FILE):
+        names = await _names("area_file", asker, session, partial[len(FILE) :])
+        return [FILE + name for name in names]
+    return await asyncio.to_thread(host_files, partial) if files else []
+
+
+def host_files(partial: str) -> list[str]:
+    """Paths of this host that begin so, one level of directories; relative ones from where the server runs."""
+    directory, slash, name = partial.rpartition("/")
+    found: list[str] = []
+    try:
+        with os.scandir(directory + slash or ".") as entries:
+            for entry in entries:
+                hidden = entry.name.startswith(".") and not name.startswith(".")
+                if entry.name.startswith(name) and not hidden:
+                    found.append(f"{directory}{slash}{entry.name}{'/' if entry.is_dir() else ''}")
+                    if len(found) == MAX_FILES:
+                        break
+    except (OSError, ValueError):
+        return []
+    return sorted(found)
