@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import socket
 from pathlib import Path
@@ -13,6 +14,10 @@ from bus.errors import InvalidError
 
 DURABLE = "MINIBUS_DURABLE"
 """Environment variable that carries `minibus up --durable` to the processes of the node."""
+FILES = "MINIBUS_FILES"
+"""Environment variable: the file area, if it is not `<base>/files`."""
+START_FLAGS = "MINIBUS_FLAGS"
+"""Environment variable that carries what a node was started with to those who show it: a JSON object of strings."""
 DEFAULT_BASE = "/var/lib/minibus"
 MAX_BASE = 80
 """Bytes: a unix socket's path holds 107 (unix(7)), and the longest of ours adds about 25."""
@@ -66,7 +71,7 @@ class Paths(NamedTuple):
 
     @property
     def files(self) -> Path:
-        """The file area."""
+        """The file area, unless `Context.files_dir` says otherwise."""
         return self.base / "files"
 
     @property
@@ -91,6 +96,15 @@ class Context(NamedTuple):
         return Paths(self.base)
 
 
+def start_flags() -> dict[str, str]:
+    """Name to value of the flags that this process's node was started with; empty if nobody noted them."""
+    try:
+        flags = json.loads(os.environ.get(START_FLAGS, "{}"))
+    except ValueError:
+        return {}
+    return {str(name): str(value) for name, value in flags.items()} if isinstance(flags, dict) else {}
+
+
 def host_name() -> str:
     """The name of this host in addresses: the kernel's node name up to the first dot."""
     return socket.gethostname().partition(".")[0] or "localhost"
@@ -105,6 +119,6 @@ def context(base: Path) -> Context:
         base=base,
         host=host_name(),
         tag=base_tag(base),
-        files_dir=Paths(base).files,
+        files_dir=Path(os.environ.get(FILES) or Paths(base).files).absolute(),
         durable=bool(os.environ.get(DURABLE)),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bus.errors import InvalidError
-from bus.paths import MAX_BASE, base_tag, context
+from bus.paths import FILES, MAX_BASE, START_FLAGS, base_tag, context, start_flags
 
 
 def test_a_base_gives_the_names_that_others_rely_on() -> None:
@@ -32,3 +32,24 @@ def test_a_base_that_leaves_no_room_for_a_socket_is_refused() -> None:
     assert len(str(context(longest).paths.requests)) < 107
     with pytest.raises(InvalidError, match="longer than 80 bytes"):
         context(Path(f"{longest}x"))
+
+
+def test_the_file_area_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FILES, raising=False)
+    assert context(Path("/srv/x")).files_dir == Path("/srv/x/files")
+    monkeypatch.setenv(FILES, "/images")
+    assert context(Path("/srv/x")).files_dir == Path("/images")
+
+
+@pytest.mark.parametrize(
+    ("noted", "flags"),
+    [
+        ('{"port": "9000", "msa": 10}', {"port": "9000", "msa": "10"}),
+        ("", {}),
+        ("{", {}),
+        ("[1]", {}),
+    ],
+)
+def test_start_flags(monkeypatch: pytest.MonkeyPatch, noted: str, flags: dict[str, str]) -> None:
+    monkeypatch.setenv(START_FLAGS, noted)
+    assert start_flags() == flags
