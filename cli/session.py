@@ -55,12 +55,21 @@ class Session:
     """Whether `$NAME`, `file:` and `http:` in arguments are replaced."""
     reading: bool = False
     """A script is being read; scripts do not nest."""
+    outer: list[str] = field(default_factory=list)
+    """Namespaces that will be active again, the next one last."""
 
     @contextlib.contextmanager
     def within(self, namespace: str) -> Iterator[None]:
         """Act in another namespace for a while; what was active before is active again afterwards."""
-        before, self.namespace = self.namespace, namespace
+        self.outer.append(self.namespace)
+        self.namespace = namespace
         try:
             yield
         finally:
-            self.namespace = before
+            self.namespace = self.outer.pop()
+
+    def forget(self, namespace: str) -> None:
+        """A namespace has been destroyed: wherever it was active, the default one is."""
+        self.outer[:] = [DEFAULT_NAMESPACE if name == namespace else name for name in self.outer]
+        if self.namespace == namespace:
+            self.namespace = DEFAULT_NAMESPACE

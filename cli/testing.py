@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from bus.errors import BusError, UnknownTypeError
 from bus.messages.base import DEFAULT_NAMESPACE, Ack, Message, Request
-from bus.messages.namespace import Draft, GetDraft, SetConfig
+from bus.messages.namespace import Draft, GetDraft, OpenNamespace, SetConfig
 from bus.messages.vm import GetVms, GuestKind, VmConfig, VmInfo, VmList, VmState
 from cli.commands.registry import COMMANDS
 from cli.response import Group, Response
@@ -88,7 +88,7 @@ class EngineBench:
         files_dir: Path = Path("/nowhere/files"),
     ) -> None:
         two = VmList(vms=(make_vm(0, "web"), make_vm(1, "db", VmState.QUIT, tags={"k": "v"})))
-        self.bus = FakeBus({GetVms: two, SetConfig: Ack(), **(reactions or {})})
+        self.bus = FakeBus({GetVms: two, SetConfig: Ack(), OpenNamespace: Ack(), **(reactions or {})})
         self.bugs: list[Exception] = []
         self.spawned: list[Coroutine[Any, Any, None]] = []
         self.engine = Engine(
@@ -181,7 +181,7 @@ class SocketServer:
 @asynccontextmanager
 async def serving(base: Path, reactions: dict[type[Message], Any] | None = None) -> AsyncIterator[SocketServer]:
     """A command socket in a base directory, on a fake bus that knows two VMs; a bug in a command fails the test."""
-    known: dict[type[Message], Any] = {GetVms: make_vms(2), GetDraft: Draft(config=VmConfig())}
+    known: dict[type[Message], Any] = {GetVms: make_vms(2), GetDraft: Draft(config=VmConfig()), OpenNamespace: Ack()}
     server = SocketServer(base, FakeBus({**known, **(reactions or {})}))
     listener = await asyncio.start_unix_server(server.accept, server.path, backlog=BACKLOG)
     try:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
+from bus.errors import BusError
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD, Request
-from bus.messages.namespace import Batch, FlushQueue, GetNamespaces, GetQueue, NamespaceInfo, Queue, SetQueueing
+from bus.messages.namespace import (
+    Batch,
+    DestroyNamespace,
+    FlushQueue,
+    GetNamespaces,
+    GetQueue,
+    NamespaceInfo,
+    OpenNamespace,
+    Queue,
+    SetQueueing,
+)
 from bus.ranges import fold
 from bus.vm_config import layout
 from bus.vm_names import MAX_NAME, is_valid
-from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, CommandError, Scope
+from cli.commands.declare import LIFECYCLE_S, QUICK_S, Answer, Args, Call, Command, CommandError, Scope
 from cli.response import Group, Response, Row
 
 DEFAULT_VLANS = "101-4096"
 """VLANs of the default namespace, as `namespace` shows them."""
+AT_ONCE = 8
+"""Namespaces that are destroyed at the same time."""
 
 
 def check_name(name: str) -> str:
@@ -48,13 +62,20 @@ async def _list(call: Call) -> AsyncIterator[Group]:
     yield Group([Response(call.engine.host, header=("namespace", "vlans", "active"), rows=rows)])
 
 
+async def _open(call: Call) -> str:
+    """The namespace that the command names, which is there from now on."""
+    name = check_name(call.args.text("name"))
+    await call.engine.ask("namespace", OpenNamespace(), timeout_s=QUICK_S, namespace=name)
+    return name
+
+
 async def _switch(call: Call) -> AsyncIterator[Group]:
-    call.session.namespace = check_name(call.args.text("name"))
+    call.session.namespace = await _open(call)
     yield Group([Response(call.engine.host)])
 
 
 async def _run_in(call: Call) -> AsyncIterator[Group]:
-    with call.session.within(check_name(call.args.text("name"))):
+    with call.session.within(await _open(call)):
         async for group in call.engine.run(call.nested, call.session):
             yield group
 
@@ -62,6 +83,35 @@ async def _run_in(call: Call) -> AsyncIterator[Group]:
 async def _leave(call: Call) -> AsyncIterator[Group]:
     call.session.namespace = DEFAULT_NAMESPACE
     yield Group([Response(call.engine.host)])
+
+
+async def _destroy_some(call: Call) -> AsyncIterator[Group]:
+    everything = call.args.has(WILDCARD)
+    errors = await (_destroy_all(call) if everything else _destroy(call, check_name(call.args.text("name"))))
+    yield Group([Response(call.engine.host, error="\n".join(errors))])
+
+
+async def _destroy_all(call: Call) -> Sequence[str]:
+    names = sorted({info.name for info in await _namespaces(call)} | {DEFAULT_NAMESPACE})
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def destroy(name: str) -> Iterable[str]:
+        async with turns:
+            try:
+                return await _destroy(call, name)
+            except BusError as error:
+                return [str(error)]
+
+    found = await asyncio.gather(*map(destroy, names))
+    return [f"{name}: {error}" for name, errors in zip(names, found, strict=True) for error in errors]
+
+
+async def _destroy(call: Call, name: str) -> Sequence[str]:
+    """What went wrong; if nothing did, the session is no longer in that namespace. Raises BusError."""
+    report = await call.engine.ask("namespace", DestroyNamespace(), timeout_s=LIFECYCLE_S, namespace=name)
+    if not report.errors:
+        call.session.forget(name)
+    return report.errors
 
 
 async def _hosts(call: Call) -> AsyncIterator[Group]:
@@ -100,16 +150,20 @@ COMMANDS = (
         patterns=("namespace <name>",),
         help_short="act in a namespace",
         help_long="""\
-Everything that this connection does from now on happens in that namespace. It
-comes into being with the first thing that happens in it. Other connections are
-not affected.""",
+Everything that this connection does from now on happens in that namespace, which
+is made if there is none of that name. Other connections are not affected.
+
+A namespace that somebody destroys meanwhile is made again, empty, by the next
+command that changes something in it.""",
         run=_switch,
         completers={"name": "namespace"},
     ),
     Command(
         patterns=("namespace <name> (command)",),
         help_short="run one command in a namespace",
-        help_long="Runs the command there; the namespace of this connection stays what it was.",
+        help_long="""\
+Runs the command in that namespace, which is made if there is none of that name.
+The namespace of this connection stays what it was.""",
         scope=Scope.SPECIAL,
         run=_run_in,
         completers={"name": "namespace"},
@@ -118,6 +172,20 @@ not affected.""",
         patterns=("clear namespace",),
         help_short="act in the default namespace again",
         run=_leave,
+    ),
+    Command(
+        patterns=("clear namespace <name>", f"clear namespace <{WILDCARD},>"),
+        help_short="destroy a namespace, or all",
+        help_long="""\
+Ends all VMs of the namespace and forgets its configurations and its queue. Files
+stay. The default namespace is only emptied. If this connection acts in the
+namespace, it acts in the default one from then on.
+
+What could not be ended is an error, and the namespace stays until it is cleared
+again. One in which VMs are being launched is not cleared.""",
+        scope=Scope.SPECIAL,
+        run=_destroy_some,
+        completers={"name": "namespace"},
     ),
     Command(
         patterns=("ns hosts",),
