@@ -1,4 +1,4 @@
-"""`read`: commands from a file, one a line."""
+"""`read`: commands from a file, one a line; `write`: the history into one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from cli.commands.declare import Call, Command, CommandError
 from cli.commands.environment import change_aliases
 from cli.grammar.errors import LanguageError
 from cli.grammar.matcher import Match
-from cli.response import Group, failure
+from cli.response import Group, Response, failure
 from cli.session import Session
+from cli.written_file import WriteError, write_file
 
 MAX_SCRIPT = 67_108_864
 """Bytes of a script."""
@@ -111,9 +112,33 @@ Runs the lines of a file one after the other. A line that is not a command ends
 the script; a command that fails does not. Errors name the file and the line.
 With `check` nothing is run: it only says whether every line is a command.
 
-A `namespace NAME` line counts to the end of the script.""",
+A `namespace NAME` line counts to the end of the script.
+
+A relative name starts in the directory that minibus was started in, which is /
+after `minibus up --detach`; `minibus read FILE` takes it from yours.""",
     run=_read,
     recorded=False,
 )
 
-COMMANDS = (READ,)
+
+async def _write(call: Call) -> AsyncIterator[Group]:
+    content = "\n".join(call.session.history.lines).encode("utf-8", "replace")
+    try:
+        await asyncio.to_thread(write_file, call.args.text("file"), content)
+    except WriteError as error:
+        raise CommandError(str(error)) from error
+    yield Group([Response(call.engine.host)])
+
+
+WRITE = Command(
+    patterns=("write <file>",),
+    help_short="write the commands of this connection to a file",
+    help_long="""\
+Writes what `history` shows, so that `read` can run it again.
+
+A relative name starts in the directory that minibus was started in, which is /
+after `minibus up --detach`.""",
+    run=_write,
+)
+
+COMMANDS = (READ, WRITE)

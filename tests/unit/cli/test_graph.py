@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.errors import UnreachableError
+from bus.messages.vm import GetVms, VmList, VmState
+from cli.commands import graph as graph_module
+from cli.commands.graph import graph, quoted, vlan_numbers
+from cli.commands.vm_rows import COLUMNS
+from cli.testing import Asked, EngineBench, make_vm
+
+
+def test_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = {"a": "[LAN (101), 7]", "b": "[]"}
+    columns = {**COLUMNS, "vlan": lambda vm: cells[vm.name], "ip": lambda vm: "[10.0.0.1]"}
+    monkeypatch.setattr(graph_module, "COLUMNS", columns)
+    assert graph([make_vm(0, "a"), make_vm(1, "b", VmState.ERROR)]) == (
+        'graph minimega {\nsize="8,11";\noverlap=false;\n'
+        '"n1:a:0:[10.0.0.1]:[]" [style=filled, color=green];\n'
+        '"n1:a:0:[10.0.0.1]:[]" -- 101\n101;\n"n1:a:0:[10.0.0.1]:[]" -- 7\n7;\n'
+        '"n1:b:1:[10.0.0.1]:[]" [style=filled, color=red];\n}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "colour"),
+    [("BUILDING", "yellow"), ("RUNNING", "green"), ("PAUSED", "yellow"), ("QUIT", "blue"), ("ERROR", "red")],
+)
+def test_colours(state: str, colour: str) -> None:
+    assert f"color={colour}]" in graph([make_vm(0, "a", VmState(state))])
+
+
+@pytest.mark.parametrize(
+    ("cell", "numbers"),
+    [("[]", []), ("[, ]", []), ("[100]", ["100"]), ("[LAN (101), 0, foo//X (170)]", ["101", "0", "170"])],
+)
+def test_vlan_numbers(cell: str, numbers: list[str]) -> None:
+    assert vlan_numbers(cell) == numbers
+
+
+@given(st.text())
+def test_no_name_gets_out_of_its_quotes(name: str) -> None:
+    text = quoted(name)
+    assert "\n" not in text and "\r" not in text and "\0" not in text
+    # As Graphviz reads it: pairs of a backslash and a character, or single characters other than these two.
+    assert re.fullmatch(r'"(\\.|[^"\\])*"', text, re.DOTALL)
+
+
+async def test_viz_writes_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "g"
+    bench = EngineBench()
+    assert await bench.text(f"namespace exp viz {path}") == ""
+    assert bench.bus.asked[-1].namespace == "exp"
+    content = path.read_text()
+    assert content.startswith("graph minimega {\n")
+    assert content.endswith('"n1:db:1:[]:[]" [style=filled, color=blue];\n}')
+
+
+async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    sentence = f"open {tmp_path}/no/g: no such file or directory"
+    assert await EngineBench().error(f"viz {tmp_path}/no/g") == sentence
+
+
+async def test_without_a_host_s_answer_nothing_is_written(tmp_path: Path) -> None:
+    async def react(asked: Asked) -> VmList:
+        if asked.to == "vm@n2":
+            raise UnreachableError("nobody is at vm@n2")
+        return VmList(vms=(make_vm(0, "a"),))
+
+    bench = EngineBench({GetVms: react}, hosts=("n1", "n2"))
+    assert await bench.error(f"viz {tmp_path}/g") == "nobody is at vm@n2"
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_write_is_read_again(tmp_path: Path) -> None:
+    bench = EngineBench()
+    for line in ("echo one", "# note", 'echo "é  x"'):
+        await bench.run(line)
+    assert await bench.text(f"write {tmp_path}/h") == ""
+    assert (tmp_path / "h").read_text() == 'echo one\n# note\necho "é  x"'
+    groups = await bench.run(f"read {tmp_path}/h")
+    assert [group.responses[0].text for group in groups] == ["one", "é  x"]
+    assert await bench.error(f"write {tmp_path}") == f"open {tmp_path}: is a directory"
