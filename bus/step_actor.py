@@ -87,6 +87,8 @@ class StepActor(Actor, Generic[S]):
             where = self.context.paths.state / self.kind
             raise errors.UnavailableError(f"cannot read the state in {where}: {error}") from error
         await super().start()
+        with contextlib.suppress(OSError):  # the next turn of _sync_often tells
+            self._store.sync()  # here, not in a thread: an idle actor then never starts one, which spares a megabyte
         self.spawn(self._sync_often(), name="sync")
 
     def on_registered(self) -> None:
@@ -302,7 +304,8 @@ class StepActor(Actor, Generic[S]):
             if store.wants_snapshot or (self._behind and time.monotonic() >= repair_at):
                 repair_at = time.monotonic() + REPAIR_INTERVAL_S
                 self._snapshot(store)
-            try:
-                await asyncio.to_thread(store.sync)
-            except (OSError, ValueError) as error:
-                self.log.error("sync_failed", error=str(error))
+            if store.dirty:
+                try:
+                    await asyncio.to_thread(store.sync)
+                except (OSError, ValueError) as error:
+                    self.log.error("sync_failed", error=str(error))

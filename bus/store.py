@@ -97,11 +97,20 @@ class Store:
         os.ftruncate(self._fd, 0)
         self._end = self._records = 0
 
+    @property
+    def dirty(self) -> bool:
+        """Whether something was written that the disk may not have yet."""
+        return self._dirty
+
     def sync(self) -> None:
-        """Have the disk take what was written; cheap when there is nothing new."""
+        """Have the disk take what was written; cheap when there is nothing new. Raises OSError."""
         if self._dirty:
-            self._dirty = False
-            os.fdatasync(self._fd)
+            self._dirty = False  # before: what is appended meanwhile, by another thread, may not be on the disk
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                self._dirty = True
+                raise
 
     def close(self) -> None:
         """Sync and close; harmless when repeated."""
