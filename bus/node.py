@@ -161,6 +161,7 @@ class Node:
     def _warm_up(self) -> None:
         for child in self.children:
             importlib.import_module(child.spec.entry.partition(":")[0])
+        importlib.import_module("bus.codec").warm_up()
         gc.collect()
         gc.freeze()
         self._warm = True
