@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.namespace import destroy, state
+from actors.namespace import destroy, schedules, state
 from actors.namespace.table import Located, Namespace, NamespaceTable, first_table
 from bus.actor import RequestContext, query
 from bus.errors import InvalidError
@@ -19,6 +19,7 @@ from bus.messages.namespace import (
     Queue,
     SavedConfigs,
 )
+from bus.messages.schedule import GetSchedules, Schedules
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 
@@ -70,6 +71,11 @@ class NamespaceActor(StepActor[NamespaceTable]):
     async def get_queue(self, msg: GetQueue, request: RequestContext) -> Queue:
         """What waits to be launched."""
         return Queue(batches=tuple(self._namespace(request).queue))
+
+    @query
+    async def get_schedules(self, msg: GetSchedules, request: RequestContext) -> Schedules:
+        """Runs of the scheduler."""
+        return schedules.history(self.state, request.namespace)
 
     @query
     async def get_namespaces(self, msg: GetNamespaces, request: RequestContext) -> NamespaceList:

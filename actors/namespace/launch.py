@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.namespace import schedules
 from actors.namespace.table import Launch, Namespace, NamespaceTable
-from bus.messages.namespace import Batch, QueueVms
+from bus.messages.namespace import Batch, LaunchQueue, QueueVms
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import GetVmNames, VmReport
-from bus.step import Ask, Effect, Fail, Received, Reply
+from bus.step import Ask, AskFailed, Effect, Fail, Received, Reply
 from bus.vm_names import VmNameError, parse_launch
 
 NAMES_TIMEOUT_S = 30.0
@@ -26,25 +27,28 @@ def queue_vms(table: NamespaceTable, inp: Received, msg: QueueVms) -> list[Effec
         count, names = parse_launch(msg.names)
     except VmNameError as error:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=str(error))]
-    if count > 1 and namespace.draft.uuid:
+    config = namespace.saved.get(msg.config) if msg.config else namespace.draft
+    if config is None:
+        return [Fail(msg_id=inp.msg_id, code="not_found", message=f"config {msg.config[:80]} does not exist")]
+    if count > 1 and config.uuid:
         sentence = "cannot launch multiple VMs with a pre-configured UUID"
         return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
-    batch = Batch(kind=msg.kind, names=names or ("",) * count, config=namespace.draft)
+    batch = Batch(kind=msg.kind, names=names or ("",) * count, config=config)
     return _begin(table, inp, batch)
 
 
-def launch_queue(table: NamespaceTable, inp: Received) -> list[Effect]:
-    """Begin with plain `vm launch`."""
+def launch_queue(table: NamespaceTable, inp: Received, msg: LaunchQueue) -> list[Effect]:
+    """Begin with plain `vm launch`, or only ask where the VMs would go."""
     if not table.make(inp.namespace).queue:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=NOTHING_QUEUED)]
-    return _begin(table, inp, None)
+    return _begin(table, inp, None, dry_run=msg.dry_run)
 
 
-def _begin(table: NamespaceTable, inp: Received, batch: Batch | None) -> list[Effect]:
+def _begin(table: NamespaceTable, inp: Received, batch: Batch | None, *, dry_run: bool = False) -> list[Effect]:
     hosts = table.get(inp.namespace).hosts
-    table.launches[inp.msg_id] = Launch(namespace=inp.namespace, batch=batch, open=len(hosts))
+    table.launches[inp.msg_id] = Launch(namespace=inp.namespace, batch=batch, open=len(hosts), dry_run=dry_run)
     if not hosts:
-        return _names_known(table, inp.msg_id)
+        return _names_known(table, inp.msg_id, inp.time_s)
     effects: list[Effect] = []
     for host in hosts:
         tag = f"names/{host}/{inp.msg_id}"
@@ -62,14 +66,14 @@ def _begin(table: NamespaceTable, inp: Received, batch: Batch | None) -> list[Ef
     return effects
 
 
-def names_came(table: NamespaceTable, msg_id: str, uuids: dict[str, str]) -> list[Effect]:
+def names_came(table: NamespaceTable, msg_id: str, uuids: dict[str, str], now_s: float) -> list[Effect]:
     """One host has said which names are taken there."""
     launch = table.launches.get(msg_id)
     if launch is None:
         return []
     launch.taken.update(uuids)
     launch.open -= 1
-    return _names_known(table, msg_id) if launch.open == 0 else []
+    return _names_known(table, msg_id, now_s) if launch.open == 0 else []
 
 
 def names_failed(table: NamespaceTable, msg_id: str, code: str, message: str) -> list[Effect]:
@@ -79,7 +83,7 @@ def names_failed(table: NamespaceTable, msg_id: str, code: str, message: str) ->
     return [Fail(msg_id=msg_id, code=code, message=message)]
 
 
-def _names_known(table: NamespaceTable, msg_id: str) -> list[Effect]:
+def _names_known(table: NamespaceTable, msg_id: str, now_s: float) -> list[Effect]:
     launch = table.launches[msg_id]
     namespace = table.make(launch.namespace)
     if launch.batch is not None:
@@ -95,7 +99,7 @@ def _names_known(table: NamespaceTable, msg_id: str) -> list[Effect]:
         return _fail(table, msg_id, "invalid", NO_HOSTS)
     if not namespace.queue:  # another launch was faster
         return _fail(table, msg_id, "invalid", NOTHING_QUEUED)
-    return [_place(table, msg_id, launch, namespace)]
+    return [_place(table, msg_id, launch, namespace, now_s)]
 
 
 def _fail(table: NamespaceTable, msg_id: str, code: str, sentence: str) -> list[Effect]:
@@ -120,16 +124,23 @@ def _conflict(table: NamespaceTable, launch: Launch, batch: Batch) -> str:
     return ""
 
 
-def _place(table: NamespaceTable, msg_id: str, launch: Launch, namespace: Namespace) -> Effect:
+def _place(table: NamespaceTable, msg_id: str, launch: Launch, namespace: Namespace, now_s: float) -> Effect:
     taken = {name for batch in table.waiting_batches(launch.namespace) for name in batch.names} | launch.taken.keys()
-    launch.queued, namespace.queue = namespace.queue, []
-    launch.placed = [_named(batch, namespace, taken) for batch in launch.queued]
+    first_auto = namespace.next_auto
+    batches = tuple(_named(batch, namespace, taken) for batch in namespace.queue)
+    if launch.dry_run:
+        namespace.next_auto = first_auto
+    else:
+        launch.queued, launch.placed, namespace.queue = namespace.queue, list(batches), []
+        launch.started_s, launch.hosts = now_s, len(namespace.hosts)
     tag = f"place/{msg_id}"
     table.asks[tag] = msg_id
     return Ask(
         tag=tag,
         to="scheduler",
-        body=PlaceVms(batches=tuple(launch.placed), hosts=namespace.hosts, load_metric=namespace.load_metric),
+        body=PlaceVms(
+            batches=batches, hosts=namespace.hosts, load_metric=namespace.load_metric, dry_run=launch.dry_run
+        ),
         timeout_s=PLACE_TIMEOUT_S,
         namespace=launch.namespace,
         cause=msg_id,
@@ -148,18 +159,20 @@ def _next_name(namespace: Namespace, taken: set[str]) -> str:
             return name
 
 
-def place_came(table: NamespaceTable, msg_id: str, report: VmReport) -> list[Effect]:
+def place_came(table: NamespaceTable, msg_id: str, report: VmReport, now_s: float) -> list[Effect]:
     """The scheduler is through; which VMs failed is in its report."""
-    del table.launches[msg_id]
+    schedules.ended(table, table.launches.pop(msg_id), report, now_s)
     return [Reply(msg_id=msg_id, body=report)]
 
 
-def place_failed(table: NamespaceTable, msg_id: str, code: str, message: str) -> list[Effect]:
+def place_failed(table: NamespaceTable, msg_id: str, failure: AskFailed) -> list[Effect]:
     """Nothing was placed, so what was queued before is queued again, unless nobody knows whether it was placed."""
     launch = table.launches[msg_id]
-    if code not in OUTCOME_UNKNOWN:
+    if failure.code in OUTCOME_UNKNOWN:
+        schedules.ended(table, launch, VmReport(), failure.time_s)
+    else:
         _put_back(table.make(launch.namespace), launch)
-    return _fail(table, msg_id, code, message)
+    return _fail(table, msg_id, failure.code, failure.message)
 
 
 def _put_back(namespace: Namespace, launch: Launch) -> None:

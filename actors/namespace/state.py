@@ -6,6 +6,7 @@ from actors.namespace import config, destroy, launch
 from actors.namespace.table import Located, NamespaceTable, locate
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.namespace import (
+    LOAD_METRICS,
     ClearConfig,
     CloneConfig,
     DestroyNamespace,
@@ -19,6 +20,7 @@ from bus.messages.namespace import (
     RestoreConfig,
     SaveConfig,
     SetConfig,
+    SetLoadMetric,
     SetQueueing,
 )
 from bus.messages.vm import VmList, VmNames, VmReport
@@ -52,9 +54,9 @@ def _step(table: NamespaceTable, inp: Input) -> list[Effect]:
         case AskFailed(tag=tag, message=message) if tag in table.asks and tag.startswith(destroy.TAG):
             return destroy.failed(table, tag, table.asks.pop(tag), message)
         case Answered(tag=tag, body=body) if tag in table.asks:
-            return _answered(table, table.asks.pop(tag), body)
-        case AskFailed(tag=tag, code=code, message=message) if tag in table.asks:
-            return _failed(table, tag, table.asks.pop(tag), code, message)
+            return _answered(table, table.asks.pop(tag), body, inp.time_s)
+        case AskFailed(tag=tag) if tag in table.asks:
+            return _failed(table, inp, table.asks.pop(tag))
         case Located():
             locate(table, inp)
             return []
@@ -91,11 +93,16 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
         case QueueVms():
             return launch.queue_vms(table, inp, inp.body)
         case LaunchQueue():
-            return launch.launch_queue(table, inp)
+            return launch.launch_queue(table, inp, inp.body)
         case FlushQueue():
             table.make(inp.namespace).queue = []
         case SetQueueing(queueing=queueing):
             table.make(inp.namespace).queueing = queueing
+        case SetLoadMetric(metric=metric):
+            if metric not in LOAD_METRICS:
+                sentence = f"invalid load metric `{metric[:80]}`: expected {', '.join(LOAD_METRICS)}"
+                return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
+            table.make(inp.namespace).load_metric = metric
         case OpenNamespace():
             table.make(inp.namespace)
         case _:
@@ -111,27 +118,27 @@ def _too_many(table: NamespaceTable, name: str) -> str:
     return f"there are {MAX_NAMESPACES} namespaces already; `clear namespace NAME` ends one"
 
 
-def _answered(table: NamespaceTable, msg_id: str, body: object) -> list[Effect]:
+def _answered(table: NamespaceTable, msg_id: str, body: object, now_s: float) -> list[Effect]:
     match body:
         case VmNames(uuids=uuids):
-            return launch.names_came(table, msg_id, uuids)
+            return launch.names_came(table, msg_id, uuids, now_s)
         case VmReport():
-            return launch.place_came(table, msg_id, body)
+            return launch.place_came(table, msg_id, body, now_s)
         case VmList():
             return config.clone_came(table, msg_id, body)
         case _:
             raise TypeError(f"no use for an answer of type {type(body).__name__}")
 
 
-def _failed(table: NamespaceTable, tag: str, msg_id: str, code: str, message: str) -> list[Effect]:
-    what = tag.partition("/")[0]
+def _failed(table: NamespaceTable, inp: AskFailed, msg_id: str) -> list[Effect]:
+    what = inp.tag.partition("/")[0]
     match what:
         case "names":
-            return launch.names_failed(table, msg_id, code, message)
+            return launch.names_failed(table, msg_id, inp.code, inp.message)
         case "place":
-            return launch.place_failed(table, msg_id, code, message)
+            return launch.place_failed(table, msg_id, inp)
         case _:
-            return config.clone_failed(table, msg_id, code, message)
+            return config.clone_failed(table, msg_id, inp.code, inp.message)
 
 
 def namespace_list(table: NamespaceTable) -> NamespaceList:
@@ -143,6 +150,7 @@ def namespace_list(table: NamespaceTable) -> NamespaceList:
                 hosts=namespace.hosts,
                 queueing=namespace.queueing,
                 queued=sum(len(batch.names) for batch in namespace.queue),
+                load_metric=namespace.load_metric,
             )
             for name, namespace in sorted(table.namespaces.items())
         )

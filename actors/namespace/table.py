@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import msgspec
 
 from bus.messages.base import DEFAULT_NAMESPACE
-from bus.messages.namespace import Batch
+from bus.messages.namespace import DEFAULT_METRIC, Batch
+from bus.messages.schedule import ScheduleRun
 from bus.messages.vm import VmConfig
 from bus.step import Input
 
@@ -30,7 +31,9 @@ class Namespace(msgspec.Struct):
     queueing: bool = False
     next_auto: int = 0
     """Of the names vm-0, vm-1, ..."""
-    load_metric: str = "cpucommit"
+    load_metric: str = DEFAULT_METRIC
+    runs: list[ScheduleRun] = []
+    """Of the scheduler that have ended, oldest first."""
 
 
 class Launch(msgspec.Struct):
@@ -47,6 +50,12 @@ class Launch(msgspec.Struct):
     """What was in the queue, to be put back if the placement fails."""
     placed: list[Batch] = []
     """The same with all names, at the scheduler."""
+    dry_run: bool = False
+    """Nothing is launched, and the queue stays."""
+    started_s: float = 0.0
+    """When the scheduler was asked; 0 if it has not been yet."""
+    hosts: int = 0
+    """Candidates."""
 
 
 class Clone(msgspec.Struct):

@@ -29,6 +29,7 @@ class Schedule(msgspec.Struct):
     load_metric: str
     open: int
     """Answers that are still to come."""
+    dry_run: bool = False
     loads: dict[str, HostLoad] = {}
     placements: list[Placement] = []
     reports: dict[int, VmReport] = {}
@@ -75,7 +76,12 @@ def _begin(table: SchedulerTable, inp: Received, msg: PlaceVms) -> list[Effect]:
     if not hosts:
         return [Fail(msg_id=inp.msg_id, code="invalid", message="no hosts to schedule VMs on")]
     table.schedules[inp.msg_id] = Schedule(
-        namespace=inp.namespace, batches=msg.batches, hosts=hosts, load_metric=msg.load_metric, open=len(hosts)
+        namespace=inp.namespace,
+        batches=msg.batches,
+        hosts=hosts,
+        load_metric=msg.load_metric,
+        dry_run=msg.dry_run,
+        open=len(hosts),
     )
     effects: list[Effect] = []
     for host in hosts:
@@ -122,6 +128,9 @@ def _loads_known(table: SchedulerTable, msg_id: str) -> list[Effect]:
         schedule.placements = place(schedule.batches, loads, schedule.load_metric, table.host)
     except PlacementError as error:
         return _give_up(table, msg_id, "conflict", str(error))
+    if schedule.dry_run:
+        del table.schedules[msg_id]
+        return [Reply(msg_id=msg_id, body=_plan(schedule))]
     schedule.open = len(schedule.placements)
     asks = [_launch(table, msg_id, index) for index in range(schedule.open)]
     return asks or _finish_if_done(table, msg_id)
@@ -130,6 +139,12 @@ def _loads_known(table: SchedulerTable, msg_id: str) -> list[Effect]:
 def _give_up(table: SchedulerTable, msg_id: str, code: str, sentence: str) -> list[Effect]:
     del table.schedules[msg_id]
     return [Fail(msg_id=msg_id, code=code, message=sentence)]
+
+
+def _plan(schedule: Schedule) -> VmReport:
+    """What would go where; hosts that did not answer are named."""
+    chosen = [VmResult(name=name, host=each.host) for each in schedule.placements for name in each.names]
+    return VmReport(results=tuple(chosen), errors=tuple(schedule.errors))
 
 
 def _launch(table: SchedulerTable, msg_id: str, index: int) -> Effect:

@@ -7,6 +7,10 @@ import msgspec
 from bus.messages.base import Ack, Event, Message, Query, Request
 from bus.messages.vm import GuestKind, VmConfig, VmReport
 
+DEFAULT_METRIC = "cpucommit"
+LOAD_METRICS = (DEFAULT_METRIC, "memcommit", "netcommit")
+"""What may make a host loaded: VCPUs for each CPU, memory for each MiB, or interfaces of its VMs."""
+
 
 class OpenNamespace(Request[Ack], frozen=True, kw_only=True, tag="namespace.open"):
     """Create the envelope's namespace unless it exists; fails with `invalid` if nothing may be called so."""
@@ -70,10 +74,15 @@ class QueueVms(Request[VmReport], frozen=True, kw_only=True, omit_defaults=True,
     kind: GuestKind
     names: str
     """A count, or a list of names and ranges, as typed."""
+    config: str = ""
+    """Name of a saved copy to use in place of the draft, which stays as it is; `not_found` if there is none."""
 
 
-class LaunchQueue(Request[VmReport], frozen=True, kw_only=True, tag="namespace.launch"):
+class LaunchQueue(Request[VmReport], frozen=True, kw_only=True, omit_defaults=True, tag="namespace.launch"):
     """Launch all that is queued."""
+
+    dry_run: bool = False
+    """Only say which VM would go to which host."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +113,12 @@ class SetQueueing(Request[Ack], frozen=True, kw_only=True, tag="namespace.queuei
     queueing: bool
 
 
+class SetLoadMetric(Request[Ack], frozen=True, kw_only=True, tag="namespace.metric.set"):
+    """Choose what makes a host loaded: cpucommit, memcommit or netcommit; fails with `invalid` for anything else."""
+
+    metric: str
+
+
 class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One namespace as its owner sees it."""
 
@@ -111,6 +126,7 @@ class NamespaceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     hosts: tuple[str, ...]
     queueing: bool = False
     queued: int = 0
+    load_metric: str = DEFAULT_METRIC
 
 
 class NamespaceList(Message, frozen=True, kw_only=True, tag="namespace.list"):

@@ -1,9 +1,11 @@
-"""Placement of queued VMs over the hosts of a namespace."""
+"""Placement of queued VMs over the hosts of a namespace, and the history of it."""
 
 from __future__ import annotations
 
-from bus.messages.base import Request
-from bus.messages.namespace import Batch
+import msgspec
+
+from bus.messages.base import Message, Query, Request
+from bus.messages.namespace import DEFAULT_METRIC, Batch
 from bus.messages.vm import VmReport
 
 
@@ -12,4 +14,32 @@ class PlaceVms(Request[VmReport], frozen=True, kw_only=True, omit_defaults=True,
 
     batches: tuple[Batch, ...]
     hosts: tuple[str, ...]
-    load_metric: str = "cpucommit"
+    load_metric: str = DEFAULT_METRIC
+    dry_run: bool = False
+    """Choose only: the results say which VM would go to which host."""
+
+
+class ScheduleRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run of the scheduler for a namespace. Times are UTC seconds since 1970."""
+
+    started_s: float
+    ended_s: float = 0.0
+    """0 while it runs."""
+    launched: int = 0
+    """VMs that were made."""
+    failures: int = 0
+    """VMs that could not be made."""
+    total: int
+    """VMs that were to be made; those that are in neither number have a fate that nobody could report."""
+    hosts: int
+    """Candidates."""
+
+
+class Schedules(Message, frozen=True, kw_only=True, tag="schedule.list"):
+    """Runs of the scheduler, oldest first."""
+
+    runs: tuple[ScheduleRun, ...]
+
+
+class GetSchedules(Query[Schedules], frozen=True, kw_only=True, tag="schedule.list.get"):
+    """How often was the scheduler run for the envelope's namespace, and with what outcome? Asked of `namespace`."""

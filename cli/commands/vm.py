@@ -20,7 +20,14 @@ A target is a name, an id, a comma separated list of them, a range such as web[1
 
 def _launch(args: Args) -> Request[Any]:
     kind = args.chosen(*GuestKind)
-    return QueueVms(kind=GuestKind(kind), names=args.text("name")) if kind else LaunchQueue()
+    return QueueVms(kind=GuestKind(kind), names=args.text("name"), config=_config(args)) if kind else LaunchQueue()
+
+
+def _config(args: Args) -> str:
+    """Which saved configuration is meant, empty for the current one; raises CommandError if the name is empty."""
+    if args.has("config") and not args.text("config"):
+        raise CommandError("the name of a saved configuration cannot be empty")
+    return args.text("config")
 
 
 def _top(args: Args) -> Request[Any]:
@@ -38,7 +45,7 @@ def _tag(args: Args) -> Request[Any]:
 
 COMMANDS = (
     Command(
-        patterns=("vm launch", *(f"vm launch <{kind},> <name or count>" for kind in GuestKind)),
+        patterns=("vm launch", *(f"vm launch <{kind},> <name or count> [config]" for kind in GuestKind)),
         help_short="launch VMs in a paused state, or the queued ones",
         help_long="""\
 Launch one or more VMs with the current configuration, `vm config`. They wait in
@@ -49,12 +56,18 @@ many to launch with generated names:
 	vm launch container web[1-3],db
 	vm launch container 10
 
+The name of a saved configuration, `vm config save`, may follow; it is used in
+place of the current one, which stays as it is:
+
+	vm launch container web[1-3] small
+
 The command returns when every VM has been made, and says which could not be.
 While `ns queueing` is on, VMs are only queued; `vm launch` alone launches them.""",
         to="namespace",
         request=_launch,
         answer=report,
         timeout_s=LIFECYCLE_S,
+        completers={"config": "saved_config"},
     ),
     Command(
         patterns=("vm start <target>",),

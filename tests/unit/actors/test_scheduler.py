@@ -189,3 +189,15 @@ def test_a_launch_that_is_not_answered() -> None:
 def test_no_hosts(batches: tuple[Batch, ...], hosts: tuple[str, ...]) -> None:
     effects = step(SchedulerTable(host="n1"), received(PlaceVms(batches=batches, hosts=hosts), "p"))
     assert replies(effects)["p"] == Fail(msg_id="p", code="invalid", message="no hosts to schedule VMs on")
+
+
+def test_a_dry_run_tells_hosts_and_launches_nothing() -> None:
+    table = SchedulerTable(host="n1")
+    request = PlaceVms(batches=(batch("a", "b", "c"),), hosts=("n1", "n2", "n3"), dry_run=True)
+    first, second, third = only(Ask, step(table, received(request)))
+    assert step(table, answer(first, load("n1"))) == []
+    assert step(table, AskFailed(tag=second.tag, code="unreachable", message="nobody at vm@n2")) == []
+    results = (VmResult(name="a", host="n1"), VmResult(name="c", host="n1"), VmResult(name="b", host="n3"))
+    plan = VmReport(results=results, errors=("n2: nobody at vm@n2",))
+    assert replies(step(table, answer(third, load("n3")))) == {"m1": plan}
+    assert (table.schedules, table.asks) == ({}, {})

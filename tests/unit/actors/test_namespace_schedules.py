@@ -1,0 +1,146 @@
+"""The namespace actor's step: saved configurations at launch, the load metric, dry runs and the history of launches."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.namespace.schedules import MAX_RUNS, history
+from actors.namespace.state import namespace_list, step
+from actors.namespace.table import NamespaceTable, first_table
+from actors.scheduler.place import METRICS
+from bus.messages.base import Ack, Message, Request
+from bus.messages.namespace import (
+    LOAD_METRICS,
+    LaunchQueue,
+    QueueVms,
+    SaveConfig,
+    SetConfig,
+    SetLoadMetric,
+    SetQueueing,
+)
+from bus.messages.schedule import PlaceVms, ScheduleRun
+from bus.messages.vm import GuestKind, VmConfig, VmNames, VmReport, VmResult
+from bus.step import Ask, AskFailed, Effect, Fail
+from bus.testing import answer, received, replies, the, through_snapshot
+
+NS = "minimega"
+
+
+@pytest.fixture
+def table() -> NamespaceTable:
+    """A fresh host."""
+    return first_table("h1", "/base/files")
+
+
+def do(table: NamespaceTable, body: Request[Message], msg_id: str = "m1") -> list[Effect]:
+    """One request."""
+    return step(table, received(body, msg_id, namespace=NS))
+
+
+def placing(table: NamespaceTable, body: Request[Message], *, time_s: float = 100.0) -> Ask:
+    """The request to the scheduler that a launch leads to."""
+    names = the(Ask, do(table, body))
+    return the(Ask, step(table, answer(names, VmNames(uuids={}), time_s=time_s)))
+
+
+def launch(names: str, config: str = "") -> QueueVms:
+    """`vm launch container NAMES [CONFIG]`."""
+    return QueueVms(kind=GuestKind.CONTAINER, names=names, config=config)
+
+
+def test_a_saved_configuration_is_launched_and_the_current_one_stays(table: NamespaceTable) -> None:
+    do(table, SetConfig(param="memory", words=("64",)))
+    do(table, SaveConfig(name="small"))
+    do(table, SetConfig(param="memory", words=("512",)))
+    place = placing(table, launch("a", "small"))
+    assert isinstance(place.body, PlaceVms)
+    assert [batch.config for batch in place.body.batches] == [VmConfig(memory_mib=64)]
+    assert table.get(NS).draft == VmConfig(memory_mib=512)
+
+
+def test_a_configuration_that_was_not_saved(table: NamespaceTable) -> None:
+    effects = do(table, launch("a", "big"))
+    assert replies(effects) == {"m1": Fail(msg_id="m1", code="not_found", message="config big does not exist")}
+    assert (table.launches, table.get(NS).queue) == ({}, [])
+
+
+def test_the_uuid_of_a_saved_configuration_is_for_one_vm(table: NamespaceTable) -> None:
+    do(table, SetConfig(param="uuid", words=("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",)))
+    do(table, SaveConfig(name="one"))
+    do(table, SetConfig(param="uuid", words=("",)))
+    sentence = "cannot launch multiple VMs with a pre-configured UUID"
+    assert replies(do(table, launch("2", "one"))) == {"m1": Fail(msg_id="m1", code="invalid", message=sentence)}
+    assert placing(table, launch("2"))
+
+
+def test_the_metrics_are_those_of_the_scheduler() -> None:
+    assert set(LOAD_METRICS) == set(METRICS)
+
+
+@pytest.mark.parametrize("metric", LOAD_METRICS)
+def test_the_load_metric_goes_to_the_scheduler(table: NamespaceTable, metric: str) -> None:
+    assert replies(do(table, SetLoadMetric(metric=metric))) == {"m1": Ack()}
+    assert [info.load_metric for info in namespace_list(table).namespaces] == [metric]
+    place = placing(table, launch("a"))
+    assert isinstance(place.body, PlaceVms)
+    assert place.body.load_metric == metric
+
+
+def test_a_load_metric_that_is_none(table: NamespaceTable) -> None:
+    sentence = "invalid load metric `luck`: expected cpucommit, memcommit, netcommit"
+    assert replies(do(table, SetLoadMetric(metric="luck"))) == {
+        "m1": Fail(msg_id="m1", code="invalid", message=sentence)
+    }
+    assert table.get(NS).load_metric == "cpucommit"
+
+
+def test_a_dry_run_changes_nothing(table: NamespaceTable) -> None:
+    do(table, SetQueueing(queueing=True))
+    step(table, answer(the(Ask, do(table, launch("2"))), VmNames(uuids={})))
+    before = through_snapshot(table).get(NS)
+    place = placing(table, LaunchQueue(dry_run=True))
+    assert isinstance(place.body, PlaceVms)
+    assert (place.body.dry_run, [batch.names for batch in place.body.batches]) == (True, [("vm-0", "vm-1")])
+    plan = VmReport(results=(VmResult(name="vm-0", host="h1"), VmResult(name="vm-1", host="h1")))
+    assert replies(step(table, answer(place, plan))) == {"m1": plan}
+    assert (table.get(NS), table.launches, table.asks) == (before, {}, {})
+
+
+def test_a_dry_run_that_fails_changes_nothing(table: NamespaceTable) -> None:
+    do(table, SetQueueing(queueing=True))
+    step(table, answer(the(Ask, do(table, launch("2"))), VmNames(uuids={})))
+    before = through_snapshot(table).get(NS)
+    for code in ("conflict", "deadline"):
+        place = placing(table, LaunchQueue(dry_run=True))
+        step(table, AskFailed(tag=place.tag, code=code, message="no"))
+        assert (table.get(NS), table.launches, table.asks) == (before, {}, {})
+
+
+def test_a_launch_is_in_the_history_while_it_runs_and_after(table: NamespaceTable) -> None:
+    place = placing(table, launch("a,b,c"), time_s=100.0)
+    table = through_snapshot(table)
+    assert history(table, NS).runs == (ScheduleRun(started_s=100.0, total=3, hosts=1),)
+    report = VmReport(results=(VmResult(name="a"), VmResult(name="b", error="b: no"), VmResult(name="c")))
+    step(table, answer(place, report, time_s=105.0))
+    ended = ScheduleRun(started_s=100.0, ended_s=105.0, launched=2, failures=1, total=3, hosts=1)
+    assert history(through_snapshot(table), NS).runs == (ended,)
+    assert history(table, "other").runs == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "rows"),
+    [("conflict", ()), ("deadline", (ScheduleRun(started_s=100.0, ended_s=200.0, total=1, hosts=1),))],
+)
+def test_a_placement_that_failed_leaves_a_row_only_if_it_may_have_launched(
+    table: NamespaceTable, code: str, rows: tuple[ScheduleRun, ...]
+) -> None:
+    place = placing(table, launch("a"))
+    step(table, AskFailed(tag=place.tag, code=code, message="no", time_s=200.0))
+    assert history(table, NS).runs == rows
+
+
+def test_the_history_is_bounded(table: NamespaceTable) -> None:
+    for number in range(MAX_RUNS + 3):
+        step(table, answer(placing(table, launch("a"), time_s=float(number + 1)), VmReport()))
+    runs = history(table, NS).runs
+    assert [run.started_s for run in runs] == [float(number) for number in range(4, MAX_RUNS + 4)]
