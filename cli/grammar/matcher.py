@@ -7,6 +7,7 @@ read again. An alias replaces the first word of a command, nested or not, and ne
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -22,6 +23,9 @@ MAX_NESTING = 100
 SHOWN_INPUT = 200
 """Characters of a refused input that its error repeats."""
 SHOWN_CANDIDATES = 6
+INDEXED_WORDS = 3
+"""Words whose initials choose the patterns that are tried."""
+REMEMBERED_INITIALS = 1024
 NO_ALIASES: Mapping[str, tuple[str, ...]] = {}
 
 T = TypeVar("T")
@@ -74,10 +78,16 @@ class Grammar(Generic[T]):
         for entry in self.entries:
             for initial in {word[0] for word in entry.pattern.items[0].words}:
                 self._by_initial.setdefault(initial, []).append(entry)
+        self.fitting = functools.lru_cache(maxsize=REMEMBERED_INITIALS)(self._fitting)
+        """The entries that words with these initials may match, in declared order."""
 
     def starting_with(self, initial: str) -> Sequence[Entry[T]]:
         """The entries whose first word may start with this character, in declared order."""
         return self._by_initial.get(initial, ())
+
+    def _fitting(self, initials: tuple[str, ...]) -> tuple[Entry[T], ...]:
+        entries = self.starting_with(initials[0]) if initials else ()
+        return tuple(entry for entry in entries if _may_fit(entry.pattern, initials))
 
     def parse(
         self, words: Sequence[str], text: str | None = None, aliases: Mapping[str, tuple[str, ...]] = NO_ALIASES
@@ -97,6 +107,16 @@ class Grammar(Generic[T]):
                 raise _unknown(self, shown, attempts, words)
             case _Tie(candidates=candidates):
                 raise _ambiguous(shown, candidates)
+
+
+def _may_fit(pattern: Pattern, initials: tuple[str, ...]) -> bool:
+    """Whether words that begin so can be the first ones of a pattern, as far as their initials tell."""
+    for item, initial in zip(pattern.items, initials, strict=False):
+        if item.is_nested or item.is_list:
+            return True
+        if item.words and not any(word[0] == initial for word in item.words):
+            return False
+    return True
 
 
 class _Miss(NamedTuple):
@@ -160,22 +180,23 @@ class _Parse(Generic[T]):
 
     def best(self, start: int, depth: int) -> Match[T] | _Miss | _Tie:
         """The command that begins at a word, taken as it is."""
-        matches: list[Match[T]] = []
-        ties: list[_Tie] = []
-        attempts: dict[int, tuple[Attempt, ...]] = {}  # by identity: several patterns may nest the same words
-        first = self._words[start] if start < len(self._words) else ""
-        for entry in self._grammar.starting_with(first[:1]):
-            result = self._pattern(entry, start, depth)
-            match result:
-                case Match():
-                    matches.append(result)
-                case _Tie():
-                    ties.append(result)
-                case _Miss():
-                    attempts[id(result.attempts)] = result.attempts
+        initials = tuple(word[:1] for word in self._words[start : start + INDEXED_WORDS])
+        results = [self._pattern(entry, start, depth) for entry in self._grammar.fitting(initials)]
+        matches = [result for result in results if isinstance(result, Match)]
         if matches:
             return _choose(matches)
-        return ties[0] if ties else _Miss(_furthest(attempts.values()))
+        tie = next((result for result in results if isinstance(result, _Tie)), None)
+        return self._miss(start, depth) if tie is None else tie
+
+    def _miss(self, start: int, depth: int) -> _Miss:
+        """Why nothing matches: how far each pattern comes that begins with the first word."""
+        first = self._words[start] if start < len(self._words) else ""
+        attempts: dict[int, tuple[Attempt, ...]] = {}  # by identity: several patterns may nest the same words
+        for entry in self._grammar.starting_with(first[:1]):
+            result = self._pattern(entry, start, depth)
+            if isinstance(result, _Miss):
+                attempts[id(result.attempts)] = result.attempts
+        return _Miss(_furthest(attempts.values()))
 
     def _pattern(self, entry: Entry[T], start: int, depth: int) -> Match[T] | _Miss | _Tie:
         match = Match(entry.owner, entry.pattern, words=self._words[start:])

@@ -265,3 +265,23 @@ def test_any_aliases_give_a_parse_or_a_sentence(words: list[str], aliases: dict[
         assert str(error)
     else:
         assert len(match.words) <= len(words) + sum(map(len, aliases.values())) * 8
+
+
+VOCABULARY = sorted(
+    {word for text in PATTERNS for word in text.replace("<", " ").replace(",", " ").split()} | {"", "x"}
+)
+
+
+@given(words=st.lists(st.sampled_from([*VOCABULARY, "v", "ve", "vm", "i", "c", "h", "n", "t"]), max_size=6))
+def test_choosing_patterns_by_initials_changes_nothing(words: list[str]) -> None:
+    every = Grammar((text, text) for text in PATTERNS)
+    every.fitting = lambda initials: every.starting_with(initials[0] if initials else "")  # type: ignore[assignment]
+
+    def outcome(grammar: Grammar[str]) -> tuple[object, ...]:
+        try:
+            match = grammar.parse(words)
+        except LanguageError as error:
+            return (type(error), str(error))
+        return (match.pattern, match.values, match.nested)
+
+    assert outcome(GRAMMAR) == outcome(every)
