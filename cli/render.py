@@ -9,12 +9,16 @@ from typing import Any
 
 import msgspec
 
+from cli.grammar.quoting import BLANKS
 from cli.response import Group, Output, Response, Row
 
 MIN_COLUMN = 5
 """Characters of a table's column, the blank after it included."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_CSV_QUOTED = re.compile(r'[,"\r\n]|^[ \t]|^\\\.$')
+_CSV_QUOTED = re.compile(rf'[,"\r\n]|^[{BLANKS}]|^\\\.$')
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What moves the cursor, colours or turns around what follows on a terminal."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
 # As Go's encoder writes them, so that output can be compared byte for byte and embedded in HTML.
 _ESCAPES = {
     b"<": b"\\u003c",
@@ -28,11 +32,26 @@ FoldHosts = Callable[[Sequence[str]], str]
 
 
 def encode_json(value: Any) -> bytes:
-    """Compact JSON on one line."""
-    text = msgspec.json.encode(value)
+    """Compact JSON on one line. What is no Unicode, as parts of file names can be, becomes U+FFFD."""
+    try:
+        text = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_without_surrogates(value))
     for plain, escaped in _ESCAPES.items():  # they occur only inside strings
         text = text.replace(plain, escaped)
     return text
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return _SURROGATES.sub("\ufffd", value)
+        case dict():
+            return {_without_surrogates(key): _without_surrogates(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return list(map(_without_surrogates, value))
+        case _:
+            return value
 
 
 def render(group: Group, session_output: Output, fold_hosts: FoldHosts) -> str:
@@ -47,8 +66,8 @@ def render(group: Group, session_output: Output, fold_hosts: FoldHosts) -> str:
     if problem:
         return problem
     if any(response.rows for response in answers):
-        return _table(answers, output).strip()
-    return _texts(answers, output, len(group.responses), fold_hosts).strip()
+        return _table(answers, output).strip(BLANKS)
+    return _texts(group.responses, output, fold_hosts).strip(BLANKS)
 
 
 def render_errors(group: Group) -> str:
@@ -124,10 +143,19 @@ def _compare_cells(left: str, right: str) -> int:
 
 def _aligned(rows: Sequence[Row]) -> str:
     """Columns in characters; the last cell of a row is not padded."""
-    cells = [[cell if index == 0 else f"| {cell}" for index, cell in enumerate(row)] for row in rows]
+    cells = [[_cell(cell) if index == 0 else f"| {_cell(cell)}" for index, cell in enumerate(row)] for row in rows]
     widths = [max(MIN_COLUMN, *(len(cell) + 1 for cell in column)) for column in zip(*cells, strict=True)]
     lines = ("".join(map(str.ljust, row[:-1], widths)) + row[-1] for row in cells if row)
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """The text on one line and in one place: a newline, tab or the like as it is typed, or as `\\x1b`."""
+    return text if text.isprintable() else _CONTROL.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode("ascii")
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -138,9 +166,10 @@ def _csv_field(field: str) -> str:
     return '"' + field.replace('"', '""') + '"' if _CSV_QUOTED.search(field) else field
 
 
-def _texts(answers: Sequence[Response], output: Output, hosts: int, fold_hosts: FoldHosts) -> str:
-    spoken = [response for response in answers if response.text]
-    if not (output.compress and hosts > 1):
+def _texts(responses: Sequence[Response], output: Output, fold_hosts: FoldHosts) -> str:
+    """All texts, also of those who failed: what a program wrote before it did must not be lost."""
+    spoken = [response for response in responses if response.text]
+    if not (output.compress and len(responses) > 1):
         pairs = [(response.host, response.text) for response in spoken]
     else:
         pairs = _merged(spoken, fold_hosts)

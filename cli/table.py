@@ -9,6 +9,10 @@ from cli.response import Response, Row
 
 HOST = "host"
 """Column that every answer has, since it comes from a host."""
+MAX_COLUMNS = 256
+"""Columns that may be chosen; the widest table has a few dozen."""
+SHOWN_INPUT = 80
+"""Characters of a wrong filter or column that an error repeats."""
 
 
 class TableError(ValueError):
@@ -30,10 +34,11 @@ def parse_filter(text: str) -> Filter:
     """Split at the leftmost operator; raises TableError."""
     found = [(text.find(operator), -len(operator), operator) for operator in _OPERATORS if operator in text]
     if not found:
-        raise TableError(f"invalid filter `{text[:80]}`: expected COLUMN=VALUE, !=, ~ (contains) or !~")
+        expected = "expected COLUMN=VALUE, !=, ~ (contains) or !~"
+        raise TableError(f"invalid filter, see help: {expected}, not `{text[:SHOWN_INPUT]}`")
     position, _, operator = min(found)
     if position == 0:
-        raise TableError(f"invalid filter `{text[:80]}`: it names no column")
+        raise TableError(f"invalid filter, see help: `{text[:SHOWN_INPUT]}` names no column")
     return Filter(text[:position], operator, text[position + len(operator) :])
 
 
@@ -45,9 +50,11 @@ def find_column(header: Sequence[str], name: str) -> int:
         return lowered.index(wanted)
     found = [index for index, column in enumerate(lowered) if wanted and column.startswith(wanted)]
     if not found:
-        raise TableError(f"no such column `{name}`")
+        raise TableError(f"no such column `{name[:SHOWN_INPUT]}`")
     if len(found) > 1:
-        raise TableError(f"ambiguous column `{name}`: it could be {', '.join(header[index] for index in found)}")
+        raise TableError(
+            f"ambiguous column `{name[:SHOWN_INPUT]}`: it could be {', '.join(header[index] for index in found)}"
+        )
     return found[0]
 
 
@@ -72,7 +79,9 @@ def _passes(cell: str, chosen: Filter) -> bool:
 
 def choose_columns(responses: Sequence[Response], names: str) -> list[Response]:
     """Only these columns, in this order; `host` is accepted and adds nothing. Raises TableError."""
-    wanted = [name for name in names.split(",") if name.strip().lower() != HOST]
+    wanted = [name for name in names.split(",", MAX_COLUMNS) if name.strip().lower() != HOST]
+    if len(wanted) > MAX_COLUMNS:
+        raise TableError(f"more than {MAX_COLUMNS} columns")
     for response in responses:
         if response.header is not None and not response.error:
             indices = [find_column(response.header, name) for name in wanted]

@@ -97,7 +97,7 @@ def _rewriting(rewrite: Callable[[Sequence[Response]], list[Response]], call: Ca
             try:
                 yield Group(rewrite(group.responses), group.output)
             except TableError as error:
-                yield failure(call.engine.host, str(error))
+                yield Group([Response(call.engine.host, error=str(error))], group.output)
 
     return run()
 

@@ -121,7 +121,7 @@ async def test_nothing_to_do_answers_nothing(line: str) -> None:
         ("namespace all", "invalid namespace name, `all` is a reserved word"),
         ("namespace a/b", "invalid namespace name, `a/b` is not 1 to 64 letters, digits, `-`, `_` and `.`"),
         ("namespace a/b vm info", "invalid namespace name, `a/b` is not 1 to 64 letters, digits, `-`, `_` and `.`"),
-        (".filter x vm info", "invalid filter `x`: expected COLUMN=VALUE, !=, ~ (contains) or !~"),
+        (".filter x vm info", "invalid filter, see help: expected COLUMN=VALUE, !=, ~ (contains) or !~, not `x`"),
         (".columns nope vm info", "no such column `nope`"),
         ("help bogus", "no such command: `bogus`"),
         ("quit soon", "invalid delay `soon`: expected 0 to 604800 seconds"),

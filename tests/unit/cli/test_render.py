@@ -65,6 +65,7 @@ def test_texts() -> None:
     assert show(Response("a", "x\ny"), Response("b", "z")) == "a: x\ny\nb: z"
     assert show(Response("a", " x "), output=Output(annotate=False)) == "x"
     assert show(Response("a"), Response("b", error="bad")) == ""
+    assert show(Response("a", "\x1cx\x1f\u3000\n")) == "a: \x1cx\x1f"
     assert show(Response("a", "x"), output=Output(form="csv")) == "a: x"
 
 
@@ -85,6 +86,33 @@ def test_mismatches() -> None:
 def test_failed_responses_do_not_count_in_text() -> None:
     shown = show(table([("a",)], "n1", ("x",)), Response("n2", error="unreachable"))
     assert shown == "host | x\nn1   | a"
+
+
+def test_text_of_a_response_that_failed_is_shown_with_the_error() -> None:
+    group = Group([Response("n1", "out\n", error="exit status 1"), Response("n2", "out\n")])
+    assert render(group, Output(), fold) == "n[1-2]: out"
+    assert render(group, Output(compress=False), fold) == "n1: out\n\nn2: out"
+    assert render_errors(group) == "Error (n1): exit status 1"
+
+
+def test_cells_stay_in_their_place() -> None:
+    rows = [("a\nb\t\x1b[2J\x9b", "x"), ("\u202ec\\é", "\r")]
+    shown = show(table(rows, header=("a", "b")), output=Output(annotate=False))
+    assert shown.split("\n") == [
+        "a                 | b",
+        r"a\nb\t\x1b[2J\x9b | x",
+        "\\u202ec\\é         | \\r",
+    ]
+    assert show(table(rows[:1], header=("a", "b")), output=Output(form="csv", headers=False, annotate=False)) == (
+        '"a\nb\t\x1b[2J\x9b",x'
+    )
+
+
+def test_what_is_no_unicode_is_replaced() -> None:
+    assert (
+        encode_json({"a\udc80": ["\udfff", ("x\ud800",), 1, None]})
+        == '{"a\ufffd":["\ufffd",["x\ufffd"],1,null]}'.encode()
+    )
 
 
 def test_json_is_an_array_of_all_responses() -> None:

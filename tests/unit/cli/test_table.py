@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cli.response import Response
-from cli.table import Filter, TableError, choose_columns, filter_responses, find_column, parse_filter
+from cli.table import MAX_COLUMNS, Filter, TableError, choose_columns, filter_responses, find_column, parse_filter
 
 HEADER = ("id", "name", "state", "tags", "vlan", "hostname")
 ROWS = [
@@ -34,7 +34,7 @@ def test_filters_split_at_the_leftmost_operator(text: str, expected: Filter) -> 
 
 @pytest.mark.parametrize("text", ["", "state", "=x", "!=x"])
 def test_what_is_no_filter(text: str) -> None:
-    with pytest.raises(TableError):
+    with pytest.raises(TableError, match="^invalid filter, see help: "):
         parse_filter(text)
 
 
@@ -81,6 +81,16 @@ def test_the_host_is_no_column_and_no_error() -> None:
 def test_names_are_checked_even_without_rows() -> None:
     with pytest.raises(TableError, match="no such column `x`"):
         choose_columns([Response("n1", header=HEADER, rows=[])], "x")
+
+
+def test_only_so_many_columns() -> None:
+    (response,) = choose_columns([answer()], ",".join(["id"] * MAX_COLUMNS))
+    assert len((response.rows or [])[0]) == MAX_COLUMNS
+    with pytest.raises(TableError, match=f"^more than {MAX_COLUMNS} columns$"):
+        choose_columns([answer()], ",".join(["id"] * (MAX_COLUMNS + 1)))
+    for names in ("," * 1_000_000, "x" * 1_000_000):
+        with pytest.raises(TableError, match="^(more than|no such column).{,120}$"):
+            choose_columns([answer()], names)
 
 
 def test_unclear_names() -> None:
