@@ -4,8 +4,8 @@ One JSON object a packet. It never queues behind work: the child's loop serves i
 that does not answer a ping counts as hung.
 
 Child to node: `ready`, `pong`, `store_fd` and `drop_fd` (with a name), `fetch_fds`, and from the broker `call`. Node to
-child: `ping`, `drain`, `stop`, `fd` (one per stored descriptor), `fds_end`, `answer`, to the warden `reaped`, to the
-broker `event`. A child that cannot run here says `refused` with one sentence; a warden that will not stop, `staying`.
+child: `ping`, `drain`, `stop`, `fd` (one per stored descriptor), `fds_end`, `answer`, to the warden and to `host` `reaped`,
+to the broker `event`. A child that cannot run here says `refused` with one sentence; a warden that will not stop, `staying`.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class ControlLane:
         self._fds: dict[str, int] = {}
         self._fds_end: asyncio.Event = asyncio.Event()
         self.present = sock is not None
+        self.lost = False
+        """The node has gone without a word."""
         if sock is not None:
             asyncio.get_running_loop().add_reader(sock, self._read)
 
@@ -155,6 +157,7 @@ class ControlLane:
             if received is None:
                 # The node is gone: a new one will start new children, so this one makes room.
                 self.close()
+                self.lost = True
                 self._on_stop()
                 return
             self._handle(*received)
@@ -170,7 +173,7 @@ class ControlLane:
             case "fd" if fd is not None:
                 self._fds[str(packet.get("name"))] = fd
                 return
-            case "event":
+            case "event" | "reaped":
                 self._on_event(packet)
             case "fds_end":
                 self._fds_end.set()

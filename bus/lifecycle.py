@@ -65,7 +65,7 @@ class Process:
         """Finish; called once, after the last request was taken."""
 
     def on_node_event(self, packet: dict[str, Any]) -> None:
-        """The node tells of its children; only the broker listens."""
+        """The node tells of its children (only the broker is told), or of orphans it has reaped (`host`)."""
 
     def inbox(self) -> int:
         """Requests received and not yet answered."""

@@ -3,7 +3,7 @@
 It must be able to fork any child again at any time, so it holds nothing that a fork would break; it imports the
 children's modules before it forks them, which makes an actor cost a few megabytes instead of a whole interpreter.
 Descriptors that children store with it (as with systemd's fd store) survive their restarts. It is a subreaper: what
-loses its parent becomes its child, and the status goes to the warden.
+loses its parent becomes its child, and the status goes to those who started programs: the warden and `host`.
 """
 
 from __future__ import annotations
@@ -302,9 +302,11 @@ class Node:
                 self._ended(child, _describe(status))
 
     def _forward_orphan(self, pid: int, status: int) -> None:
-        lane = self._lanes.get("warden")
-        if lane is not None:
-            control.send(lane, {"type": "reaped", "pid": pid, "status": status})
+        """Whoever began it before a restart has no other way to learn how it ended."""
+        for name in ("warden", "host"):
+            lane = self._lanes.get(name)
+            if lane is not None:
+                control.send(lane, {"type": "reaped", "pid": pid, "status": status})
 
     def _outlived_is_gone(self, child: Child) -> None:
         pidfd = self._pidfds.pop(child.spec.name)

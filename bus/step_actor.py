@@ -63,6 +63,10 @@ class StepActor(Actor, Generic[S]):
         """Do an effect of this actor's own; effects are carried out one after the other, in order."""
         raise TypeError(f"{self.kind} cannot carry out {type(effect).__name__}")
 
+    def outgoing(self, msg_id: str, body: Message) -> Message:
+        """What is sent for a `Reply`: a subclass may have more to say now than is worth keeping for a repeat."""
+        return body
+
     def feed(self, inp: Input) -> None:
         """Give the actor an input of its own making (what came of an effect); it is stamped, journaled and stepped."""
         if self._store is None:
@@ -245,7 +249,7 @@ class StepActor(Actor, Generic[S]):
             effect = self._queue.popleft()
             match effect:
                 case Reply(msg_id=msg_id, body=body):
-                    self._send_reply(msg_id, body)
+                    self._send_reply(msg_id, self.outgoing(msg_id, body))
                 case Fail(msg_id=msg_id, code=code, message=message):
                     self._send_reply(msg_id, Failure(code=code, message=message, origin=self._origin))
                 case Publish(topic=topic, event=event, namespace=namespace, cause=cause):

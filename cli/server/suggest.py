@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from bus.errors import BusError
 from bus.messages.base import WILDCARD, Message, Request
 from bus.messages.files import MatchFiles
+from bus.messages.host import GetJobs
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
 from bus.messages.vm import GetVmNames
 from cli.commands.declare import Command
@@ -59,11 +60,22 @@ async def _saved_configs(asker: Asker, namespace: str) -> Sequence[str]:
     return reply.names
 
 
+async def _jobs(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("host", GetJobs(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [str(info.job_id) for info in reply.jobs]
+
+
+async def _job_targets(asker: Asker, namespace: str) -> Sequence[str]:
+    return [*await _jobs(asker, namespace), WILDCARD]
+
+
 SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "vm": _vms,
     "vm_target": _vm_targets,
     "namespace": _namespaces,
     "saved_config": _saved_configs,
+    "job": _jobs,
+    "job_target": _job_targets,
 }
 """What a command's `completers` may name, beside `area_file` and `alias`."""
 

@@ -1,0 +1,1 @@
+"""Programs that users run on the host, and what the host lacks."""

@@ -1,0 +1,143 @@
+"""All processes of a job, however they were made, and their end.
+
+A job's program leads a session, and its environment carries a mark. A child that leaves the session keeps the mark; one
+that overwrites its environment stays in the session. Who does both has gone out of its way not to be found.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+MARK: Final = "MINIBUS_JOB"
+"""Environment variable of every job: the tag of the base directory, the number of the job, and a random word."""
+ROUNDS_S: Final = 3.0
+"""How long SIGKILL is repeated: a process that forks meanwhile is caught in the next round."""
+ROUND_S: Final = 0.2
+
+
+class Tree(NamedTuple):
+    """What names the processes of one job."""
+
+    mark: str
+    """Empty: only the session counts."""
+    pid: int = 0
+    """Of its program, which is also the number of its session."""
+    ticks: int = 0
+    """When the program started: see `shims.linux.process.start_ticks`."""
+
+
+class _Stat(NamedTuple):
+    state: str
+    session: int
+    ticks: int
+
+
+def members(trees: Iterable[Tree]) -> list[int]:
+    """The living processes of these jobs, zombies left out."""
+    trees = tuple(trees)
+    marks = {f"{MARK}={tree.mark}".encode() for tree in trees if tree.mark}
+    sessions = {tree.pid for tree in trees if tree.pid and _is_own_session(tree)}
+    found = []
+    for pid in _pids():
+        stat = _stat(pid)
+        if stat is None or stat.state in "ZX":
+            continue
+        if stat.session in sessions or not marks.isdisjoint(_environment(pid)):
+            found.append(pid)
+    return found
+
+
+def marked(prefix: str) -> list[int]:
+    """The living processes whose mark begins so: with a tag and a dash, those of all jobs of a base directory."""
+    wanted = f"{MARK}={prefix}".encode()
+    return [pid for pid in _pids() if any(entry.startswith(wanted) for entry in _environment(pid))]
+
+
+def find_leader(mark: str) -> int:
+    """The job's program by its mark alone: the process that leads its own session; 0 if there is none."""
+    for pid in members([Tree(mark)]):
+        stat = _stat(pid)
+        if stat is not None and stat.session == pid:
+            return pid
+    return 0
+
+
+def end(trees: Sequence[Tree], grace_s: float) -> list[int]:
+    """End all processes of these jobs: SIGTERM, and SIGKILL for what is left after `grace_s`; blocks.
+
+    Returns who is still there: processes that the kernel itself does not let go.
+    """
+    left = members(trees)
+    for number in (signal.SIGTERM, signal.SIGCONT):  # what is stopped would not see the first
+        _send(left, number)
+    _wait(left, grace_s)
+    deadline = time.monotonic() + ROUNDS_S
+    while (left := members(trees)) and time.monotonic() < deadline:
+        _send(left, signal.SIGKILL)
+        _wait(left, ROUND_S)
+    return left
+
+
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        if pid == os.getpid():
+            continue
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _wait(pids: Iterable[int], patience_s: float) -> None:
+    """Until all of them have ended, at most so long."""
+    deadline = time.monotonic() + patience_s
+    for pid in pids:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return
+        finally:
+            os.close(pidfd)
+
+
+def _is_own_session(tree: Tree) -> bool:
+    """Whether the session of that number is the job's: nobody else's program has the leader's pid by now."""
+    leader = _stat(tree.pid)
+    return leader is None or leader.ticks == tree.ticks
+
+
+def _pids() -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            yield int(name)
+
+
+def _stat(pid: int) -> _Stat | None:
+    """State, session and start of a process (proc(5), stat); None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            text = file.read(1024)
+    except OSError:
+        return None
+    # The second field, the name, may hold spaces and parentheses: count from the last one.
+    fields = text[text.rindex(b")") + 2 :].split(b" ", 20)
+    return _Stat(fields[0].decode("ascii", "replace"), int(fields[3]), int(fields[19]))
+
+
+def _environment(pid: int) -> set[bytes]:
+    """The entries of a process's environment; none if it may not be read, or if it is a zombie or the kernel's own."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return set(file.readall().split(b"\0"))
+    except OSError:
+        return set()
