@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from cli.commands.declare import Command
+from cli.commands.help import LIST_TITLE, help_text, no_help
+from cli.commands.registry import COMMANDS
+
+ONE = Command(patterns=("vm config init [value]...",), help_short="configure init", help_long="Long\ninit.")
+TWO = Command(patterns=("vm config initrd [value]",), help_short="configure initrd")
+PIPES = (
+    Command(patterns=("pipe", "pipe <pipe>"), help_short="write to pipes", help_long="All about pipes."),
+    Command(patterns=("pipe <pipe> <mode,> <all,round-robin>",), help_short="set the mode"),
+)
+SET = (*PIPES, TWO, ONE, Command(patterns=("clear log <level,>",), help_short="reset"))
+
+
+def test_one_command() -> None:
+    assert help_text(SET, ["vm", "config", "init"]) == "Usage:\n\tvm config init [value]...\n\nLong\ninit."
+    assert help_text(SET, ["vm", "config", "initr", "x"]) == "Usage:\n\tvm config initrd [value]\n\nconfigure initrd"
+    assert help_text(SET, ["cl"]) == "Usage:\n\tclear log level\n\nreset"
+
+
+def test_several_of_which_one_explains_itself() -> None:
+    assert help_text(SET, ["pipe"]) == (
+        "Usage:\n\tpipe\n\tpipe <pipe>\n\tpipe <pipe> mode <all,round-robin>\n\nAll about pipes."
+    )
+
+
+def test_the_list_has_tabs_to_multiples_of_eight() -> None:
+    assert help_text(SET, []) == "\n".join(
+        [
+            LIST_TITLE,
+            "clear log <level,> \t\t\t :\t reset",
+            "pipe \t\t\t\t\t :\t write to pipes",
+            "pipe <pipe> \t\t\t\t :\t write to pipes",
+            "pipe <pipe> <mode,> <all,round-robin> \t :\t set the mode",
+            "vm config init [value]... \t\t :\t configure init",
+            "vm config initrd [value] \t\t :\t configure initrd",
+        ]
+    )
+
+
+def test_several_that_explain_themselves() -> None:
+    shown = help_text((*SET, Command(patterns=("vm tag",), help_short="", help_long="Tags.")), ["vm"])
+    assert [line.split(" \t")[0] for line in shown.split("\n")[1:]] == [
+        "vm config init [value]...",
+        "vm config initrd [value]",
+        "vm tag",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["bogus"], "no such command: `bogus`"),
+        (["", "x"], "no such command: ` x`"),
+        (["pip", "x"], ""),
+        (
+            ["pype"],
+            "no such command: `pype`: did you mean `pipe`, `pipe <pipe>`, `pipe <pipe> mode <all,round-robin>`?",
+        ),
+        (["z" * 1000], f"no such command: `{'z' * 200}`"),
+    ],
+)
+def test_what_there_is_no_help_on(words: list[str], sentence: str) -> None:
+    assert bool(help_text(SET, words)) is not bool(sentence)
+    if sentence:
+        assert no_help(SET, words) == sentence
+
+
+def test_every_long_help_fits_a_terminal() -> None:
+    wide = {line for command in COMMANDS for line in command.help_long.split("\n") if len(line.expandtabs()) > 100}
+    assert wide == set()
