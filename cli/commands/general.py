@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from cli.commands.declare import Call, Command, Scope
-from cli.commands.help import help_text
+from cli.commands.help import help_text, no_help
 from cli.response import Group, Response, failure
 from cli.version import version_text
 
@@ -18,7 +18,7 @@ async def _help(call: Call) -> AsyncIterator[Group]:
     words = call.args.words("command")
     text = help_text(call.engine.commands, words)
     host = call.engine.host
-    yield Group([Response(host, text)]) if text else failure(host, f"no such command: `{' '.join(words)[:200]}`")
+    yield Group([Response(host, text)]) if text else failure(host, no_help(call.engine.commands, words))
 
 
 async def _echo(call: Call) -> AsyncIterator[Group]:

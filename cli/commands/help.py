@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cli.commands.declare import Command
+from cli.grammar.nearest import nearest_patterns
 from cli.grammar.pattern import Pattern, parse_pattern
 
 TAB = 8
+SHOWN_INPUT = 200
+"""Characters of what nobody can be helped with that the error repeats."""
 LIST_TITLE = "Display help on a command. Here is a list of commands:"
 
 
@@ -19,8 +22,8 @@ def help_text(commands: Sequence[Command], words: Sequence[str]) -> str:
     if not words:
         return _list(commands)
     depths = {command: max(_agreement(parse_pattern(text), words) for text in command.patterns) for command in commands}
-    deepest = max(depths.values(), default=0)
-    if deepest == 0:
+    deepest = max(depths.values(), default=(0, 0))
+    if deepest[0] == 0:
         return ""
     found = [command for command in commands if depths[command] == deepest]
     explained = [command for command in found if command.help_long]
@@ -29,14 +32,25 @@ def help_text(commands: Sequence[Command], words: Sequence[str]) -> str:
     return _list(found)
 
 
-def _agreement(pattern: Pattern, words: Sequence[str]) -> int:
-    """How many leading words are this pattern's literals or options, abbreviated or not, or its strings."""
-    count = 0
+def no_help(commands: Sequence[Command], words: Sequence[str]) -> str:
+    """That there is no such command, and what may have been meant."""
+    sentence = f"no such command: `{' '.join(words)[:SHOWN_INPUT]}`"
+    nearest = nearest_patterns([parse_pattern(text) for command in commands for text in command.patterns], (), words)
+    return f"{sentence}: did you mean {', '.join(f'`{usage}`' for usage in nearest)}?" if nearest else sentence
+
+
+def _agreement(pattern: Pattern, words: Sequence[str]) -> tuple[int, int]:
+    """How many leading words fit this pattern, abbreviated or not, and how many of them are spelled out.
+
+    So `vm config init` is not taken for `vm config initrd` as well.
+    """
+    fitting = exact = 0
     for item, word in zip(pattern.items, words, strict=False):
         if item.words and not any(word and option.startswith(word) for option in item.words):
             break
-        count += 1
-    return count
+        fitting += 1
+        exact += word in item.words
+    return fitting, exact
 
 
 def _usage(commands: Sequence[Command], explained: Command) -> str:

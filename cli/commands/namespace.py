@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any
 
 from bus.errors import BusError
-from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD, Request
+from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
 from bus.messages.namespace import (
     Batch,
     DestroyNamespace,
@@ -44,7 +43,7 @@ def check_name(name: str) -> str:
 
 
 def namespace_rows(namespaces: Sequence[NamespaceInfo], active: str) -> list[Row]:
-    """Rows of `namespace`; the active one is listed even before anything happened in it."""
+    """Rows of `namespace`; the active one is listed even if somebody has destroyed it."""
     names = sorted({info.name for info in namespaces} | {DEFAULT_NAMESPACE, active})
     return [
         (name, DEFAULT_VLANS if name == DEFAULT_NAMESPACE else "", "true" if name == active else "false")
@@ -57,11 +56,6 @@ async def _namespaces(call: Call) -> Sequence[NamespaceInfo]:
     return reply.namespaces
 
 
-async def _list(call: Call) -> AsyncIterator[Group]:
-    rows = namespace_rows(await _namespaces(call), call.session.namespace)
-    yield Group([Response(call.engine.host, header=("namespace", "vlans", "active"), rows=rows)])
-
-
 async def _open(call: Call) -> str:
     """The namespace that the command names, which is there from now on."""
     name = check_name(call.args.text("name"))
@@ -69,25 +63,28 @@ async def _open(call: Call) -> str:
     return name
 
 
-async def _switch(call: Call) -> AsyncIterator[Group]:
-    call.session.namespace = await _open(call)
-    yield Group([Response(call.engine.host)])
+async def _namespace(call: Call) -> AsyncIterator[Group]:
+    host, session = call.engine.host, call.session
+    if not call.args.has("name"):
+        rows = namespace_rows(await _namespaces(call), session.namespace)
+        yield Group([Response(host, header=("namespace", "vlans", "active"), rows=rows)])
+    elif call.match.nested is None:
+        session.namespace = await _open(call)
+        yield Group([Response(host)])
+    else:
+        with session.within(await _open(call)):
+            async for group in call.engine.run(call.nested, session):
+                yield group
 
 
-async def _run_in(call: Call) -> AsyncIterator[Group]:
-    with call.session.within(await _open(call)):
-        async for group in call.engine.run(call.nested, call.session):
-            yield group
-
-
-async def _leave(call: Call) -> AsyncIterator[Group]:
-    call.session.namespace = DEFAULT_NAMESPACE
-    yield Group([Response(call.engine.host)])
-
-
-async def _destroy_some(call: Call) -> AsyncIterator[Group]:
-    everything = call.args.has(WILDCARD)
-    errors = await (_destroy_all(call) if everything else _destroy(call, check_name(call.args.text("name"))))
+async def _clear_namespace(call: Call) -> AsyncIterator[Group]:
+    errors: Sequence[str] = ()
+    if call.args.has(WILDCARD):
+        errors = await _destroy_all(call)
+    elif call.args.has("name"):
+        errors = await _destroy(call, check_name(call.args.text("name")))
+    else:
+        call.session.namespace = DEFAULT_NAMESPACE
     yield Group([Response(call.engine.host, error="\n".join(errors))])
 
 
@@ -115,17 +112,17 @@ async def _destroy(call: Call, name: str) -> Sequence[str]:
 
 
 async def _hosts(call: Call) -> AsyncIterator[Group]:
-    yield Group([Response(call.engine.host, ",".join(call.engine.hosts(call.session.namespace)))])
+    yield Group([Response(call.engine.host, fold(call.engine.hosts(call.session.namespace)))])
 
 
 async def _queueing(call: Call) -> AsyncIterator[Group]:
-    name = call.session.namespace
-    queueing = any(info.name == name and info.queueing for info in await _namespaces(call))
-    yield Group([Response(call.engine.host, "true" if queueing else "false")])
-
-
-def _set_queueing(args: Args) -> Request[Any]:
-    return SetQueueing(queueing=args.has("true"))
+    name, text = call.session.namespace, ""
+    if chosen := call.args.chosen("true", "false"):
+        request = SetQueueing(queueing=chosen == "true")
+        await call.engine.ask("namespace", request, timeout_s=QUICK_S, namespace=name)
+    else:
+        text = str(any(info.name == name and info.queueing for info in await _namespaces(call))).lower()
+    yield Group([Response(call.engine.host, text)])
 
 
 def _batch_text(batch: Batch) -> str:
@@ -141,50 +138,39 @@ def queue_text(reply: Queue, args: Args) -> Answer:
 
 COMMANDS = (
     Command(
-        patterns=("namespace",),
-        help_short="list namespaces",
-        help_long="Shows all namespaces, and which of them this connection acts in.",
-        run=_list,
-    ),
-    Command(
-        patterns=("namespace <name>",),
-        help_short="act in a namespace",
+        patterns=("namespace", "namespace <name>", "namespace <name> (command)"),
+        help_short="list namespaces, act in one, or run a command in one",
         help_long="""\
-Everything that this connection does from now on happens in that namespace, which
-is made if there is none of that name. Other connections are not affected.
+Without a name, lists all namespaces and says which of them this connection acts
+in. With a name, everything that this connection does from now on happens in that
+namespace, which is made if there is none of that name. Other connections are not
+affected.
+
+With a command, only that command happens there:
+
+	namespace exp1 vm info
 
 A namespace that somebody destroys meanwhile is made again, empty, by the next
 command that changes something in it.""",
-        run=_switch,
-        completers={"name": "namespace"},
-    ),
-    Command(
-        patterns=("namespace <name> (command)",),
-        help_short="run one command in a namespace",
-        help_long="""\
-Runs the command in that namespace, which is made if there is none of that name.
-The namespace of this connection stays what it was.""",
         scope=Scope.SPECIAL,
-        run=_run_in,
+        run=_namespace,
         completers={"name": "namespace"},
     ),
     Command(
-        patterns=("clear namespace",),
-        help_short="act in the default namespace again",
-        run=_leave,
-    ),
-    Command(
-        patterns=("clear namespace <name>", f"clear namespace <{WILDCARD},>"),
-        help_short="destroy a namespace, or all",
+        patterns=("clear namespace", "clear namespace <name>", f"clear namespace <{WILDCARD},>"),
+        help_short="act in the default namespace again, or destroy a namespace or all",
         help_long="""\
-Ends all VMs of the namespace and forgets its configurations and its queue. Files
-stay. The default namespace is only emptied. If this connection acts in the
-namespace, it acts in the default one from then on.
+Without a name, this connection acts in the default namespace again; nothing is
+destroyed.
+
+With a name, ends all VMs of that namespace and forgets its configurations and
+its queue. Files stay. The default namespace is only emptied. If this connection
+acts in the namespace, it acts in the default one from then on.
 
 What could not be ended is an error, and the namespace stays until it is cleared
 again. One in which VMs are being launched is not cleared.""",
         scope=Scope.SPECIAL,
-        run=_destroy_some,
+        run=_clear_namespace,
         completers={"name": "namespace"},
     ),
     Command(
@@ -193,16 +179,10 @@ again. One in which VMs are being launched is not cleared.""",
         run=_hosts,
     ),
     Command(
-        patterns=("ns queueing",),
-        help_short="show whether launches are queued",
-        run=_queueing,
-    ),
-    Command(
-        patterns=("ns queueing <true,false>",),
-        help_short="queue launches, or launch at once",
+        patterns=("ns queueing [true,false]",),
+        help_short="show or change whether launches are queued",
         help_long="While it is on, `vm launch KIND NAMES` only queues VMs; `vm launch` launches what is queued.",
-        to="namespace",
-        request=_set_queueing,
+        run=_queueing,
     ),
     Command(
         patterns=("ns queue",),

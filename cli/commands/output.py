@@ -48,47 +48,39 @@ def _is_on(args: Args) -> bool:
     return args.has("true")
 
 
-def _alone(setting: Setting) -> Run:
+def _run(setting: Setting) -> Run:
     read, change = setting
 
     async def run(call: Call) -> AsyncIterator[Group]:
-        session = call.session
-        if call.args.chosen("true", "false"):
+        session, host = call.session, call.engine.host
+        if call.match.nested is not None:
+            async for group in call.engine.run(call.match.nested, session):
+                group.output = change(group.output or session.output, _is_on(call.args))
+                yield group
+        elif call.args.chosen("true", "false"):
             session.output = change(session.output, _is_on(call.args))
-            yield Group([Response(call.engine.host)])
+            yield Group([Response(host)])
         else:
-            yield Group([Response(call.engine.host, "true" if read(session.output) else "false")])
+            yield Group([Response(host, "true" if read(session.output) else "false")])
 
     return run
 
 
-def _prefix(setting: Setting) -> Run:
-    _, change = setting
-
-    async def run(call: Call) -> AsyncIterator[Group]:
-        async for group in call.engine.run(call.nested, call.session):
-            group.output = change(group.output or call.session.output, _is_on(call.args))
-            yield group
-
-    return run
-
-
-def _setting_commands(name: str) -> tuple[Command, Command]:
+def _setting_command(name: str) -> Command:
     setting, what = SETTINGS[name]
-    alone = Command(
-        patterns=(f".{name} [true,false]",),
-        help_short=f"{what}: show or change",
-        help_long=f"Whether to {what}. The setting belongs to this connection.",
-        run=_alone(setting),
-    )
-    prefix = Command(
-        patterns=(f".{name} <true,false> (command)",),
-        help_short=f"{what}: for one command",
-        help_long=f"Whether to {what}, for this command alone.",
+    return Command(
+        patterns=(f".{name} [true,false]", f".{name} <true,false> (command)"),
+        help_short=f"{what}: show, change, or choose for one command",
+        help_long=f"""\
+Whether to {what}.
+
+Without a value, shows the setting, which belongs to this connection. Before a
+command it counts for that command alone:
+
+	.{name} true vm info""",
         scope=Scope.SPECIAL,
-        run=_prefix(setting),
+        run=_run(setting),
     )
-    return alone, prefix
 
 
 def _rewriting(rewrite: Callable[[Sequence[Response]], list[Response]], call: Call) -> AsyncIterator[Group]:
@@ -140,7 +132,7 @@ RECORD_PREFIX = Command(
 )
 
 COMMANDS = (
-    *(command for name in SETTINGS for command in _setting_commands(name)),
+    *map(_setting_command, SETTINGS),
     Command(
         patterns=(".record [true,false]",),
         help_short="whether commands enter the history: show or change",

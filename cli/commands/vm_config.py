@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from bus.messages.base import Ack, Request
@@ -20,6 +21,7 @@ from bus.messages.vm import VmConfig
 from bus.vm_config import BOTH, KVM, PARAMS, Param, Shape, layout, show
 from cli.commands.declare import Answer, Args, Command
 
+HELP_WIDTH = 80
 MAPS = (Shape.MAP, Shape.PATH_MAP)
 
 
@@ -76,7 +78,7 @@ def _param_command(param: Param) -> Command:
     return Command(
         patterns=tuple(pattern for name in param.names for pattern in _patterns(param, name)),
         help_short=f"configure {param.help}",
-        help_long=f"Sets or shows {param.help}. {_kinds(param)} {_default(param)}",
+        help_long=textwrap.fill(f"Sets or shows {param.help}. {_kinds(param)} {_default(param)}", HELP_WIDTH),
         to="namespace",
         request=request,
         answer=answer,
