@@ -6,9 +6,7 @@ import base64
 import errno
 import os
 import resource
-import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from shims.http_url import split_url
 from tests.unit.shims.web import Web, body, drips, redirect, serving, stalls
 
 SHORT_S = 0.2
+CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
 
 @pytest.fixture(autouse=True)
@@ -253,30 +252,16 @@ def test_a_proxy_that_refuses(web: Web, file: Path, monkeypatch: pytest.MonkeyPa
     assert refusal("https://far.invalid/x", file) == "the proxy refuses to connect to it"
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 with its key, signed by itself."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    openssl = shutil.which("openssl")
-    assert openssl
-    command = f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(
-        [*command.split(" "), "-keyout", path, "-out", path.with_suffix(".crt")], check=True, capture_output=True
-    )
-    path.write_text(path.read_text() + path.with_suffix(".crt").read_text())
-    return path
-
-
 @pytest.fixture
-def secure(certificate: Path) -> Iterator[Web]:
+def secure() -> Iterator[Web]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(CERTIFICATE)
     with serving(context) as web:
         yield web
 
 
-def test_tls(secure: Web, file: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+def test_tls(secure: Web, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     secure.routes["/x"] = body(BIG)
     fetch(f"{secure.url}/x", file)
     assert file.read_bytes() == BIG
@@ -294,10 +279,8 @@ def test_tls_where_there_is_none(web: Web, file: Path) -> None:
     assert refusal(f"https://{web.address}/x", file).startswith("no secure connection comes about")
 
 
-def test_a_stall_under_tls_can_be_ended(
-    secure: Web, file: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+def test_a_stall_under_tls_can_be_ended(secure: Web, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     secure.routes["/x"] = stalls(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     download = Download(split_url(f"{secure.url}/x"))
     timer = threading.Timer(SHORT_S, download.abort, ("enough",))
