@@ -21,8 +21,10 @@ import msgspec
 
 from bus import codec, errors, logs
 from bus.lifecycle import Process, run_process
+from bus.log_format import Value
 from bus.messages.base import DEFAULT_NAMESPACE, Ack, Event, Message, Request, reply_type
 from bus.messages.control import GetStatus, LogRecord, Ping, Stats, Status
+from bus.messages.debug import Inspection
 from bus.messages.envelope import Envelope
 from bus.paths import Context
 from bus.port import Port
@@ -218,6 +220,8 @@ class Actor(Process):
                 self._reply(envelope, Ack())
             case GetStatus():
                 self._reply(envelope, self.status())
+            case Inspection():
+                self._reply(envelope, self.inspect(request))
             case _ if (handler := self.handlers.get(type(request))) is not None:
                 self.spawn(self._handle(handler, envelope, request), name=envelope.type)
             case _:
@@ -257,7 +261,7 @@ class Actor(Process):
 
     # --- what everybody may watch
 
-    def _publish_log(self, level: str, event: str, fields: dict[str, logs.Value]) -> None:
+    def _publish_log(self, level: str, event: str, fields: dict[str, Value]) -> None:
         self.publish(log_topic(self.context.host, self.kind, level), LogRecord(level=level, event=event, fields=fields))
 
     async def _send_stats(self) -> None:

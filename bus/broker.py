@@ -14,21 +14,20 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import zmq
 
-from bus import codec, errors, paths
+from bus import codec, errors, node_calls, paths
 from bus.address import parse_address
 from bus.lifecycle import Process, run_process
 from bus.messages import control as msg
 from bus.messages.base import DEFAULT_NAMESPACE, Ack, Event, Failure, Message
+from bus.messages.debug import Inspection
 from bus.messages.envelope import Envelope
 from bus.numbering import TopicNumbers
 from bus.port import HIGH_WATER_MARK
-from bus.processes import pss_mib
 from bus.pump import Pump
 from bus.readers import Readers
 from bus.routing import Peer, Refused, Router
@@ -207,10 +206,10 @@ class Broker(Process):
                     actor="broker", phase=self.phase.value, pid=os.getpid(), inbox=self.inbox(), epoch=self.epoch
                 )
                 self._reply(identity, envelope, status)
-            case msg.GetActors():
-                self._later(self._actors(identity, envelope))
-            case msg.StopNode():
-                self._later(self._stop_node(identity, envelope))
+            case Inspection() if envelope.to.partition("@")[0] == "broker":
+                self._inspect(identity, envelope, request)
+            case _ if isinstance(request, node_calls.REQUESTS):
+                self.spawn(self._ask_node(identity, envelope, request), name="node call")
             case _:
                 unknown = errors.UnknownTypeError(f"`{envelope.to}` does not understand {envelope.type}")
                 self._fail(identity, envelope.id, envelope.namespace, unknown)
@@ -233,30 +232,21 @@ class Broker(Process):
             self._probe(peer.identity)  # it may have died without anybody having noticed
         return actor in self.router.peers or actor in OWN_NAMES
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        self.spawn(work, name="node call")
-
-    async def _actors(self, identity: bytes, envelope: Envelope) -> None:
-        answer = await self._call_node("actors", identity, envelope)
-        if answer is None:
-            return
-        rows = answer.get("actors", [])
-        sizes = await asyncio.to_thread(lambda: {row["pid"]: pss_mib(row["pid"]) for row in rows if row["pid"]})
-        actors = tuple(msg.ActorStatus(**row, pss_mib=sizes.get(row["pid"], 0.0)) for row in rows)
-        self._reply(identity, envelope, msg.ActorList(actors=actors))
-
-    async def _stop_node(self, identity: bytes, envelope: Envelope) -> None:
-        if await self._call_node("stop_node", identity, envelope) is not None:
-            self._reply(identity, envelope, Ack())
-
-    async def _call_node(self, what: str, identity: bytes, envelope: Envelope) -> dict[str, Any] | None:
-        """The node's answer; None if there was none, and then the asker has been told."""
+    def _inspect(self, identity: bytes, envelope: Envelope, request: Inspection[Any]) -> None:
         try:
-            return await self.lane.call(what)
-        except (TimeoutError, ConnectionError) as error:
-            reason = str(error) or "the node does not answer"
-            self._fail(identity, envelope.id, envelope.namespace, errors.UnavailableError(reason))
-            return None
+            self._reply(identity, envelope, self.inspect(request))
+        except errors.BusError as error:
+            self._fail(identity, envelope.id, envelope.namespace, error)
+
+    async def _ask_node(self, identity: bytes, envelope: Envelope, request: Message) -> None:
+        try:
+            self._reply(identity, envelope, await node_calls.answer(self.lane, self.context, request))
+        except errors.BusError as error:
+            self._fail(identity, envelope.id, envelope.namespace, error)
+        except Exception as error:
+            self.log.exception("node_call_failed", error, msg_id=envelope.id, type=envelope.type)
+            internal = errors.InternalError(f"internal error in broker; its log has it under {envelope.id}")
+            self._fail(identity, envelope.id, envelope.namespace, internal)
 
     # --- events
 

@@ -4,8 +4,9 @@ One JSON object a packet. It never queues behind work: the child's loop serves i
 that does not answer a ping counts as hung.
 
 Child to node: `ready`, `pong`, `store_fd` and `drop_fd` (with a name), `fetch_fds`, and from the broker `call`. Node to
-child: `ping`, `drain`, `stop`, `fd` (one per stored descriptor), `fds_end`, `answer`, to the warden and to `host` `reaped`,
-to the broker `event`. A child that cannot run here says `refused` with one sentence; a warden that will not stop, `staying`.
+child: `ping`, `drain`, `stop`, `fd` (one per stored descriptor), `fds_end`, `answer`, `logging` (settings), to the
+warden and to `host` `reaped`, to the broker `event`. A child that cannot run here says `refused` with one sentence; a
+warden that will not stop, `staying`, and for each record that the log ring keeps, `record`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import select
 import socket
 from collections.abc import Callable
 from typing import Any
+
+from bus.logs import Log
 
 MAX_PACKET = 64 * 1024
 STORE_S = 1.0
@@ -83,12 +86,14 @@ class ControlLane:
         on_stop: Callable[[], None],
         inbox: Callable[[], int],
         on_event: Callable[[dict[str, Any]], None] = lambda packet: None,
+        log: Log | None = None,
     ) -> None:
         self._sock = sock
         self._on_drain = on_drain
         self._on_stop = on_stop
         self._inbox = inbox
         self._on_event = on_event
+        self._log = log or Log("lane")
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._fds: dict[str, int] = {}
@@ -166,6 +171,9 @@ class ControlLane:
         match packet.get("type"):
             case "ping":
                 self._send({"type": "pong", "n": packet.get("n"), "inbox": self._inbox()})
+                self._log.outlet.flush()
+            case "logging":
+                self._log.adopt(packet.get("settings"))
             case "drain":
                 self._on_drain()
             case "stop":

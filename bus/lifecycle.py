@@ -11,13 +11,19 @@ import sys
 from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bus.control import ControlLane, send
-from bus.errors import BusError
+from bus.errors import BusError, InvalidError
 from bus.lock import MOMENT_S, FileLock
-from bus.logs import Log
+from bus.log_settings import from_environment
+from bus.logs import OUTLET, Log
+from bus.messages.base import Message
+from bus.messages.debug import Inspection
 from bus.paths import Context, context
+
+if TYPE_CHECKING:
+    from bus.introspection import Inspector
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -56,7 +62,9 @@ class Process:
             on_stop=self.begin_stop,
             inbox=self.inbox,
             on_event=self.on_node_event,
+            log=self.log,
         )
+        self._inspector: Inspector | None = None
 
     async def start(self) -> None:
         """Become able to serve."""
@@ -70,6 +78,14 @@ class Process:
     def inbox(self) -> int:
         """Requests received and not yet answered."""
         return 0
+
+    def inspect(self, request: Inspection[Any]) -> Message:
+        """Answer a question about this process; raises BusError."""
+        if self._inspector is None:
+            from bus.introspection import Inspector  # few processes are ever asked
+
+            self._inspector = Inspector(self.kind, self.log.outlet.ring)
+        return self._inspector.answer(request)
 
     def begin_stop(self, exit_status: int = EXIT_OK) -> None:
         """Drain and end; the first status that is not 0 wins."""
@@ -119,6 +135,8 @@ def run_process(process: type[Process], base: Path, lane_socket: socket.socket |
     """
     try:
         where = context(base)
+        if lane_socket is None:
+            _log_as_told()
         wait_s = MOMENT_S if lane_socket is None else PREDECESSOR_S
         lock = FileLock(where.paths.run / f"{process.kind}.lock", process.kind, wait_s=wait_s)
     except (BusError, OSError) as error:
@@ -136,6 +154,14 @@ def run_process(process: type[Process], base: Path, lane_socket: socket.socket |
         return EXIT_BUG
     finally:
         lock.release()
+
+
+def _log_as_told() -> None:
+    """Without a node, this process is the one to look at what the environment says about logs; raises InvalidError."""
+    try:
+        OUTLET.configure(from_environment(os.environ))
+    except ValueError as error:
+        raise InvalidError(str(error)) from error
 
 
 def _refuse(process: type[Process], lane_socket: socket.socket | None, error: Exception) -> int:

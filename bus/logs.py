@@ -1,6 +1,9 @@
-"""Structured logs: a constant event name, values as keys; one JSON object a line on stderr, and on the bus.
+"""Structured logs: a constant event name, values as keys. JSON lines on stderr, and whatever else the settings name.
 
-Own sixty lines rather than structlog: the warden and the node must stay small and start in no time, and importing
+The node owns the settings. It sends them to its children over the control lane, and those it forks later inherit them;
+each process writes its own records. How a node is told with what to start: see `bus.log_settings`.
+
+Own lines rather than structlog: the warden and the node must stay small and start in no time, and importing
 structlog (which pulls in its console renderers) costs more than the warden's whole start.
 """
 
@@ -8,43 +11,109 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import json
 import os
-import re
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
-LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50}
-Value = str | int | float | bool | None
+from bus import log_format, log_settings
+from bus.log_format import MAX_VALUE, Line, Value
+from bus.log_settings import LEVELS, LogSettings
+from bus.log_sinks import Ring, Sink, open_sinks
+
+STDERR_FD = 2
 
 message_id: contextvars.ContextVar[str] = contextvars.ContextVar("message_id", default="")
 """Id of the message that is being handled; added to every record."""
 
-_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029]")
-"""What JSON leaves as it is, though terminals and readers of lines may act on it."""
 
-MAX_VALUE = 4096
-"""Characters of one value; a guest may have written it."""
+class Outlet:
+    """What becomes of the records of one process."""
+
+    def __init__(self, settings: LogSettings = log_settings.FIRST, fd: int = STDERR_FD) -> None:
+        self.settings = settings
+        self.ring = Ring()
+        self.relay: Callable[[Line], None] | None = None
+        """Where records for the ring go instead, if somebody else keeps them for this process."""
+        self._fd = fd
+        self._sinks: list[Sink] = []
+        self._take(settings)
+
+    def configure(self, settings: LogSettings) -> None:
+        """Let these settings hold; raises ValueError with the reasons if a sink cannot be opened, and changes nothing.
+
+        Files and connections are opened anew, also those that stay the same.
+        """
+        sinks, problems = open_sinks(settings)
+        if problems:
+            for sink in sinks:
+                sink.close()
+            raise ValueError("; ".join(problems))
+        self._swap(settings, sinks)
+
+    def adopt(self, settings: LogSettings) -> list[str]:
+        """Let settings hold that the node has checked; returns what cannot be opened here, which is left out."""
+        sinks, problems = open_sinks(settings)
+        self._swap(settings, sinks)
+        return problems
+
+    def write(self, level: str, actor: str, event: str, fields: dict[str, Value]) -> bool:
+        """Write one record; False if a filter holds it back."""
+        now_s = time.time()
+        settings = self.settings
+        if self._sinks or settings.filters or settings.ring:
+            text = f"{_caller()}: {log_format.message(actor, event, fields)}"
+            if any(part in text for part in settings.filters):
+                return False
+            self._spread(Line(now_s, level, actor, text))
+        if settings.stderr:
+            with contextlib.suppress(OSError, ValueError):
+                line = log_format.json_line(level, actor, event, fields, now_s)
+                os.write(self._fd, line.encode("utf-8", "replace"))
+        return True
+
+    def flush(self) -> None:
+        """Try again to send what waits; to be called about once a second."""
+        for sink in self._sinks:
+            sink.flush()
+
+    def forked(self) -> None:
+        """This process is a new child: it has the settings, and no records yet."""
+        self.ring.clear()
+        for sink in self._sinks:
+            sink.forked()
+
+    def _spread(self, line: Line) -> None:
+        for sink in self._sinks:
+            sink.write(line)
+        if self.settings.ring:
+            (self.relay or self.ring.add)(line)
+
+    def _swap(self, settings: LogSettings, sinks: list[Sink]) -> None:
+        old, self._sinks = self._sinks, sinks
+        self._take(settings)
+        for sink in old:
+            sink.close()
+
+    def _take(self, settings: LogSettings) -> None:
+        self.settings = settings
+        self.ring.resize(settings.ring)
 
 
-def format_line(level: str, actor: str, event: str, fields: dict[str, Value], time_s: float) -> str:
-    """One record as a JSON line; control characters are escaped, so that nothing in it can forge a second line."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_s)) + f".{int(time_s * 1000) % 1000:03d}Z"
-    record = {"time": stamp, "level": level, "actor": actor, "event": event, **fields}
-    line = json.dumps(record, default=str, ensure_ascii=False)
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
+OUTLET = Outlet()
+"""That of this process."""
 
 
 class Log:
-    """The log of one process."""
+    """What one part of the program logs with."""
 
-    def __init__(self, actor: str, *, level: str = "info", fd: int = 2) -> None:
+    def __init__(self, actor: str, outlet: Outlet | None = None) -> None:
         self.actor = actor
-        self.level = level
+        self.outlet = outlet or OUTLET
         self.publish: Callable[[str, str, dict[str, Value]], None] | None = None
         """Set by the actor base: puts a record on the bus as well."""
-        self._fd = fd
 
     def debug(self, event: str, **fields: Value) -> None:
         """For following the program's own steps."""
@@ -68,12 +137,28 @@ class Log:
 
     def record(self, level: str, event: str, fields: dict[str, Value]) -> None:
         """Write one record; a full disk or a closed stderr never stops the program."""
-        if LEVELS[level] < LEVELS[self.level]:
+        if LEVELS[level] < LEVELS[self.outlet.settings.level]:
             return
         bounded = {key: value[:MAX_VALUE] if isinstance(value, str) else value for key, value in fields.items()}
         if msg_id := message_id.get():
             bounded.setdefault("msg_id", msg_id)
-        with contextlib.suppress(OSError, ValueError):
-            os.write(self._fd, format_line(level, self.actor, event, bounded, time.time()).encode("utf-8", "replace"))
-        if self.publish is not None:
+        if self.outlet.write(level, self.actor, event, bounded) and self.publish is not None:
             self.publish(level, event, bounded)
+
+    def adopt(self, settings: Any) -> None:
+        """Let settings from the node hold for this process; logs what cannot be done here."""
+        try:
+            changes = settings if isinstance(settings, dict) else {}
+            problems = self.outlet.adopt(log_settings.checked(log_settings.FIRST, changes))
+        except ValueError as error:
+            problems = [str(error)]
+        for problem in problems:
+            self.warn("log_sink_failed", reason=problem)
+
+
+def _caller() -> str:
+    """File and line of the code that logs."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"

@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from bus import control, lock, supervision
-from bus.logs import Log
+from bus.log_owner import CALLS, LogOwner
+from bus.logs import OUTLET, Log
 from bus.paths import Paths
+from bus.processes import describe_status, reap_soon
 from bus.supervision import Child, ChildSpec, ChildState
 
 TICK_S = 0.25
@@ -40,11 +42,14 @@ class Node:
     def __init__(self, base: Path, roster: Sequence[ChildSpec], *, ready_fd: int = -1) -> None:
         """Take the base directory; raises ConflictError if another node has it, OSError if it cannot be written.
 
+        InvalidError: the environment says something about logs (`bus.log_settings`) that makes no sense.
+
         To `ready_fd` goes `ready`, or why that was not reached, and a newline; then it is closed.
         """
         self.paths = Paths(base)
         self._lock = lock.FileLock(self.paths.run / "node.lock", "minibus")
         self.children = [Child(spec) for spec in roster]
+        self._logging = LogOwner(OUTLET)
         self.log = Log("node")
         self.failure = ""
         """Why the start failed, in one sentence."""
@@ -110,6 +115,8 @@ class Node:
             self._ping += 1
             for lane in self._lanes.values():
                 control.send(lane, {"type": "ping", "n": self._ping})
+            self._logging.tell(self._lanes)
+            OUTLET.flush()
         for child in self.children:
             if child.spec.name in self._pidfds:
                 child.heard_s = now_s  # found running, has no lane: only its death can be seen
@@ -146,6 +153,7 @@ class Node:
             self._adopt(child, pid)
             return
         ours, theirs = control.pair()
+        self._logging.inherits(child.spec.name)
         pid = os.fork()
         if pid == 0:
             ours.close()  # else this child would never see the node's end of the lane close
@@ -174,6 +182,7 @@ class Node:
                 signal.signal(number, signal.SIG_DFL)
             self._selector.close()
             self._lock.release()
+            OUTLET.forked()
             for fd in (self._wake_r, self._wake_w, self._ready_fd, *self._pidfds.values()):
                 if fd >= 0:
                     os.close(fd)
@@ -240,6 +249,8 @@ class Node:
                 fd = stored.pop(str(packet.get("name")), fd)
             case "fetch_fds":
                 self._hand_back(lane, stored)
+            case "record":
+                self._logging.keep(packet)
             case "call":
                 control.send(lane, {"type": "answer", "call": packet.get("call"), **self._answer(packet)})
             case _:
@@ -261,6 +272,10 @@ class Node:
             case "stop_node":
                 self.begin_stop()
                 return {}
+            case what if what in CALLS:
+                answer = self._logging.answer(packet)
+                self._logging.tell(self._lanes)
+                return answer
             case what:
                 return {"error": f"unknown call {what}"}
 
@@ -299,7 +314,7 @@ class Node:
             if child is None:
                 self._forward_orphan(pid, status)
             else:
-                self._ended(child, _describe(status))
+                self._ended(child, describe_status(status))
 
     def _forward_orphan(self, pid: int, status: int) -> None:
         """Whoever began it before a restart has no other way to learn how it ended."""
@@ -380,19 +395,4 @@ class Node:
                 while (received := control.receive(lane)) is not None and received[0].get("type") != "staying":
                     pass
             if received is None:
-                _reap_soon(child.pid)
-
-
-def _reap_soon(pid: int) -> None:
-    """It has closed its lane, which is the last thing it does; a node that ends waits no longer than that takes."""
-    with contextlib.suppress(ChildProcessError, ProcessLookupError):
-        pidfd = os.pidfd_open(pid)
-        select.select([pidfd], [], [], OUTLIVING_S)
-        os.close(pidfd)
-        os.waitpid(pid, os.WNOHANG)
-
-
-def _describe(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"exit status {os.waitstatus_to_exitcode(status)}"
+                reap_soon(child.pid)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 import msgspec
 
 from bus.messages.base import Ack, Message, Query, Request
+
+R_co = TypeVar("R_co", bound=Message, covariant=True)
+
+
+class Inspection(Query[R_co], Generic[R_co], frozen=True, kw_only=True, omit_defaults=True, tag="debug.inspection"):
+    """A question about the process and not about its work: every actor and the broker answer it by themselves."""
 
 
 class Logging(Message, frozen=True, kw_only=True, omit_defaults=True, tag="log.settings"):
@@ -18,7 +26,7 @@ class Logging(Message, frozen=True, kw_only=True, omit_defaults=True, tag="log.s
     filters: tuple[str, ...] = ()
     """A record whose text contains one of these is not written anywhere."""
     syslog: str = ""
-    """`local`, `tcp:HOST:PORT` or `udp:HOST:PORT`; empty for none."""
+    """`local`, `tcp:ADDRESS:PORT` or `udp:ADDRESS:PORT`; empty for none."""
     ring: int = 0
     """Records kept in memory by each process; 0 for none."""
 
@@ -37,9 +45,29 @@ class SetLogging(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, ta
     """None leaves a setting as it is, here and below."""
     stderr: bool | None = None
     file: str | None = None
-    filters: tuple[str, ...] | None = None
+    """Absolute; opened anew even if it is the one in force, so that a file can be moved away before."""
+    add_filter: str = ""
+    """One more; `ResetLogging` takes them away."""
     syslog: str | None = None
+    """Instead of an address also a name, which is resolved once."""
     ring: int | None = None
+
+
+class ResetLogging(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="log.settings.reset"):
+    """To `node`: settings become again what they were when the node started."""
+
+    settings: tuple[str, ...] = ()
+    """Names of fields of `Logging`; empty for all."""
+
+
+class Flags(Message, frozen=True, kw_only=True, tag="node.flags"):
+    """What a node was started with, defaults included."""
+
+    flags: dict[str, str]
+
+
+class GetFlags(Query[Flags], frozen=True, kw_only=True, tag="node.flags.get"):
+    """To `node`: what were you started with?"""
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,7 +77,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     level: str
     actor: str
     text: str
-    """As the file sink writes it."""
+    """`FILE:LINE: ` and the message."""
 
 
 class LogLines(Message, frozen=True, kw_only=True, tag="log.lines"):
@@ -58,8 +86,8 @@ class LogLines(Message, frozen=True, kw_only=True, tag="log.lines"):
     lines: tuple[LogLine, ...]
 
 
-class GetLogLines(Query[LogLines], frozen=True, kw_only=True, tag="log.lines.get"):
-    """The records that this process keeps in memory."""
+class GetLogLines(Inspection[LogLines], frozen=True, kw_only=True, tag="log.lines.get"):
+    """The records that this process keeps in memory. Those of the warden are kept by `node`."""
 
 
 class RuntimeInfo(Message, frozen=True, kw_only=True, omit_defaults=True, tag="debug.runtime"):
@@ -76,12 +104,12 @@ class RuntimeInfo(Message, frozen=True, kw_only=True, omit_defaults=True, tag="d
     tasks: int
     """asyncio tasks."""
     objects: int
-    """Objects the garbage collector tracks."""
+    """Objects that the garbage collector looks after; not those that were there before the process was forked."""
     rss_bytes: int
     fds: int
 
 
-class GetRuntime(Query[RuntimeInfo], frozen=True, kw_only=True, tag="debug.runtime.get"):
+class GetRuntime(Inspection[RuntimeInfo], frozen=True, kw_only=True, tag="debug.runtime.get"):
     """How are you from the inside?"""
 
 
@@ -91,7 +119,7 @@ class Stacks(Message, frozen=True, kw_only=True, tag="debug.stacks"):
     text: str
 
 
-class GetStacks(Query[Stacks], frozen=True, kw_only=True, tag="debug.stacks.get"):
+class GetStacks(Inspection[Stacks], frozen=True, kw_only=True, tag="debug.stacks.get"):
     """Where is everything in your code right now?"""
 
 
@@ -110,18 +138,34 @@ class MemoryUse(Message, frozen=True, kw_only=True, tag="debug.memory"):
     pss_bytes: int
     private_bytes: int
     types: tuple[TypeUse, ...]
-    """Largest first, at most 100."""
+    """Largest first, at most 100, of what was made since the process was forked."""
+    partial: bool = False
+    """There was no time to look at all objects."""
 
 
-class GetMemory(Query[MemoryUse], frozen=True, kw_only=True, tag="debug.memory.get"):
+class GetMemory(Inspection[MemoryUse], frozen=True, kw_only=True, tag="debug.memory.get"):
     """What fills your memory?"""
 
 
-class StartProfile(Request[Ack], frozen=True, kw_only=True, tag="debug.profile.start"):
+class StartProfile(Inspection[Ack], frozen=True, kw_only=True, tag="debug.profile.start"):
     """Measure where processor time goes; `conflict` if that is being done already."""
 
+    file: str
+    """Only remembered: where the asker wants to write the result."""
 
-class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True):
+
+class ProfileCaller(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function cost when called by one other."""
+
+    entry: int
+    """Index of the calling function."""
+    calls: int
+    primitive_calls: int
+    own_s: float
+    total_s: float
+
+
+class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Time spent in one function."""
 
     file: str
@@ -133,13 +177,16 @@ class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True):
     own_s: float
     total_s: float
     """Including what it called."""
+    callers: tuple[ProfileCaller, ...] = ()
 
 
 class Profile(Message, frozen=True, kw_only=True, tag="debug.profile"):
     """Where processor time went, dearest first, at most 2,000 functions."""
 
+    file: str
+    """As given at the start."""
     entries: tuple[ProfileEntry, ...]
 
 
-class StopProfile(Request[Profile], frozen=True, kw_only=True, tag="debug.profile.stop"):
+class StopProfile(Inspection[Profile], frozen=True, kw_only=True, tag="debug.profile.stop"):
     """End the measurement and tell; `conflict` if there is none."""

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from bus.log_format import Line
+from bus.logs import Log
 from shims.container.loop import Loop
 
 _MAX_PACKET: Final = 64 * 1024
@@ -25,7 +27,10 @@ class Node(Protocol):
 class NodeLink:
     """Speaks with the node, or with nobody if there is none."""
 
-    def __init__(self, sock: socket.socket | None, loop: Loop, handler: Node, inbox: Callable[[], int]) -> None:
+    def __init__(
+        self, sock: socket.socket | None, loop: Loop, handler: Node, inbox: Callable[[], int], log: Log
+    ) -> None:
+        self._log = log
         self._sock = sock
         self._loop = loop
         self._handler = handler
@@ -57,6 +62,10 @@ class NodeLink:
             self._loop.unwatch(self._sock.fileno())
             self._sock.close()
             self._sock = None
+
+    def record(self, line: Line) -> None:
+        """Have the node keep a record."""
+        self._send({"type": "record", **line._asdict()})
 
     def _send(self, packet: dict[str, Any]) -> None:
         if self._sock is not None:
@@ -94,6 +103,9 @@ class NodeLink:
         match packet:
             case {"type": "ping", "n": number}:
                 self._send({"type": "pong", "n": number, "inbox": self._inbox()})
+                self._log.outlet.flush()
+            case {"type": "logging", "settings": settings}:
+                self._log.adopt(settings)
             case {"type": "reaped", "pid": int(pid), "status": int(status)}:
                 self._handler.reaped(pid, status)
             case {"type": "stop"}:

@@ -75,7 +75,8 @@ class Warden:
         self._holdings = Holdings(self._loop, Journal(base / "state" / "warden"), self.log)
         self._holdings.announce = self._announce
         self._lifecycle = Lifecycle(self._holdings, self._get_planner, self._make_cloner)
-        self._node = NodeLink(control, self._loop, self, inbox=lambda: self._lifecycle.queued)
+        self._node = NodeLink(control, self._loop, self, inbox=lambda: self._lifecycle.queued, log=self.log)
+        self.log.outlet.relay = self._node.record
         self._lifecycle.ending.expects_statuses = lambda: self._node.is_up
         self._wake, self._waker = socket.socketpair()
 
@@ -281,7 +282,7 @@ def _sentence(base: Path, error: ConflictError | OSError) -> str:
 
 
 def _refuse(control: socket.socket | None, message: str) -> int:
-    NodeLink(control, Loop(), _Nobody(), inbox=lambda: 0).refuse(message)
+    NodeLink(control, Loop(), _Nobody(), inbox=lambda: 0, log=Log("warden")).refuse(message)
     sys.stderr.write(f"{message}\n")
     return _REFUSED
 

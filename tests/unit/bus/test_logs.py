@@ -1,37 +1,30 @@
-"""Log records."""
+"""Log records and what becomes of them."""
 
 from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from bus.logs import MAX_VALUE, Log, Value, format_line, message_id
+from bus.log_format import MAX_VALUE, Value
+from bus.log_settings import LogSettings
+from bus.logs import Log, Outlet, message_id
 
 
-def written(*, level: str = "info") -> tuple[Log, int]:
+def written(**settings: object) -> tuple[Log, int]:
     """A log and the descriptor that reads what it wrote."""
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
-    return Log("vm", level=level, fd=writable), readable
+    return Log("vm", Outlet(LogSettings(**settings), writable)), readable  # type: ignore[arg-type]
 
 
 def lines(log: Log, readable: int) -> list[dict[str, object]]:
     """The records written so far; closes both ends."""
-    os.close(log._fd)
+    os.close(log.outlet._fd)
     with open(readable, "rb") as file:
         return [json.loads(line) for line in file.read().splitlines()]
-
-
-@given(st.text(max_size=50), st.text(max_size=20))
-def test_nothing_in_a_value_makes_a_second_line_or_reaches_a_terminal(value: str, event: str) -> None:
-    line = format_line("warn", "vm", event, {"said": value}, 1.5)
-    assert line.splitlines() == [line[:-1]]
-    assert not any(ord(char) < 0x20 or 0x7F <= ord(char) <= 0x9F for char in line[:-1])
-    record = json.loads(line)
-    assert (record["said"], record["event"], record["time"]) == (value, event, "1970-01-01T00:00:01.500Z")
 
 
 def test_a_forged_record_stays_a_value() -> None:
@@ -74,7 +67,7 @@ def test_an_exception_carries_its_trace() -> None:
 
 def test_a_closed_stderr_stops_nobody() -> None:
     log, readable = written()
-    os.close(log._fd)
+    os.close(log.outlet._fd)
     log.info("x")
     os.close(readable)
 
@@ -83,3 +76,86 @@ def test_text_that_is_not_unicode_is_written_all_the_same() -> None:
     log, readable = written()
     log.info("x", name="\udcff")
     assert lines(log, readable)[0]["name"] == "?"
+
+
+# --- settings
+
+
+def test_nothing_goes_to_stderr_that_shall_not() -> None:
+    log, readable = written(stderr=False)
+    log.error("x")
+    assert lines(log, readable) == []
+
+
+def test_a_filtered_record_goes_nowhere(tmp_path: Path) -> None:
+    log, readable = written(ring=5)
+    told: list[str] = []
+    log.publish = lambda level, event, fields: told.append(event)
+    log.outlet.configure(LogSettings(filters=("guest_id=7", "test_logs.py:1 "), ring=5, file=str(tmp_path / "f")))
+    log.info("killed", guest_id=7)
+    log.info("killed", guest_id=8)
+    assert told == ["killed"]
+    assert [record["guest_id"] for record in lines(log, readable)] == [8]
+    assert (tmp_path / "f").read_text().count("\n") == 1
+    assert len(log.outlet.ring.after()) == 1
+    log.outlet.configure(LogSettings())
+
+
+def test_text_names_the_line_that_logs(tmp_path: Path) -> None:
+    log, readable = written(ring=5)
+    log.info("a")
+    log.exception("b", ValueError("x"))
+    log.record("warn", "c", {})
+    texts = [line.text for _, line in log.outlet.ring.after()]
+    number = int(texts[0].split(":")[1])
+    assert texts[0] == f"test_logs.py:{number}: a actor=vm"
+    assert texts[1].startswith(f"test_logs.py:{number + 1}: b actor=vm trace=")
+    assert texts[2].startswith(f"test_logs.py:{number + 2}: ")
+    lines(log, readable)
+
+
+def test_a_sink_that_cannot_be_opened_changes_nothing(tmp_path: Path) -> None:
+    log, readable = written()
+    log.outlet.configure(LogSettings(file=str(tmp_path / "good")))
+    with pytest.raises(ValueError, match=f"cannot open log file {tmp_path}: is a directory"):
+        log.outlet.configure(LogSettings(level="error", file=str(tmp_path)))
+    log.info("still")
+    assert "INFO" in (tmp_path / "good").read_text()
+    assert log.outlet.settings.level == "info"
+    lines(log, readable)
+    log.outlet.configure(LogSettings())
+
+
+def test_a_child_takes_what_can_be_opened_and_says_what_cannot(tmp_path: Path) -> None:
+    log, readable = written()
+    log.adopt({"level": "warn", "file": str(tmp_path)})
+    log.info("x")
+    (record,) = lines(log, readable)
+    assert (record["event"], record["level"]) == ("log_sink_failed", "warn")
+    assert record["reason"] == f"cannot open log file {tmp_path}: is a directory"
+
+
+@pytest.mark.parametrize("settings", [{"level": "loud"}, {"level": 3}, {"color": True}, {"ring": -1}])
+def test_rubbish_from_the_node_changes_nothing(settings: dict[str, object]) -> None:
+    log, readable = written(level="error")
+    log.adopt(settings)
+    assert log.outlet.settings == LogSettings(level="error")
+    assert lines(log, readable) == []
+
+
+def test_a_forked_child_has_no_records_of_its_parent() -> None:
+    log, readable = written(ring=5)
+    log.info("x")
+    log.outlet.forked()
+    assert log.outlet.ring.after() == []
+    lines(log, readable)
+
+
+def test_another_process_may_keep_the_records() -> None:
+    log, readable = written(ring=5)
+    kept: list[str] = []
+    log.outlet.relay = lambda line: kept.append(line.actor)
+    log.info("x")
+    assert kept == ["vm"]
+    assert log.outlet.ring.after() == []
+    lines(log, readable)

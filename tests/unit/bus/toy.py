@@ -12,6 +12,7 @@ import msgspec
 
 from bus import codec, errors
 from bus.actor import RequestContext, query
+from bus.logs import Outlet
 from bus.messages.base import Event, Message, Request
 from bus.messages.control import Synced
 from bus.messages.envelope import Envelope
@@ -158,7 +159,7 @@ class Running:
 
     def __init__(self, base: Path) -> None:
         self.actor = Toy(context(base), None)
-        self.actor.log._fd = -1
+        self.actor.log.outlet = Outlet(fd=-1)
         self.port = LoopbackPort()
         self.actor.port._zmq.term()
         self.actor.port = self.port  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bus.logs import Log
 from shims.container.loop import Loop
 from shims.container.node_link import NodeLink
 
@@ -34,7 +35,7 @@ def ends() -> Iterator[tuple[Loop, NodeLink, socket.socket, Heard]]:
     loop, heard = Loop(), Heard()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.settimeout(5)
-    link = NodeLink(ours, loop, heard, inbox=lambda: 3)
+    link = NodeLink(ours, loop, heard, inbox=lambda: 3, log=Log("warden"))
     yield loop, link, theirs, heard
     link.close()
     theirs.close()
@@ -76,7 +77,7 @@ def test_the_end_of_the_node_means_stop(ends: tuple[Loop, NodeLink, socket.socke
 
 
 def test_without_a_node() -> None:
-    link = NodeLink(None, Loop(), Heard(), inbox=lambda: 0)
+    link = NodeLink(None, Loop(), Heard(), inbox=lambda: 0, log=Log("warden"))
     link.ready()
     link.close()
     assert not link.is_up

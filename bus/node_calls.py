@@ -1,0 +1,143 @@
+"""What the broker answers for the node: the node speaks no ZeroMQ, so each question goes over the control lane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from bus import log_settings
+from bus.control import ControlLane
+from bus.errors import InvalidError, UnavailableError, UnknownTypeError
+from bus.messages import control as msg
+from bus.messages import debug
+from bus.messages.base import Ack, Message
+from bus.paths import Context
+from bus.processes import pss_mib
+
+CONNECT_S = 3.0
+"""How long a syslog server is looked for before it is taken for unreachable."""
+
+REQUESTS = (
+    msg.GetActors,
+    msg.StopNode,
+    debug.GetLogging,
+    debug.SetLogging,
+    debug.ResetLogging,
+    debug.GetLogLines,
+    debug.GetFlags,
+)
+"""To `node`."""
+
+
+async def answer(lane: ControlLane, context: Context, request: Message) -> Message:
+    """The node's reply to one of `REQUESTS`; raises BusError."""
+    match request:
+        case msg.GetActors():
+            return await _actors(lane)
+        case msg.StopNode():
+            await _call(lane, "stop_node")
+            return Ack()
+        case debug.GetLogging():
+            return msgspec.convert((await _call(lane, "logging"))["settings"], debug.Logging)
+        case debug.SetLogging():
+            await _set_logging(lane, request)
+            return Ack()
+        case debug.ResetLogging(settings=settings):
+            if unknown := set(settings) - set(log_settings.NAMES):
+                raise InvalidError(f"there is no log setting `{sorted(unknown)[0][:40]}`")
+            await _call(lane, "reset_logging", names=settings)
+            return Ack()
+        case debug.GetLogLines():
+            return debug.LogLines(lines=await _lines(lane))
+        case debug.GetFlags():
+            return debug.Flags(flags=flags(context, os.environ))
+        case _:
+            raise UnknownTypeError("`node` does not understand this")
+
+
+def flags(context: Context, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the node was started with, in minimega's words; raises InvalidError if the environment makes no sense."""
+    try:
+        logs = log_settings.from_environment(environment)
+    except ValueError as error:
+        raise InvalidError(str(error)) from error
+    return {
+        "base": str(context.base),
+        "durable": _word(context.durable),
+        "filepath": str(context.files_dir),
+        "level": logs.level,
+        "logfile": logs.file,
+        "v": _word(logs.stderr),
+        "verbose": _word(logs.stderr),
+    }
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+async def _call(lane: ControlLane, what: str, **arguments: Any) -> dict[str, Any]:
+    try:
+        answer = await lane.call(what, **arguments)
+    except (TimeoutError, ConnectionError) as error:
+        raise UnavailableError(str(error) or "the node does not answer") from error
+    if "error" in answer:
+        raise InvalidError(str(answer["error"]))
+    return answer
+
+
+async def _actors(lane: ControlLane) -> msg.ActorList:
+    rows = (await _call(lane, "actors")).get("actors", [])
+    sizes = await asyncio.to_thread(lambda: {row["pid"]: pss_mib(row["pid"]) for row in rows if row["pid"]})
+    return msg.ActorList(actors=tuple(msg.ActorStatus(**row, pss_mib=sizes.get(row["pid"], 0.0)) for row in rows))
+
+
+async def _lines(lane: ControlLane) -> tuple[debug.LogLine, ...]:
+    """All records that the node keeps, in as many calls as that takes."""
+    found: list[debug.LogLine] = []
+    after = 0
+    while page := (await _call(lane, "log_lines", after=after))["lines"]:
+        for number, time_s, level, actor, text in page:
+            found.append(debug.LogLine(time_s=time_s, level=level, actor=actor, text=text))
+            after = number
+    return tuple(found)
+
+
+async def _set_logging(lane: ControlLane, request: debug.SetLogging) -> None:
+    changes = {name: value for name in log_settings.NAMES if (value := getattr(request, name, None)) is not None}
+    try:
+        if request.syslog not in (None, "", log_settings.SYSLOG_LOCAL):
+            changes["syslog"] = str(await _resolved(log_settings.parse_syslog(str(request.syslog))))
+    except ValueError as error:
+        raise InvalidError(str(error)) from error
+    await _call(lane, "set_logging", changes=changes, add_filter=request.add_filter)
+
+
+async def _resolved(address: log_settings.SyslogAddress) -> log_settings.SyslogAddress:
+    """With the number of the host; for TCP a connection was tried. Raises ValueError with the reason.
+
+    It is done here because a name server may keep a process waiting, which the node must not.
+    """
+    loop = asyncio.get_running_loop()
+    kind = socket.SOCK_STREAM if address.protocol == "tcp" else socket.SOCK_DGRAM
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            found = await loop.getaddrinfo(address.host, address.port, type=kind)
+            numeric = address._replace(host=str(found[0][4][0]))
+            if kind == socket.SOCK_STREAM:
+                _, writer = await asyncio.open_connection(numeric.host, numeric.port)
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except TimeoutError:
+        raise ValueError(f"syslog server {address}: no answer within {CONNECT_S:g} s") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"syslog server {address}: {reason.lower()}") from error
+    return numeric
