@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bus.errors import ConflictError, UnavailableError
 from cli.commands.registry import COMMANDS
 from cli.server.connection import Connection
 from cli.server.engine import Engine
+from cli.server.listener import Listener, room_for_clients
 
 BACKLOG = 1024
 SOCKET_MODE = 0o600
@@ -29,27 +31,40 @@ class CliActor(Actor):
         self.engine = Engine(self.port, where.host, COMMANDS, self._spawn_named, self._log_bug, where.files_dir)
         path = self.context.paths.command_socket
         await _remove_stale(path)
-        umask = os.umask(0o777 & ~SOCKET_MODE)  # from the first moment on, not only after a chmod
-        try:
-            self._server = await asyncio.start_unix_server(self._accept, path, backlog=BACKLOG)
-        except OSError as error:
-            raise UnavailableError(f"cannot listen on {path}: {error.strerror}") from error
-        finally:
-            os.umask(umask)
+        self._listener = Listener(_listen(path), where.host, self._serve, self._spawn_client, room_for_clients())
+        self.spawn(self._listener.accept_forever(), name="listener")
 
     async def on_stop(self) -> None:
         """Take no more clients; the connections end with the actor's tasks."""
-        self._server.close()
+        self._listener.close()
         self.context.paths.command_socket.unlink(missing_ok=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.spawn(Connection(self.engine, reader, writer).serve(), name="client")
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await Connection(self.engine, reader, writer).serve()
+
+    def _spawn_client(self, work: Coroutine[Any, Any, None]) -> None:
+        self.spawn(work, name="client")
 
     def _spawn_named(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self.spawn(work, name=name)
 
     def _log_bug(self, error: Exception) -> None:
         self.log.exception("command_failed", error)
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that nobody else may use, from the first moment on; raises UnavailableError if it cannot be."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    umask = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        listening.bind(str(path))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise UnavailableError(f"cannot listen on {path}: {error.strerror}") from error
+    finally:
+        os.umask(umask)
+    return listening
 
 
 async def _remove_stale(path: Path) -> None:
