@@ -35,8 +35,10 @@ from bus.topics import file_topic
 from shims.file_area import AreaError, FileArea, Found, Name, quoted, shown
 from shims.http_url import UrlError, split_url
 
-MAX_ENTRIES = 100_000
-"""Of one listing."""
+MAX_ENTRIES = 50_000
+"""Of one listing; names may take 1,020 bytes each, a message 64 MiB."""
+MAX_NAMED = 5_000
+"""Names in the answer to a pattern; they may take 8 KiB each."""
 MAX_NAMES = 1_000
 """Of one completion."""
 
@@ -117,7 +119,7 @@ class FilesActor(StepActor[FileTable]):
             names = await asyncio.to_thread(self.area.match, pattern)
         if not names:
             raise NotFoundError(f"file not found: {quoted(msg.pattern)}")
-        return FileNames(names=tuple(_text("/".join(name)) for name in names))
+        return FileNames(names=tuple(_text("/".join(name)) for name in names[:MAX_NAMED]))
 
     @query
     async def list_files(self, msg: ListFiles, request: RequestContext) -> FileList:

@@ -158,10 +158,10 @@ class Downloads:
         found = grown.found
         # Noted before it is there: after a crash in between, a file is known for what it is.
         origin = Origin(job.digest, found.inode, found.size_bytes, found.mtime_ns)
-        self._shell.file_complete(job.name, origin)
         try:
+            self._shell.file_complete(job.name, origin)
             self._area.place(grown.temporary, job.name)
-        except OSError:
+        except BaseException:
             self._area.discard(grown.temporary)
             raise
 

@@ -102,7 +102,7 @@ class FileList(Message, frozen=True, kw_only=True, omit_defaults=True, tag="file
 
 
 class ListFiles(Query[FileList], frozen=True, kw_only=True, omit_defaults=True, tag="files.list.get"):
-    """What is in a directory of the area, up to 100,000 entries? Of a file the file itself; `not_found` if neither."""
+    """What is in a directory of the area, up to 50,000 entries? Of a file the file itself; `not_found` if neither."""
 
     path: str = "/"
     """As `name` of GetFile; `/` is the area itself."""
@@ -111,7 +111,7 @@ class ListFiles(Query[FileList], frozen=True, kw_only=True, omit_defaults=True, 
 class GetFiles(Request[FileNames], frozen=True, kw_only=True, tag="files.get_matching"):
     """Have all files and directories here that a pattern means.
 
-    `not_found` if nobody has any, `conflict` if one is still being downloaded.
+    The reply has up to 5,000 of the names. `not_found` if nobody has any, `conflict` if one is being downloaded.
     """
 
     pattern: str
