@@ -111,6 +111,8 @@ class Downloads:
         error: errors.BusError | None = errors.CancelledError(_sentence(job, "interrupted"))
         try:
             async with self._slots:
+                if self._closing:
+                    return
                 job.started.set()
                 self._tell("started", job)
                 error = await self._attempt(job)
