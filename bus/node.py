@@ -25,7 +25,7 @@ from bus import control, lock, supervision
 from bus.log_owner import CALLS, LogOwner
 from bus.logs import OUTLET, Log
 from bus.paths import Paths
-from bus.processes import describe_status, reap_soon
+from bus.processes import describe_status, reap_soon, start_apart
 from bus.supervision import Child, ChildSpec, ChildState
 
 TICK_S = 0.25
@@ -272,6 +272,8 @@ class Node:
             case "stop_node":
                 self.begin_stop()
                 return {}
+            case "nuke":
+                return start_apart("shims.nuke", str(self.paths.base))
             case what if what in CALLS:
                 answer = self._logging.answer(packet)
                 self._logging.tell(self._lanes)

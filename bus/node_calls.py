@@ -17,7 +17,7 @@ from bus.errors import InvalidError, UnavailableError, UnknownTypeError
 from bus.messages import control as msg
 from bus.messages import debug
 from bus.messages.base import Ack, Message
-from bus.paths import Context
+from bus.paths import Context, start_flags
 from bus.processes import pss_mib
 
 CONNECT_S = 3.0
@@ -26,6 +26,7 @@ CONNECT_S = 3.0
 REQUESTS = (
     msg.GetActors,
     msg.StopNode,
+    msg.Nuke,
     debug.GetLogging,
     debug.SetLogging,
     debug.ResetLogging,
@@ -42,6 +43,9 @@ async def answer(lane: ControlLane, context: Context, request: Message) -> Messa
             return await _actors(lane)
         case msg.StopNode():
             await _call(lane, "stop_node")
+            return Ack()
+        case msg.Nuke():
+            await _call(lane, "nuke")
             return Ack()
         case debug.GetLogging():
             return msgspec.convert((await _call(lane, "logging"))["settings"], debug.Logging)
@@ -68,6 +72,7 @@ def flags(context: Context, environment: Mapping[str, str]) -> dict[str, str]:
     except ValueError as error:
         raise InvalidError(str(error)) from error
     return {
+        **start_flags(),
         "base": str(context.base),
         "durable": _word(context.durable),
         "filepath": str(context.files_dir),
@@ -138,6 +143,6 @@ async def _resolved(address: log_settings.SyslogAddress) -> log_settings.SyslogA
     except TimeoutError:
         raise ValueError(f"syslog server {address}: no answer within {CONNECT_S:g} s") from None
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = os.strerror(error.errno) if (getattr(error, "errno", None) or 0) > 0 else str(error)
         raise ValueError(f"syslog server {address}: {reason.lower()}") from error
     return numeric

@@ -1,4 +1,4 @@
-"""Processes as others see them: how they ended, and figures about them from the kernel."""
+"""Processes as others see them: how they start apart and end, and figures about them from the kernel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -92,3 +93,14 @@ def describe_status(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def start_apart(module: str, argument: str) -> dict[str, str]:
+    """Start a program of ours that is to outlive this process; gives the `error` if that fails."""
+    # -P: whatever lies in the current directory is not ours to import.
+    argv = [sys.executable, "-P", "-m", module, argument]
+    try:
+        os.posix_spawn(argv[0], argv, os.environ, setsid=True)
+    except OSError as error:
+        return {"error": f"cannot start {module}: {error.strerror}"}
+    return {}

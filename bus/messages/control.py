@@ -132,3 +132,7 @@ class ActorChanged(Event, frozen=True, kw_only=True, omit_defaults=True, tag="no
 
 class StopNode(Request[Ack], frozen=True, kw_only=True, tag="node.stop"):
     """To `node`: end every actor; the warden stays while it owns a container."""
+
+
+class Nuke(Request[Ack], frozen=True, kw_only=True, tag="node.nuke"):
+    """To `node`: kill everything of this base directory, guests included, and forget it. Files and logs stay."""

@@ -1,13 +1,14 @@
-"""`quit`: end the guests and the node."""
+"""`quit` and `nuke`: end the guests and the node, in order or by force."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
+from bus.errors import NotFoundError
 from bus.messages.base import DEFAULT_NAMESPACE
-from bus.messages.control import StopNode
-from bus.messages.namespace import GetNamespaces
-from bus.messages.vm import FlushVms, KillVms
+from bus.messages.control import Nuke, StopNode
+from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from cli.commands.declare import LIFECYCLE_S, QUICK_S, Call, Command, CommandError, Engine
 from cli.response import Group, Response
 
@@ -18,13 +19,16 @@ class ConnectionEnds(Exception):
     """There is no reply; the connection is closed instead."""
 
 
-async def end_guests(engine: Engine) -> None:
-    """Kill and flush every VM of every namespace; raises BusError."""
+async def end_namespaces(engine: Engine) -> None:
+    """End every namespace with all its guests; raises BusError, or CommandError if something of one stays."""
     known = await engine.ask("namespace", GetNamespaces(), timeout_s=QUICK_S, namespace=DEFAULT_NAMESPACE)
+    errors: list[str] = []
     for name in sorted({info.name for info in known.namespaces} | {DEFAULT_NAMESPACE}):
-        for host in engine.hosts(name):
-            await engine.ask(f"vm@{host}", KillVms(target="all"), timeout_s=LIFECYCLE_S, namespace=name)
-            await engine.ask(f"vm@{host}", FlushVms(), timeout_s=LIFECYCLE_S, namespace=name)
+        with contextlib.suppress(NotFoundError):  # another client was faster
+            report = await engine.ask("namespace", DestroyNamespace(), timeout_s=LIFECYCLE_S, namespace=name)
+            errors += report.errors
+    if errors:
+        raise CommandError("\n".join(errors))
 
 
 def parse_delay(text: str) -> int:
@@ -45,8 +49,14 @@ async def _quit(call: Call) -> AsyncIterator[Group]:
 
 
 async def _end_all(engine: Engine) -> None:
-    await end_guests(engine)
+    await end_namespaces(engine)
     await engine.ask("node", StopNode(), timeout_s=QUICK_S, namespace=DEFAULT_NAMESPACE)
+
+
+async def _nuke(call: Call) -> AsyncIterator[Group]:
+    await call.engine.ask("node", Nuke(), timeout_s=QUICK_S, namespace=DEFAULT_NAMESPACE)
+    raise ConnectionEnds
+    yield  # it answers nothing, and is a generator all the same
 
 
 COMMANDS = (
@@ -54,10 +64,24 @@ COMMANDS = (
         patterns=("quit [delay]",),
         help_short="end all VMs and stop",
         help_long="""\
-Kills and flushes the VMs of all namespaces on this host and stops minibus, at
-once or after a delay in seconds. To stop minibus and keep the guests, use
-`minibus down`.""",
+Kills and flushes the VMs of all namespaces on this host, forgets what was
+configured in these, and stops minibus, at once or after a delay in seconds. To
+stop minibus and keep the guests, use `minibus down`.""",
         run=_quit,
+        recorded=False,
+    ),
+    Command(
+        patterns=("nuke",),
+        help_short="end everything by force",
+        help_long="""\
+Kills all processes of this minibus on this host, guests included, and removes
+what they left and every record of them. The files of the file area and the logs
+stay. There is no answer: the connection closes.
+
+This is for a minibus that does not obey any more. `quit` is the orderly way,
+and after a crash `minibus up` takes over running guests. If not even commands
+are answered, use `minibus nuke`.""",
+        run=_nuke,
         recorded=False,
     ),
 )

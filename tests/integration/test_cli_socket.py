@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from bus.errors import InvalidError
 from bus.messages.base import Ack, Message
-from bus.messages.control import StopNode
-from bus.messages.namespace import GetDraft, GetNamespaces, NamespaceList
-from bus.messages.vm import FlushVms, GetVms, KillVms, VmReport
+from bus.messages.control import Nuke, StopNode
+from bus.messages.namespace import DestroyNamespace, DestroyReport, GetDraft, GetNamespaces, NamespaceList
+from bus.messages.vm import GetVms
 from cli.server.connection import MAX_UNSENT, Connection
 from cli.testing import Asked, make_vms, serving
 
@@ -169,9 +170,8 @@ async def test_hundreds_of_clients_at_once(base_dir: Path) -> None:
 
 
 async def test_quit_closes_without_a_reply(base_dir: Path) -> None:
-    guests_end: dict[type[Message], Any] = {KillVms: VmReport(), FlushVms: VmReport()}
-    reactions: dict[type[Message], Any] = {GetNamespaces: NamespaceList(namespaces=()), StopNode: Ack(), **guests_end}
-    async with serving(base_dir, reactions) as server, server.client() as client:
+    reactions: dict[type[Message], Any] = {GetNamespaces: NamespaceList(namespaces=()), StopNode: Ack()}
+    async with serving(base_dir, {**reactions, DestroyNamespace: DestroyReport()}) as server, server.client() as client:
         await client.send({"Command": "quit"})
         assert await client.is_closed()
         assert type(server.bus.asked[-1].request) is StopNode
@@ -180,8 +180,20 @@ async def test_quit_closes_without_a_reply(base_dir: Path) -> None:
 async def test_quit_that_cannot_end_the_guests_stops_nothing(base_dir: Path) -> None:
     reactions: dict[type[Message], Any] = {GetNamespaces: NamespaceList(namespaces=()), StopNode: Ack()}
     async with serving(base_dir, reactions) as server, server.client() as client:
-        assert "nobody here knows KillVms" in (await client.command("quit"))["Resp"][0]["Error"]
+        assert "nobody here knows DestroyNamespace" in (await client.command("quit"))["Resp"][0]["Error"]
         assert StopNode not in {type(asked.request) for asked in server.bus.asked}
+
+
+async def test_nuke_closes_without_a_reply(base_dir: Path) -> None:
+    async with serving(base_dir, {Nuke: Ack()}) as server, server.client() as client:
+        await client.send({"Command": "nuke"})
+        assert await client.is_closed()
+        assert [(asked.to, type(asked.request)) for asked in server.bus.asked] == [("node", Nuke)]
+
+
+async def test_nuke_that_cannot_be_begun_says_why(base_dir: Path) -> None:
+    async with serving(base_dir, {Nuke: InvalidError("cannot start it")}) as server, server.client() as client:
+        assert (await client.command("nuke"))["Resp"][0]["Error"] == "cannot start it"
 
 
 async def test_pipes_are_refused_in_words(base_dir: Path) -> None:

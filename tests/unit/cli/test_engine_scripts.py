@@ -12,8 +12,8 @@ import pytest
 from bus.errors import NotFoundError
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
-from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList
-from bus.messages.vm import FlushVms, KillVms, StartVms, VmReport
+from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceInfo, NamespaceList
+from bus.messages.vm import StartVms
 from cli.commands.stop import ConnectionEnds
 from cli.testing import EngineBench
 
@@ -32,7 +32,21 @@ async def test_a_script_runs_line_by_line(tmp_path: Path) -> None:
     groups = await bench.run(f"read {path}")
     assert [group.responses[0].text for group in groups] == ["one", "", "", "two"]
     assert (bench.bus.asked[0].namespace, bench.session.namespace) == ("exp", "minimega")
-    assert bench.session.history.lines == ("echo one", "namespace exp", "vm info", "echo 'two'")
+    assert bench.session.history.lines == ("# a", "echo one", "namespace exp", "vm info", "echo 'two'")
+
+
+@pytest.mark.parametrize("setting", [True, False])
+@pytest.mark.parametrize(
+    ("prefix", "chosen"), [("", None), (".record true ", True), (".record false ", False), (".rec f .rec t ", False)]
+)
+async def test_which_lines_of_a_script_enter_the_history(
+    tmp_path: Path, setting: bool, prefix: str, chosen: bool | None
+) -> None:
+    bench = EngineBench()
+    bench.session.recording = setting
+    await bench.run(f"{prefix}read {script(tmp_path, 'echo one')}")
+    expected = ("echo one",) if (setting if chosen is None else chosen) else ()
+    assert (bench.session.history.lines, bench.session.recording) == (expected, setting)
 
 
 async def test_a_script_goes_on_after_a_failed_command_and_ends_at_a_bad_line(tmp_path: Path) -> None:
@@ -65,6 +79,7 @@ async def test_scripts_that_cannot_be_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert await bench.error(f"read {tmp_path}/no") == f"open {tmp_path}/no: no such file or directory"
     assert await bench.error(f"read {tmp_path}") == f"read {tmp_path}: is a directory"
+    assert await bench.error('read ""') == "the name of the file is empty"
     assert await bench.error(f"read {tmp_path}/fifo") == f"read {tmp_path}/fifo: is not a regular file"
     assert (await bench.error("read \ufffd")).endswith(": no such file or directory")
 
@@ -85,7 +100,7 @@ async def test_a_long_line_is_no_problem(tmp_path: Path) -> None:
 
 def ending() -> dict[type[Message], Any]:
     known = NamespaceList(namespaces=(NamespaceInfo(name="exp", hosts=("n1",)),))
-    return {GetNamespaces: known, KillVms: VmReport(), FlushVms: VmReport(), StopNode: Ack()}
+    return {GetNamespaces: known, DestroyNamespace: DestroyReport(), StopNode: Ack()}
 
 
 async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> None:
@@ -93,12 +108,22 @@ async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> Non
     with pytest.raises(ConnectionEnds):
         await bench.run("quit")
     assert [(type(asked.request), asked.namespace) for asked in bench.bus.asked[1:-1]] == [
-        (KillVms, "exp"),
-        (FlushVms, "exp"),
-        (KillVms, "minimega"),
-        (FlushVms, "minimega"),
+        (DestroyNamespace, "exp"),
+        (DestroyNamespace, "minimega"),
     ]
     assert isinstance(bench.bus.asked[-1].request, StopNode)
+
+
+async def test_quit_stops_nothing_while_guests_stay() -> None:
+    bench = EngineBench({**ending(), DestroyNamespace: DestroyReport(errors=("web stays",))})
+    assert await bench.error("quit") == "web stays\nweb stays"
+    assert StopNode not in {type(asked.request) for asked in bench.bus.asked}
+
+
+async def test_quit_overlooks_a_namespace_that_is_gone() -> None:
+    bench = EngineBench({**ending(), DestroyNamespace: NotFoundError("unknown namespace: exp")})
+    with pytest.raises(ConnectionEnds):
+        await bench.run("quit")
 
 
 async def test_quit_after_a_delay_answers_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,269 @@
+"""Giving up on a base directory: everything of minibus on it ends and goes, except the file area and the logs.
+
+    python -m shims.nuke BASE
+
+Needs nothing that runs and believes no journal. It looks in the kernel for what is this base directory's own: the
+holders of its locks, the control groups of its tag, mounts of its tag and below its instance directories. It may be
+interrupted and repeated, and it follows no symbolic link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bus.errors import BusError, ConflictError, DeniedError, InvalidError
+from bus.lock import FileLock, holder
+from bus.paths import Paths, base_tag
+from shims import instance, leftovers, own_processes
+from shims.cgroup import Cgroups, host_layout
+from shims.cgroup_hierarchy import TOP
+from shims.linux import mountinfo
+from shims.linux.libc import LIBC
+from shims.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW
+from shims.own_processes import file_type
+
+MARKS: Final = ("run/node.lock", "run/warden.lock", "state/warden", "state/vm", "state/namespace", "bus/requests")
+"""One of these makes a directory a base directory."""
+KEPT: Final = ("files", "log")
+OURS: Final = ("minimega", "minimega.pid", "bus", "state", "run")
+"""What goes beside the instance directories; the locks go last."""
+NODE: Final = "node.lock"
+LEAVES_BY_ITSELF: Final = "minimega.lock"
+"""Held by the process with the prompt, which sees its node end and then restores the terminal."""
+LEAVE_S: Final = 2.0
+GONE_S: Final = 10.0
+POLL_S: Final = 0.01
+
+
+class Nuke:
+    """One run over one base directory."""
+
+    def __init__(self, base: Path) -> None:
+        """Raises InvalidError if this is no base directory, DeniedError if it is not this user's."""
+        self.base = checked(base)
+        self.tag = base_tag(self.base)
+        self.done: list[str] = []
+        """What was ended and removed, in words."""
+        self.problems: list[str] = []
+        self._cgroups = Cgroups(host_layout(), self.tag)
+
+    def run(self) -> None:
+        """Do all of it; what does not succeed is in `problems`, and the rest is done all the same."""
+        self._end_own_processes()
+        lock = self._keep_others_out()
+        self._end_guests()
+        self._unmount()
+        self._remove_cgroups()
+        self._remove_files()
+        if lock is not None:
+            lock.release()
+
+    def left(self) -> list[str]:
+        """What is still there of this base directory, looked up in the kernel."""
+        found = [*leftovers.processes(self.base, self.tag), *leftovers.cgroups(self.tag)]
+        return [*found, *(f"mount {point}" for point in self._own_mounts()), *leftovers.files(self.base)]
+
+    # --- processes
+
+    def _end_own_processes(self) -> None:
+        """Node first, or it would start the others again."""
+        run = Paths(self.base).run
+        warden = own_processes.lock_owner(run / "warden.lock")
+        helpers = own_processes.children(warden) if warden else {}  # they hold no lock of their own
+        helpers.pop(os.getpid(), None)
+        locks = sorted(own_processes.locks(run), key=lambda lock: (lock.name == LEAVES_BY_ITSELF, lock.name != NODE))
+        ended = sum([self._end_owners(lock) for lock in locks])
+        ended += sum([own_processes.end_started(pid, ticks) for pid, ticks in helpers.items()])
+        self._note(ended, "process of minibus ended", "processes of minibus ended")
+
+    def _end_owners(self, lock: Path) -> int:
+        """End whoever holds a lock, and the next one if it is handed on; gives how many."""
+        if lock.name == LEAVES_BY_ITSELF:
+            _wait(lambda: not holder(lock), LEAVE_S)
+        ended = 0
+        deadline = time.monotonic() + GONE_S
+        while holder(lock):
+            ended += own_processes.end_lock_owner(lock)
+            if time.monotonic() > deadline:
+                self.problems.append(f"{lock} is still held by a process")
+                break
+            time.sleep(POLL_S)
+        return ended
+
+    def _keep_others_out(self) -> FileLock | None:
+        """Nobody may start minibus here meanwhile."""
+        if file_type(Paths(self.base).run) != stat.S_IFDIR:
+            return None
+        try:
+            return FileLock(Paths(self.base).run / NODE, "minibus")
+        except (ConflictError, OSError) as error:
+            self.problems.append(str(error))
+            return None
+
+    def _end_guests(self) -> None:
+        """Freeze first, so that nothing forks away; what is frozen dies once it is thawed."""
+        for name in self._cgroups.names():
+            with contextlib.suppress(OSError, KeyError):
+                self._cgroups.freeze(name)
+        killed: set[int] = set()
+        deadline = time.monotonic() + GONE_S
+        while found := [(pid, path) for path in self._directories() for pid in own_processes.members(path)]:
+            killed |= {pid for pid, path in found if own_processes.end_member(pid, path)}
+            for name in self._cgroups.names():
+                with contextlib.suppress(OSError, KeyError):
+                    self._cgroups.thaw(name)
+            if time.monotonic() > deadline:
+                self.problems.append(f"processes do not end: {', '.join(sorted({str(pid) for pid, _ in found}))}")
+                break
+            time.sleep(POLL_S)
+        self._note(len(killed), "process of guests killed", "processes of guests killed")
+
+    def _directories(self) -> list[str]:
+        """All control groups of the tag, the innermost first; guests may have made some."""
+        return [path for base in self._cgroups.directories for path, _, _ in os.walk(base, topdown=False)]
+
+    # --- what they leave
+
+    def _unmount(self) -> None:
+        """In this mount namespace; those of guests have gone with their processes."""
+        points = self._own_mounts()
+        for point in reversed(points):
+            LIBC.umount2(os.fsencode(point), MNT_DETACH | UMOUNT_NOFOLLOW)  # whether it worked is looked up
+        left = self._own_mounts()
+        self.problems += [f"{point} cannot be unmounted" for point in left]
+        self._note(len(points) - len(left), "mount removed", "mounts removed")
+
+    def _own_mounts(self) -> list[str]:
+        return own_mounts(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"), self.base, self.tag)
+
+    def _remove_cgroups(self) -> None:
+        paths = self._directories()
+        for path in paths:
+            if not _remove_cgroup(path):
+                self.problems.append(f"cgroup {path} is still in use")
+        for base in self._cgroups.directories:
+            _rmdir(os.path.dirname(base))  # stays while another base directory uses it
+        self._note(len(paths) - len(self._directories()), "cgroup removed", "cgroups removed")
+
+    def _remove_files(self) -> None:
+        mounted = [Path(point) for point in self._own_mounts()]
+        numbered = [self.base / name for name in sorted(os.listdir(self.base)) if is_id(name)]
+        free = [path for path in numbered if not any(point.is_relative_to(path) for point in mounted)]
+        self._note(sum(map(self._remove, free)), "instance directory removed", "instance directories removed")
+        if not self.problems:  # otherwise it must be known next time what this was
+            self.done += [f"{name} removed" for name in OURS if self._remove(self.base / name)]
+
+    def _remove(self, path: Path) -> bool:
+        """Remove what is there: of a symbolic link the link, never what it names."""
+        kind = file_type(path)
+        try:
+            if kind == stat.S_IFDIR:
+                instance.remove(path)
+            elif kind:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self.problems.append(f"cannot remove {path}: {error.strerror}")
+            return False
+        return bool(kind)
+
+    def _note(self, count: int, one: str, many: str) -> None:
+        if count:
+            self.done.append(f"{count} {one if count == 1 else many}")
+
+
+def checked(base: Path) -> Path:
+    """The base directory without symbolic links; raises InvalidError or DeniedError if it must not be touched."""
+    if os.geteuid() != 0:
+        raise DeniedError("minibus nuke needs root: guests and cgroups are root's")
+    base = base.absolute()
+    resolved = base.resolve()
+    if not resolved.is_dir():
+        raise InvalidError(f"there is no directory {base}")
+    if not (is_base(resolved) or leftovers.cgroups(base_tag(resolved))):
+        raise InvalidError(f"{base} is no base directory of minibus: nothing was touched")
+    owner = resolved.stat().st_uid
+    if owner != os.geteuid():
+        raise DeniedError(f"{base} belongs to user {owner}: nothing was touched")
+    return resolved
+
+
+def is_base(directory: Path) -> bool:
+    """Whether minibus has been at work there, or its leftovers have been removed already."""
+    for mark in MARKS:
+        if file_type((directory / mark).parent) == stat.S_IFDIR and file_type(directory / mark):
+            return True
+    was_base = all(file_type(directory / name) == stat.S_IFDIR for name in KEPT)
+    return was_base and not any(name in OURS or is_id(name) for name in os.listdir(directory))
+
+
+def own_mounts(text: str, base: Path, tag: str) -> list[str]:
+    """The mount points in the text of a mountinfo file that guests of the base directory have, in order of mounting.
+
+    A disk mounted as base directory or as file area is its user's.
+    """
+    found = []
+    for mounted in mountinfo.read(text):
+        path = Path(mounted.point)
+        below = path.relative_to(base).parts if path.is_relative_to(base) else ()
+        if mounted.source.startswith(f"{TOP}_{tag}_") or (below and is_id(below[0])):
+            found.append(mounted.point)
+    return found
+
+
+def is_id(name: str) -> bool:
+    """Whether an instance directory may be called so."""
+    return name.isascii() and name.isdecimal()
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _remove_cgroup(path: str) -> bool:
+    """The kernel may take a moment to let go of one whose processes have ended."""
+    return _wait(lambda: _rmdir(path), 0.0 if own_processes.members(path) else GONE_S)
+
+
+def _rmdir(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def main(arguments: list[str]) -> int:
+    """Run it and tell what was done; returns the exit status: 0 if nothing is left."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m shims.nuke BASE\n")
+        return 2
+    try:
+        nuke = Nuke(Path(arguments[0]))
+        nuke.run()
+    except (BusError, OSError) as error:
+        sys.stderr.write(f"minibus: {error}\n")
+        return 1
+    sys.stdout.writelines(f"{line}\n" for line in nuke.done or ["there was nothing to remove"])
+    left = [*nuke.problems, *(f"still there: {what}" for what in nuke.left())]
+    sys.stderr.writelines(f"minibus: {line}\n" for line in left)
+    if not left:
+        sys.stdout.write(f"nothing of minibus is left on {nuke.base}; its {' and '.join(KEPT)} stay\n")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
