@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 from bus.client import connect
-from bus.errors import BusError
+from bus.errors import BusError, NotFoundError
 from bus.lock import holder
+from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import StopNode
-from bus.messages.namespace import GetNamespaces
+from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from bus.messages.vm import FlushVms, KillVms
 from bus.paths import Paths
 from bus.port import Port
@@ -24,8 +25,11 @@ STOP_S = 60.0
 POLL_S = 0.02
 
 
-def down(base: Path, *, guests: bool) -> int:
-    """Stop everything; returns the exit status when nothing of it runs any more."""
+def down(base: Path, *, guests: bool, namespaces: bool = False) -> int:
+    """Stop everything; returns the exit status when nothing of it runs any more.
+
+    With `namespaces` what was configured in them is forgotten together with the guests.
+    """
     base = base.resolve()
     lock = Paths(base).run / "node.lock"
     try:
@@ -36,9 +40,9 @@ def down(base: Path, *, guests: bool) -> int:
     if not pid:
         return _fail(_not_running(base))
     try:
-        asyncio.run(_stop(base, guests=guests))
+        asyncio.run(_stop(base, guests=guests, namespaces=namespaces))
     except BusError as error:
-        if guests:
+        if guests or namespaces:
             return _fail(f"{error}; nothing was stopped")
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
@@ -50,9 +54,11 @@ def down(base: Path, *, guests: bool) -> int:
     return 0
 
 
-async def _stop(base: Path, *, guests: bool) -> None:
+async def _stop(base: Path, *, guests: bool, namespaces: bool) -> None:
     async with connect(base) as port:
-        if guests:
+        if namespaces:
+            await _end_namespaces(port)
+        elif guests:
             await _end_guests(port)
         await port.ask("node", StopNode(), timeout_s=10.0)
 
@@ -64,6 +70,17 @@ async def _end_guests(port: Port) -> None:
             report = await port.ask("vm", request, timeout_s=GUESTS_S, namespace=namespace.name)
             for error in report.errors:
                 sys.stderr.write(f"minibus: {error}\n")
+
+
+async def _end_namespaces(port: Port) -> None:
+    found = await port.ask("namespace", GetNamespaces(), timeout_s=10.0)
+    for name in sorted({namespace.name for namespace in found.namespaces} | {DEFAULT_NAMESPACE}):
+        try:
+            report = await port.ask("namespace", DestroyNamespace(), timeout_s=GUESTS_S, namespace=name)
+        except NotFoundError:  # another client was faster
+            continue
+        for error in report.errors:
+            sys.stderr.write(f"minibus: {error}\n")
 
 
 def _not_running(base: Path) -> str:

@@ -6,61 +6,32 @@ import io
 import os
 import sys
 
+from cli.arguments import Options, UsageError
+
 DEFAULT_BASE = "/var/lib/minibus"
+MINIMEGA = "minimega"
 MINIMEGA_BASE = "/tmp/minimega"  # noqa: S108 - where minimega's scripts look for it
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 """As a shell reports programs that SIGINT and SIGPIPE ended."""
 
-VALUE_OPTIONS = ("base", "namespace")
-FLAGS = {
-    "exec": ("json",),
-    "read": ("json", "check"),
-    "up": ("detach", "durable"),
+START_FLAGS = ("filepath", "level", "logfile", "v", "verbose")
+SUBCOMMANDS = {
+    "attach": ("namespace",),
+    "exec": ("namespace", "json"),
+    "read": ("namespace", "json", "check"),
+    "pipe": ("namespace",),
+    "up": ("detach", "durable", *START_FLAGS),
     "down": ("guests",),
+    "nuke": ("yes",),
     "ps": ("json",),
     "tap": ("json",),
     "version": (),
 }
-"""Subcommands and their flags; all take `--base` too, `exec` and `read` also `--namespace`."""
-
-
-class UsageError(Exception):
-    """The arguments make no sense; `str()` is one sentence."""
-
-
-class Options:
-    """What was given before the first word that is no option."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.flags: set[str] = set()
-
-    def take(self, arguments: list[str], allowed: tuple[str, ...]) -> list[str]:
-        """Read leading options, with one dash or two; gives the rest. Raises UsageError."""
-        rest = list(arguments)
-        while rest and rest[0].startswith("-") and rest[0] != "-":
-            argument = rest.pop(0)
-            if argument == "--":
-                break
-            name, equals, value = argument.lstrip("-").partition("=")
-            if name in VALUE_OPTIONS:
-                if not equals:
-                    if not rest:
-                        raise UsageError(f"{argument} needs a value")
-                    value = rest.pop(0)
-                self.values[name] = value
-            elif name in allowed and value in ("", "true"):
-                self.flags.add(name)
-            elif name not in allowed or value != "false":
-                raise UsageError(f"unknown option {argument}")
-        return rest
-
-    def base(self, program: str) -> str:
-        """The base directory, as absolute path."""
-        default = MINIMEGA_BASE if program == "minimega" else os.environ.get("MINIBUS_BASE") or DEFAULT_BASE
-        return os.path.abspath(self.values.get("base") or default)  # noqa: PTH100 - pathlib costs 3 ms
+"""Subcommands and their flags; all take `--base` and `--help` too."""
+ARGUMENTS = {"tap": 1, "pipe": 1, "read": 1}
+"""How many arguments a subcommand takes at most; `exec` takes any number."""
 
 
 def main() -> int:
@@ -74,8 +45,7 @@ def main() -> int:
         print(end="", flush=True)
         return status
     except UsageError as error:
-        sys.stderr.write(f"minibus: {error}; see `minibus --help`\n")
-        return EXIT_USAGE
+        return _misused(program, str(error))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -88,6 +58,16 @@ def main() -> int:
         return 1
 
 
+def _misused(program: str, why: str) -> int:
+    if program == MINIMEGA:
+        from cli.usage import usage
+
+        sys.stderr.write(f"{program}: {why}\n{usage(MINIMEGA)}\n")
+    else:
+        sys.stderr.write(f"minibus: {why}; see `minibus --help`\n")
+    return EXIT_USAGE
+
+
 def _discard_output() -> None:
     """Let the interpreter's last flush of what could not be written find an open file."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -96,26 +76,108 @@ def _discard_output() -> None:
 def dispatch(program: str, arguments: list[str]) -> int:
     """Do what the arguments say; raises UsageError."""
     options = Options()
-    rest = options.take(arguments, ("e", "version", "help", "h"))
-    if options.flags & {"help", "h"}:
-        return _help(rest)
-    if "version" in options.flags:
-        return _version()
-    if "e" in options.flags:
-        return _one_shot(program, options, rest) if rest else 0
-    if not rest:
-        return _help([])
-    subcommand = rest.pop(0)
-    if subcommand == "help":
-        return _help(rest)
-    if subcommand not in FLAGS:
-        raise UsageError(f"there is no subcommand {subcommand}")
-    rest = _arguments(options, subcommand, rest)
-    if options.flags & {"help", "h"}:
+    rest = options.take(arguments)
+    mode = next((name for name in ("cli", "version", "pipe", "e", "attach") if _is_given(options, name)), "")
+    if options.is_on("help", "h"):
+        return _help(rest or [program] * (program == MINIMEGA))
+    if mode:
+        return _mode(program, mode, options, rest)
+    if rest and rest[0] == "help":
+        return _help(rest[1:])
+    if rest and rest[0] in SUBCOMMANDS:
+        return _subcommand(program, options, rest[0], rest[1:])
+    if program == MINIMEGA or options.is_on("nostdin"):
+        return _daemon(program, options, rest)
+    if rest:
+        raise UsageError(f"there is no subcommand {rest[0]}")
+    if arguments:
+        raise UsageError("a subcommand is missing")
+    return _help([])
+
+
+def base_directory(program: str, options: Options) -> str:
+    """The base directory that a command line means, as absolute path."""
+    default = MINIMEGA_BASE if program == MINIMEGA else os.environ.get("MINIBUS_BASE") or DEFAULT_BASE
+    return os.path.abspath(options.values.get("base") or default)  # noqa: PTH100 - pathlib costs 3 ms
+
+
+# --- minimega's ways
+
+
+def _is_given(options: Options, mode: str) -> bool:
+    return options.is_on(mode) or mode in options.values
+
+
+def _mode(program: str, mode: str, options: Options, rest: list[str]) -> int:
+    """One of minimega's flags that say what to do; other flags of minimega beside it have no effect."""
+    match mode:
+        case "e":
+            return _one_shot(program, options, rest) if rest else 0
+        case _ if rest:
+            raise UsageError(f"--{mode} does not take `{rest[0]}`")
+        case "cli":
+            from cli.export import grammar_json
+
+            print(grammar_json())
+            return 0
+        case "version":
+            return _version()
+        case "pipe":
+            return _pipe(program, options, options.values["pipe"])
+        case _:
+            return _attach(program, options)
+
+
+def _daemon(program: str, options: Options, scripts: list[str]) -> int:
+    from pathlib import Path
+
+    from cli.daemon import DEFAULTS, daemon
+
+    if extra := options.beyond(("base", "v", *DEFAULTS)):
+        raise UsageError(f"--{extra} has no meaning here")
+    if missing := next((script for script in scripts if not os.path.isfile(script)), ""):  # noqa: PTH113 - as it was typed
+        raise UsageError(f"{missing} is neither a file nor a subcommand")
+    return daemon(Path(base_directory(program, options)), _given_flags(options), scripts)
+
+
+def _given_flags(options: Options) -> dict[str, str]:
+    """The flags of a start, as texts; `v` is another name of `verbose`."""
+    switches = {("verbose" if name == "v" else name): str(on).lower() for name, on in options.switches.items()}
+    return {**{name: value for name, value in options.values.items() if name != "base"}, **switches}
+
+
+# --- subcommands
+
+
+def _subcommand(program: str, options: Options, subcommand: str, given: list[str]) -> int:
+    rest = _arguments(options, subcommand, given)
+    if options.is_on("help", "h"):
         return _help([subcommand])
-    if "namespace" in options.values and subcommand not in ("exec", "read"):
-        raise UsageError(f"{subcommand} takes no --namespace")
-    return _subcommand(program, subcommand, options, rest)
+    if extra := options.beyond((*SUBCOMMANDS[subcommand], "base")):
+        raise UsageError(f"{subcommand} takes no --{extra}")
+    if subcommand != "exec" and len(rest) > ARGUMENTS.get(subcommand, 0):
+        raise UsageError(f"{subcommand} does not take `{rest[-1]}`")
+    match subcommand:
+        case "exec":
+            if not rest:
+                raise UsageError("exec needs a command")
+            return _one_shot(program, options, rest)
+        case "read":
+            if not rest:
+                raise UsageError("read needs one file")
+            check = ["check"] if options.is_on("check") else []
+            file = os.path.abspath(rest[0])  # noqa: PTH100 - pathlib costs 3 ms; the server's directory is another
+            return _one_shot(program, options, ["read", file, *check])
+        case "attach":
+            return _attach(program, options)
+        case "pipe":
+            if not rest:
+                raise UsageError("pipe needs a name")
+            return _pipe(program, options, rest[0])
+        case "version":
+            return _version()
+        case _:
+            return _host(base_directory(program, options), subcommand, options, rest)
 
 
 def _arguments(options: Options, subcommand: str, given: list[str]) -> list[str]:
@@ -123,33 +185,45 @@ def _arguments(options: Options, subcommand: str, given: list[str]) -> list[str]
 
     Options may follow the arguments, except those of a command in several words, which may look the same.
     """
-    allowed = (*FLAGS[subcommand], "help", "h")
     words: list[str] = []
-    rest = options.take(given, allowed)
+    rest = options.take(given)
     while rest:
         words.append(rest.pop(0))
         if subcommand == "exec" and " " not in words[0]:
             return words + rest
-        rest = options.take(rest, allowed)
+        rest = options.take(rest)
     return words
 
 
-def _subcommand(program: str, subcommand: str, options: Options, rest: list[str]) -> int:
+def _host(base_text: str, subcommand: str, options: Options, rest: list[str]) -> int:
+    """What concerns the whole host: these load more than a command does."""
+    from pathlib import Path
+
+    base = Path(base_text)
     match subcommand:
-        case "exec":
-            if not rest:
-                raise UsageError("exec needs a command")
-            return _one_shot(program, options, rest)
-        case "read":
-            if len(rest) != 1:
-                raise UsageError("read needs one file")
-            check = ["check"] if "check" in options.flags else []
-            file = os.path.abspath(rest[0])  # noqa: PTH100 - pathlib costs 3 ms; the server's directory is another
-            return _one_shot(program, options, ["read", file, *check])
-        case "version":
-            return _version()
+        case "up":
+            from cli.up import up
+
+            return up(base, _given_flags(options), detach=options.is_on("detach"))
+        case "down":
+            from cli.down import down
+
+            return down(base, guests=options.is_on("guests"))
+        case "nuke":
+            from cli.nuke import nuke
+
+            return nuke(base, is_sure=options.is_on("yes"))
+        case "ps":
+            from cli.ps import ps
+
+            return ps(base, as_json=options.is_on("json"))
         case _:
-            return _over_the_bus(program, subcommand, options, rest)
+            from cli.tap import tap
+
+            return tap(base, rest[0] if rest else "", as_json=options.is_on("json"))
+
+
+# --- what both have
 
 
 def _one_shot(program: str, options: Options, words: list[str]) -> int:
@@ -157,37 +231,27 @@ def _one_shot(program: str, options: Options, words: list[str]) -> int:
     from cli.one_shot import run
 
     line = command_line(words)
+    if not line.strip():
+        return 0
     if options.values.get("namespace"):
         line = f"namespace {quote(options.values['namespace'])} {line}"
-    answered, failed = run(options.base(program), line, as_json="json" in options.flags)
-    if program == "minimega" and "e" in options.flags:
+    answered, failed = run(base_directory(program, options), line, as_json=options.is_on("json"))
+    if program == MINIMEGA and options.is_on("e"):
         failed = False  # minimega's -e tells nobody that a command failed, and scripts rely on it
     return 0 if answered and not failed else 1
 
 
-def _over_the_bus(program: str, subcommand: str, options: Options, rest: list[str]) -> int:
-    from pathlib import Path
+def _attach(program: str, options: Options) -> int:
+    from cli.attach import attach
 
-    base = Path(options.base(program))
-    if rest and (subcommand != "tap" or len(rest) > 1):
-        raise UsageError(f"{subcommand} does not take `{rest[-1]}`")
-    match subcommand:
-        case "up":
-            from cli.up import up
+    namespace = options.values.get("namespace", "")
+    return attach(base_directory(program, options), namespace=namespace, as_minimega=program == MINIMEGA)
 
-            return up(base, detach="detach" in options.flags, durable="durable" in options.flags)
-        case "down":
-            from cli.down import down
 
-            return down(base, guests="guests" in options.flags)
-        case "ps":
-            from cli.ps import ps
+def _pipe(program: str, options: Options, name: str) -> int:
+    from cli.pipe import pipe
 
-            return ps(base, as_json="json" in options.flags)
-        case _:
-            from cli.tap import tap
-
-            return tap(base, rest[0] if rest else "", as_json="json" in options.flags)
+    return pipe(base_directory(program, options), name, namespace=options.values.get("namespace", ""))
 
 
 def _version() -> int:

@@ -3,53 +3,48 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
-import stat
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bus.errors import BusError, DeniedError, InvalidError
-from bus.lock import holder
-from bus.paths import DURABLE, Paths, context
+from bus.errors import BusError
+from bus.log_settings import FILE_VARIABLE, LEVEL_VARIABLE, STDERR_VARIABLE
+from bus.paths import DURABLE, FILES, START_FLAGS, Paths
+from cli.base_directory import prepare, sentence
 
 EXIT_FAILED = 1
 
 
-def up(base: Path, *, detach: bool, durable: bool = False) -> int:
+def up(base: Path, flags: Mapping[str, str], *, detach: bool) -> int:
     """Start everything; returns the exit status when it has ended, or with `detach` when every actor is ready.
 
-    With `durable` nothing is answered before the disk has it.
+    `flags` are those of the command line, switches as `true` and `false`; see `export`.
     """
-    if durable:
-        os.environ[DURABLE] = "1"
+    export({"base": str(base), "detach": str(detach).lower(), **flags})
     try:
-        base = _prepare_base(base)
+        base = prepare(base)
     except (BusError, OSError) as error:
-        return _fail(_sentence(base, error))
+        return _fail(sentence(base, error))
     return _detached(base) if detach else _foreground(base)
 
 
-def _prepare_base(base: Path) -> Path:
-    """Make the base directory; raises BusError or OSError if it cannot serve."""
-    if os.geteuid() != 0:
-        raise DeniedError("minibus up needs root: nobody else may make namespaces, mounts and cgroups")
-    base = context(base).base
-    try:
-        base.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InvalidError(f"{base} is not a directory") from None
-    found = base.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise InvalidError(f"{base} is not a directory")
-    if found.st_uid != os.geteuid():
-        raise DeniedError(f"{base} belongs to user {found.st_uid}, not to root: choose another with --base DIR")
-    paths = Paths(base.resolve())
-    for directory in (paths.run, paths.state, paths.bus, paths.log.parent):
-        directory.mkdir(mode=0o700, exist_ok=True)
-    paths.files.mkdir(mode=0o755, exist_ok=True)
-    if pid := holder(paths.run / "node.lock"):
-        raise InvalidError(f"minibus is already running on {base} (pid {pid})")
-    return paths.base
+def export(flags: Mapping[str, str]) -> None:
+    """Put what the processes of a node have to know into their environment.
+
+    `filepath`, `level`, `logfile`, `verbose` and `durable` have an effect; `bus.paths.start_flags` gives all of them.
+    """
+    if flags.get("durable") == "true":
+        os.environ[DURABLE] = "1"
+    for name, variable in (("filepath", FILES), ("logfile", FILE_VARIABLE)):
+        if flags.get(name):
+            os.environ[variable] = str(Path(flags[name]).absolute())
+    if flags.get("level"):
+        os.environ[LEVEL_VARIABLE] = flags["level"]
+    if "verbose" in flags:
+        os.environ[STDERR_VARIABLE] = "1" if flags["verbose"] == "true" else "0"
+    os.environ[START_FLAGS] = json.dumps(dict(flags))
 
 
 def _run_node(base: Path, ready_fd: int) -> tuple[int, str]:
@@ -65,47 +60,61 @@ def _foreground(base: Path) -> int:
     try:
         status, failure = _run_node(base, os.dup(2))
     except (BusError, OSError) as error:
-        return _fail(_sentence(base, error))
+        return _fail(sentence(base, error))
     return _fail(failure) if failure else status
 
 
 def _detached(base: Path) -> int:
+    pid, pipe = fork_node(base, lambda: _log_to_file(base))
+    failure = await_ready(pipe)
+    if not failure:
+        return 0
+    os.waitpid(pid, 0)
+    return _fail(f"{failure} (more in {Paths(base).log})")
+
+
+def fork_node(base: Path, settle: Callable[[], None]) -> tuple[int, int]:
+    """Fork a node into a session of its own, where it calls `settle` first.
+
+    Gives its pid, and the descriptor that `await_ready` reads.
+    """
     readable, writable = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(readable)
-        os._exit(_be_detached(base, writable))
+        os._exit(_be_node(base, writable, settle))
     os.close(writable)
-    with os.fdopen(readable) as pipe:
-        said = pipe.read().strip()
-    if said == "ready":
-        return 0
-    os.waitpid(pid, 0)
-    return _fail(f"{said or 'the node ended before it was ready'} (more in {Paths(base).log})")
+    return pid, readable
 
 
-def _be_detached(base: Path, ready_fd: int) -> int:
+def await_ready(pipe: int) -> str:
+    """Wait until every actor of a new node is ready; gives why that is not to be, otherwise nothing."""
+    with os.fdopen(pipe) as stream:
+        said = stream.read().strip()
+    return "" if said == "ready" else said or "the node ended before it was ready"
+
+
+def _be_node(base: Path, ready_fd: int, settle: Callable[[], None]) -> int:
     os.setsid()
     os.chdir("/")
     try:
-        log = os.open(Paths(base).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         null = os.open(os.devnull, os.O_RDWR)
-        for number, fd in ((0, null), (1, log), (2, log)):
-            os.dup2(fd, number)
-        os.close(log)
+        for number in (0, 1):
+            os.dup2(null, number)
         os.close(null)
+        settle()
         status, _ = _run_node(base, ready_fd)
     except (BusError, OSError) as error:
-        os.write(ready_fd, _sentence(base, error).encode())
+        os.write(ready_fd, sentence(base, error).encode())
         return EXIT_FAILED
     return status
 
 
-def _sentence(base: Path, error: BusError | OSError) -> str:
-    """Why there is no node."""
-    if not isinstance(error, OSError):
-        return str(error)
-    return f"cannot use {base} as base directory: {error.strerror or error}"
+def _log_to_file(base: Path) -> None:
+    log = os.open(Paths(base).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
 
 
 def _fail(message: str) -> int:

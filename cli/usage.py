@@ -9,21 +9,59 @@ usage: minibus [--base DIR] SUBCOMMAND ...
 
   up        start minibus on this host
   down      stop it
+  attach    a prompt, with Tab completion and history
   exec      run one command, e.g. minibus exec 'vm info'
   read      run the commands of a file
+  pipe      connect stdin and stdout to a named pipe
   ps        show the processes of minibus
   tap       watch what happens, e.g. minibus tap vm/
+  nuke      give up on a base directory that does not start any more
   version   print the version
 
-  -e COMMAND...   like exec, for scripts written for minimega
+  -e COMMAND...   like exec, for scripts written for minimega; -attach, -pipe
+                  and its other flags work as well: `minibus help minimega`
+  -cli            print the command language as JSON; needs no running minibus
   --help          this text; `minibus SUBCOMMAND --help` tells more
 
 All state lies in one base directory: --base DIR, else $MINIBUS_BASE, else
 /var/lib/minibus. Called as `minimega`, the default is /tmp/minimega."""
 
+MINIMEGA = """\
+usage: minimega [FLAG...] [FILE...]
+
+Starts a daemon as minimega does: with a prompt on a terminal, with the commands
+of stdin if that is a file or a pipe, or with -nostdin as a service. Its end, by
+`quit`, SIGTERM, SIGINT or the end of input, is the end of all guests. Each FILE
+is read first. One dash or two; -x VALUE or -x=VALUE; -x or -x=false.
+
+  -base DIR        all state and the command socket (/tmp/minimega)
+  -filepath DIR    images and other files for guests (DIR/files)
+  -nostdin         no prompt
+  -level LEVEL     log debug, info, warn, error or fatal (error)
+  -logfile FILE    log to this file as well
+  -v, -verbose     log to stderr (true)
+  -panic           die on a signal and show where; guests stay
+  -force           no effect: what a crashed daemon left is seen and taken over
+  -port, -degree, -context, -msa
+                   about other hosts; no effect on one
+  -cgroup DIR      no effect: cgroups are found where they are mounted
+
+Instead of starting a daemon:
+
+  -e COMMAND...    run one command on a running one; the exit status is 0 even
+                   if the command failed, 1 if nobody answered
+  -attach          a prompt on a running one
+  -pipe NAME       connect stdin and stdout to a pipe of a running one
+  -namespace NS    for these three: act in that namespace
+  -cli             print the command language as JSON
+  -version, -help
+
+The subcommands of minibus work too, e.g. `minimega ps`."""
+
 SUBCOMMANDS = {
     "up": """\
-usage: minibus up [--base DIR] [--detach] [--durable]
+usage: minibus up [--base DIR] [--detach] [--durable] [--filepath DIR]
+                  [--level LEVEL] [--logfile FILE] [-v=false]
 
 Starts all actors of this host and stays in the foreground; Ctrl-C ends it.
 Guests that were running before are taken over.
@@ -31,7 +69,38 @@ Guests that were running before are taken over.
   --detach   go to the background and return when every actor is ready; what
              they have to say goes to DIR/log/minibus.log
   --durable  answer nothing before the disk has it: survives a power loss too,
-             and every change waits for the disk""",
+             and every change waits for the disk
+  --filepath DIR   images and other files for guests, else $MINIBUS_FILES, else
+                   files/ in the base directory
+  --level LEVEL    log debug, info, warn, error or fatal, and what is worse
+  --logfile FILE   log to this file as well
+  -v=false         log nothing to stderr""",
+    "attach": """\
+usage: minibus attach [--base DIR] [--namespace NS]
+
+A prompt on a running minibus. Tab completes, the arrow keys bring back earlier
+lines, Ctrl-C drops the line, `disconnect` or Ctrl-D leaves. `quit` ends minibus
+and all guests, for everybody, and has to be typed twice. Answers longer than
+two screens go to $PAGER.
+
+Without a terminal the lines of stdin are run one after the other, and the exit
+status is 1 if any of them failed.
+
+  --namespace NS   begin in that namespace""",
+    "pipe": """\
+usage: minibus pipe [--base DIR] [--namespace NS] NAME
+
+Writes the lines of stdin into the pipe of that name, and prints what anybody
+writes into it. After the end of stdin it goes on printing.""",
+    "nuke": """\
+usage: minibus nuke [--base DIR] [--yes]
+
+Gives up on a base directory, however damaged: kills everything that runs on it,
+guests included, and removes what they left, all records too. The files in
+files/ and log/ stay. `minibus down --guests` is the orderly way, and `minibus
+up` takes over running guests after any crash: try these first.
+
+  --yes   do not ask""",
     "down": """\
 usage: minibus down [--base DIR] [--guests]
 
@@ -79,5 +148,7 @@ Prints the version of this program; `minibus exec version` asks the server.""",
 
 
 def usage(subcommand: str) -> str:
-    """The help of a subcommand, or the overview; empty if there is no such subcommand."""
+    """The help of a subcommand, of the link `minimega`, or the overview; empty if there is no such subcommand."""
+    if subcommand == "minimega":
+        return MINIMEGA
     return SUBCOMMANDS.get(subcommand, "") if subcommand else OVERVIEW

@@ -13,8 +13,8 @@ import pytest
 
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
-from bus.messages.namespace import GetNamespaces, NamespaceList
-from bus.messages.vm import FlushVms, GetVms, KillVms, VmReport
+from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList
+from bus.messages.vm import GetVms
 from cli.testing import make_vms, serving
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ async def test_exec_in_a_namespace(base_dir: Path) -> None:
 
 async def test_exec_quit(base_dir: Path) -> None:
     reactions: dict[type[Message], Any] = {GetNamespaces: NamespaceList(namespaces=()), StopNode: Ack()}
-    async with serving(base_dir, {**reactions, KillVms: VmReport(), FlushVms: VmReport()}) as server:
+    async with serving(base_dir, {**reactions, DestroyNamespace: DestroyReport()}) as server:
         assert await minibus(server.base, "exec", "quit") == (0, "", "")
         assert type(server.bus.asked[-1].request) is StopNode
 

@@ -9,7 +9,6 @@ from bus.messages.control import ActorStatus
 from bus.messages.envelope import Envelope
 from bus.port import Delivery
 from cli import tap
-from cli.main import Options, UsageError
 from cli.ps import status_object, status_table
 from cli.tap import LossDetector, event_json, event_line
 
@@ -81,47 +80,3 @@ def test_ps_as_json() -> None:
         "inbox": 7,
         "pss_mib": 0.0,
     }
-
-
-# ---------------------------------------------------------------- options
-
-
-@pytest.mark.parametrize(
-    ("arguments", "values", "flags", "rest"),
-    [
-        (["--base", "/x", "ps"], {"base": "/x"}, set(), ["ps"]),
-        (["-base=/x", "-e", "vm", "-i"], {"base": "/x"}, {"e"}, ["vm", "-i"]),
-        (["-e=false", "--json=true"], {}, {"json"}, []),
-        (["--", "--json"], {}, set(), ["--json"]),
-        (["-", "--json"], {}, set(), ["-", "--json"]),
-    ],
-)
-def test_options(arguments: list[str], values: dict[str, str], flags: set[str], rest: list[str]) -> None:
-    options = Options()
-    assert options.take(arguments, ("e", "json")) == rest
-    assert (options.values, options.flags) == (values, flags)
-
-
-@pytest.mark.parametrize("arguments", [["--base"], ["--nope"], ["-json=maybe"], ["---"]])
-def test_wrong_options(arguments: list[str]) -> None:
-    with pytest.raises(UsageError):
-        Options().take(arguments, ("json",))
-
-
-@pytest.mark.parametrize(
-    ("program", "environment", "values", "base"),
-    [
-        ("minibus", "", {}, "/var/lib/minibus"),
-        ("minibus", "/env", {}, "/env"),
-        ("minibus", "/env", {"base": "/given/"}, "/given"),
-        ("minimega", "/env", {}, "/tmp/minimega"),
-        ("minimega", "", {"base": "/given"}, "/given"),
-    ],
-)
-def test_the_base_directory(
-    monkeypatch: pytest.MonkeyPatch, program: str, environment: str, values: dict[str, str], base: str
-) -> None:
-    monkeypatch.setenv("MINIBUS_BASE", environment)
-    options = Options()
-    options.values = values
-    assert options.base(program) == base

@@ -1,0 +1,212 @@
+"""minimega's daemon: a node with a prompt, a script on stdin, or neither, whose end is the end of all guests.
+
+The node runs in a process of its own, so that Ctrl-C at the prompt does not reach it. This one holds the terminal and
+the pid file, and turns signals and the end of input into an orderly end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from bus.errors import BusError, ConflictError
+from bus.lock import FileLock
+from bus.paths import Paths
+from cli.attach import MINIMEGA, Ending, Prompt, is_terminal
+from cli.base_directory import prepare, sentence
+from cli.client import CommandClient, ServerGoneError, cannot_connect
+from cli.down import down
+from cli.grammar.quoting import quote
+from cli.one_shot import show
+from cli.up import await_ready, export, fork_node
+
+EXIT_FAILED = 1
+EXIT_PANIC = 2
+DEFAULTS = {
+    **{"level": "error", "verbose": "true", "logfile": "", "filepath": ""},
+    **{"port": "9000", "degree": "0", "context": MINIMEGA, "msa": "10", "cgroup": "/sys/fs/cgroup"},
+    **{"nostdin": "false", "force": "false", "panic": "false"},
+}
+"""minimega's flags. Those about the mesh have no effect on one host; those about cgroups never, they are detected."""
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ALREADY_RUNNING = "minimega appears to already be running, override with -force"
+
+
+class Daemon:
+    """One life of the daemon."""
+
+    def __init__(self, base: Path, flags: Mapping[str, str], lock: FileLock) -> None:
+        self._base = base
+        self._flags = flags
+        self._lock = lock
+        self._pid_file = base / "minimega.pid"
+        self._node = 0
+        self._node_status: int | None = None
+        self._is_ready = False
+        self._is_ending = False
+
+    def run(self, scripts: Sequence[str]) -> int:
+        """Start, read the scripts, serve until the end; returns the exit status."""
+        for number in ENDING_SIGNALS:
+            signal.signal(number, self._on_signal)
+        self._pid_file.write_text(str(os.getpid()))
+        failure = ""
+        try:
+            failure = self._start()
+            if not failure:
+                self._serve(scripts)
+        except _Signalled:
+            failure = "" if self._is_ready else "stopped before it was ready"
+            _say("caught a signal, shutting down")
+        except _NodeEnded:
+            failure = "the node has fallen over; its guests run on, and the next start takes them over"
+            failure = failure if self._node_status else ""
+        finally:
+            self._is_ending = True
+            status = self._shut_down()
+            self._pid_file.unlink(missing_ok=True)
+        if failure:
+            _say(failure)
+        return EXIT_FAILED if failure else status
+
+    def _start(self) -> str:
+        """Start the node; gives why it does not."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)  # until it is known whom to end
+        self._node, pipe = fork_node(self._base, self._settle_node)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        failure = await_ready(pipe)
+        if not failure:
+            self._is_ready = True
+            signal.signal(signal.SIGCHLD, self._on_child)
+            self._on_child()
+        return failure
+
+    def _settle_node(self) -> None:
+        """What the node must not have from here."""
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        self._lock.release()
+
+    def _serve(self, scripts: Sequence[str]) -> None:
+        """Until the input ends or, without one, for ever; raises _Signalled and _NodeEnded."""
+        for script in scripts:
+            self._read(script)
+        if self._flags["nostdin"] == "true":
+            while True:
+                signal.pause()
+        if is_terminal():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            ending = self._prompt()
+        except KeyboardInterrupt:
+            raise _Signalled from None
+        finally:
+            signal.signal(signal.SIGINT, self._on_signal)
+        if ending is Ending.STOPPED:
+            while True:  # the node is on its way out
+                signal.pause()
+
+    def _read(self, script: str) -> None:
+        client = self._connect()
+        try:
+            for reply in client.run(f"read {quote(str(Path(script).absolute()))}"):
+                show(reply)
+        except ServerGoneError:
+            pass  # the script may have held `quit`: the node's end will tell
+        finally:
+            client.close()
+
+    def _prompt(self) -> Ending:
+        client = self._connect()
+        try:
+            return Prompt(client, label=lambda active: f"{MINIMEGA}[{active}]$ ", is_owner=True).run()
+        finally:
+            client.close()
+
+    def _connect(self) -> CommandClient:
+        try:
+            return CommandClient(str(self._base))
+        except OSError as error:
+            _say(cannot_connect(str(self._base), error))
+            raise _Signalled from error
+
+    # --- what comes from outside
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._flags["panic"] == "true":
+            self._panic()
+        if not self._is_ending:  # a second signal changes nothing
+            self._is_ending = True
+            raise _Signalled
+
+    def _on_child(self, number: int = 0, frame: FrameType | None = None) -> None:
+        if self._node_ended() and not self._is_ending:
+            self._is_ending = True
+            raise _NodeEnded
+
+    def _panic(self) -> None:
+        """Die at once, where it was: for finding out why it hangs. Guests and files stay."""
+        faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
+        if self._node:
+            os.kill(self._node, signal.SIGKILL)
+        os._exit(EXIT_PANIC)
+
+    # --- the end
+
+    def _shut_down(self) -> int:
+        """End all guests, then the node; returns the exit status."""
+        if not self._node or self._node_ended():
+            return self._node_status or 0
+        status = EXIT_FAILED
+        if self._is_ready:
+            status = down(self._base, guests=True, namespaces=True)
+        if status:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._node, signal.SIGTERM)
+        while not self._node_ended(os.WEXITED):
+            pass
+        return status or self._node_status or 0
+
+    def _node_ended(self, how: int = os.WNOHANG) -> bool:
+        if self._node_status is None and self._node:
+            pid, status = os.waitpid(self._node, 0 if how == os.WEXITED else os.WNOHANG)
+            if pid:
+                self._node_status = EXIT_FAILED if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return self._node_status is not None
+
+
+class _Signalled(Exception):
+    """Told to end."""
+
+
+class _NodeEnded(Exception):
+    """The node has ended: `quit`, `minibus down`, or a fault."""
+
+
+def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
+    """Be minimega's daemon; `flags` are those that were given. Returns the exit status when it has ended."""
+    flags = {"base": str(base), **DEFAULTS, **flags}
+    export(flags)
+    try:
+        base = prepare(base)
+        lock = FileLock(Paths(base).run / f"{MINIMEGA}.lock", MINIMEGA)
+    except ConflictError as error:
+        return _say(f"{ALREADY_RUNNING} helps only against what a dead one left: {error}")
+    except (BusError, OSError) as error:
+        return _say(sentence(base, error))
+    try:
+        return Daemon(base, flags, lock).run(scripts)
+    finally:
+        lock.release()
+
+
+def _say(message: str) -> int:
+    sys.stderr.write(f"{MINIMEGA}: {message}\n")
+    return EXIT_FAILED
