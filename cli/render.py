@@ -12,6 +12,8 @@ import msgspec
 from cli.grammar.quoting import BLANKS
 from cli.response import Group, Output, Response, Row
 
+ANNOTATION = (0,)
+"""Where annotation puts the host."""
 MIN_COLUMN = 5
 """Characters of a table's column, the blank after it included."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -93,14 +95,23 @@ def _mismatch(answers: Sequence[Response]) -> str:
 def _table(answers: Sequence[Response], output: Output) -> str:
     rows: list[Row] = []
     for response in answers:
-        prefix = (response.host,) if output.annotate else ()
-        rows.extend((*prefix, *row) for row in response.rows or ())
+        places = ANNOTATION if output.annotate else response.host_at
+        rows.extend(_inserted(row, response.host, places) for row in response.rows or ())
     if output.sort:
         rows = sort_rows(rows)
     if output.headers:
-        header = answers[0].header or ()
-        rows.insert(0, ("host", *header) if output.annotate else tuple(header))
+        places = ANNOTATION if output.annotate else answers[0].host_at
+        rows.insert(0, _inserted(answers[0].header or (), "host", places))
     return _csv(rows) if output.form == "csv" else _aligned(rows)
+
+
+def _inserted(row: Row, cell: str, places: Sequence[int]) -> Row:
+    if not places:
+        return row
+    cells = list(row)
+    for place in places:
+        cells.insert(place, cell)
+    return tuple(cells)
 
 
 def sort_rows(rows: list[Row]) -> list[Row]:

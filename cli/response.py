@@ -32,6 +32,8 @@ class Response:
     error: str = ""
     data: Any = None
     """Any JSON value, for programs."""
+    host_at: tuple[int, ...] = ()
+    """Where `host` was asked for among the columns; in a table without annotation it is shown there."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that clients of the command socket read; a table without rows is `[]`."""

@@ -78,16 +78,19 @@ def _passes(cell: str, chosen: Filter) -> bool:
 
 
 def choose_columns(responses: Sequence[Response], names: str) -> list[Response]:
-    """Only these columns, in this order; `host` is accepted and adds nothing. Raises TableError."""
-    wanted = [name for name in names.split(",", MAX_COLUMNS) if name.strip().lower() != HOST]
-    if len(wanted) > MAX_COLUMNS:
+    """Only these columns, in this order. `host` is no column, but its place is remembered. Raises TableError."""
+    chosen = names.split(",", MAX_COLUMNS)
+    if len(chosen) > MAX_COLUMNS:
         raise TableError(f"more than {MAX_COLUMNS} columns")
+    host_at = tuple(index for index, name in enumerate(chosen) if name.strip().lower() == HOST)
+    wanted = [name for index, name in enumerate(chosen) if index not in host_at]
     for response in responses:
         if response.header is not None and not response.error:
             indices = [find_column(response.header, name) for name in wanted]
             pick = _picker(indices)
             response.header = pick(response.header)
             response.rows = [pick(row) for row in response.rows or ()]
+            response.host_at = host_at
     return list(responses)
 
 

@@ -22,6 +22,8 @@ def write_file(path: str, content: bytes) -> None:
     A file keeps its permissions, a symbolic link leads where it led. What is no regular file (`/dev/null`, a terminal)
     is written to as it is; a named pipe that nobody reads is an error, as there is no telling when somebody will.
     """
+    if not path:
+        raise WriteError("the name of the file is empty")
     try:
         target = Path(os.path.realpath(path))
         mode = _mode(target)

@@ -111,41 +111,51 @@ async def _fail(host: str, sentence: str) -> AsyncIterator[Group]:
 
 
 async def _record(call: Call) -> AsyncIterator[Group]:
-    session = call.session
-    if call.args.chosen("true", "false"):
-        session.recording = _is_on(call.args)
-        yield Group([Response(call.engine.host)])
+    """Before a command the setting is changed for as long as that runs: the lines of a script are commands too."""
+    session, host = call.session, call.engine.host
+    before, on = session.recording, _is_on(call.args)
+    if call.match.nested is not None:
+        session.recording = on
+        try:
+            async for group in call.engine.run(call.match.nested, session):
+                yield group
+        finally:
+            if session.recording is on:
+                session.recording = before
+    elif call.args.chosen("true", "false"):
+        session.recording = on
+        yield Group([Response(host)])
     else:
-        yield Group([Response(call.engine.host, "true" if session.recording else "false")])
+        yield Group([Response(host, "true" if before else "false")])
 
 
-async def _record_one(call: Call) -> AsyncIterator[Group]:
-    async for group in call.engine.run(call.nested, call.session):
-        yield group
+RECORD = Command(
+    patterns=(".record [true,false]", ".record <true,false> (command)"),
+    help_short="whether commands enter the history: show, change, or choose for one command",
+    help_long="""\
+Whether commands enter the history of this connection.
 
+Without a value, shows the setting. Before a command it counts for that command
+alone, or for the lines of the script that it reads:
 
-RECORD_PREFIX = Command(
-    patterns=(".record <true,false> (command)",),
-    help_short="whether one command enters the history",
+	.record false vm info""",
     scope=Scope.SPECIAL,
-    run=_record_one,
+    run=_record,
 )
 
 COMMANDS = (
     *map(_setting_command, SETTINGS),
-    Command(
-        patterns=(".record [true,false]",),
-        help_short="whether commands enter the history: show or change",
-        run=_record,
-    ),
-    RECORD_PREFIX,
+    RECORD,
     Command(
         patterns=(".columns <columns as csv> (command)",),
         help_short="choose and order the columns of a table",
         help_long="""\
 Names may be abbreviated where that is unambiguous:
 
-	.columns name,state vm info""",
+	.columns name,state vm info
+
+The host always comes first; with `.annotate false` it comes where `host` stands
+among the columns. A filter that stands before .columns sees only these columns.""",
         scope=Scope.SPECIAL,
         run=_columns,
     ),
@@ -154,8 +164,8 @@ Names may be abbreviated where that is unambiguous:
         help_short="choose the rows of a table",
         help_long="""\
 A filter is COLUMN=VALUE, COLUMN!=VALUE, COLUMN~PART (contains) or COLUMN!~PART.
-Case does not matter. For lists and maps, in [] or {}, = means contains. Filters
-can be stacked:
+Case does not matter. For lists and maps, in [] or {}, = means contains. The
+column `host` stands for the host of an answer. Filters can be stacked:
 
 	.filter state=running .filter tags~web vm info""",
         scope=Scope.SPECIAL,

@@ -23,6 +23,8 @@ MAX_SCRIPT = 67_108_864
 
 def load_script(path: str) -> list[str]:
     """The lines of a file; raises CommandError with the reason why it cannot be read."""
+    if not path:
+        raise CommandError("the name of the file is empty")
     file = Path(path)
     try:
         status = file.stat()
@@ -83,11 +85,11 @@ async def _read(call: Call) -> AsyncIterator[Group]:
         for number, line in enumerate(lines, start=1):
             where = f"{path}:{number}"
             try:
-                match = _compile(call, session, line, where)
+                _compile(call, session, line, where)
             except CommandError as error:
                 yield failure(call.engine.host, str(error))
                 return
-            if match is not None and not check_only:
+            if not check_only:
                 async for group in call.engine.run_line(line, call.session):
                     yield _locate(group, where)
             await asyncio.sleep(0)  # other clients have their turn after every line

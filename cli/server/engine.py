@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from bus.errors import BusError, OutcomeUnknownError
 from bus.messages.base import Message, Request
 from cli.commands.declare import Answer, Args, Call, Command, CommandError, Scope
-from cli.commands.output import RECORD_PREFIX
+from cli.commands.output import RECORD
 from cli.commands.stop import ConnectionEnds
 from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
@@ -188,8 +188,8 @@ def _without_misses(responses: list[Response]) -> list[Response]:
 
 
 def _as_recorded(text: str, match: Match[Command], session: Session) -> str:
-    """The line as typed, with its aliases replaced."""
-    if not session.aliases or lex(text).words == match.words:
+    """The line as typed, with its aliases replaced and on one line, so that a script can be made of the history."""
+    if "\n" not in text and (not session.aliases or lex(text).words == match.words):
         return text.strip()
     return " ".join(map(quote, match.words))
 
@@ -201,7 +201,7 @@ def _is_recorded(match: Match[Command], session: Session) -> bool:
     while current is not None:
         if not current.owner.recorded:
             return False
-        if current.owner is RECORD_PREFIX and chosen is None:
+        if current.owner is RECORD and current.nested is not None and chosen is None:
             chosen = "true" in current.values
         current = current.nested
     return session.recording if chosen is None else chosen

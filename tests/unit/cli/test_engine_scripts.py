@@ -37,7 +37,7 @@ async def test_a_script_runs_line_by_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", [True, False])
 @pytest.mark.parametrize(
-    ("prefix", "chosen"), [("", None), (".record true ", True), (".record false ", False), (".rec f .rec t ", False)]
+    ("prefix", "chosen"), [("", None), (".record true ", True), (".record false ", False), (".csv t .rec f ", False)]
 )
 async def test_which_lines_of_a_script_enter_the_history(
     tmp_path: Path, setting: bool, prefix: str, chosen: bool | None

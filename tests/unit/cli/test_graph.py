@@ -79,7 +79,7 @@ async def test_without_a_host_s_answer_nothing_is_written(tmp_path: Path) -> Non
 
 async def test_write_is_read_again(tmp_path: Path) -> None:
     bench = EngineBench()
-    for line in ("echo one", "# note", 'echo "é  x"'):
+    for line in ("echo one", "# note", 'echo\n"é  x"'):
         await bench.run(line)
     assert await bench.text(f"write {tmp_path}/h") == ""
     assert (tmp_path / "h").read_text() == 'echo one\n# note\necho "é  x"'

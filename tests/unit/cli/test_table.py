@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from cli.response import Response
+from bus.ranges import fold
+from cli.render import render
+from cli.response import Group, Output, Response
 from cli.table import MAX_COLUMNS, Filter, TableError, choose_columns, filter_responses, find_column, parse_filter
 
 HEADER = ("id", "name", "state", "tags", "vlan", "hostname")
@@ -34,7 +36,7 @@ def test_filters_split_at_the_leftmost_operator(text: str, expected: Filter) -> 
 
 @pytest.mark.parametrize("text", ["", "state", "=x", "!=x"])
 def test_what_is_no_filter(text: str) -> None:
-    with pytest.raises(TableError, match="^invalid filter, see help: "):
+    with pytest.raises(TableError, match=r"^invalid filter, see help: "):
         parse_filter(text)
 
 
@@ -74,8 +76,28 @@ def test_columns_in_any_order_repeated_and_abbreviated() -> None:
 
 
 def test_the_host_is_no_column_and_no_error() -> None:
-    (response,) = choose_columns([answer()], "host,id")
-    assert response.header == ("id",)
+    (response,) = choose_columns([answer()], "id,Host,name,host")
+    assert (response.header, response.host_at) == (("id", "name"), (1, 3))
+    (response,) = choose_columns([response], "name")
+    assert (response.header, response.host_at) == (("name",), ())
+
+
+@pytest.mark.parametrize(
+    ("columns", "annotate", "expected"),
+    [
+        ("host,id", True, "host,id\nn1,0\nn1,1"),
+        ("host,id", False, "host,id\nn1,0\nn1,1"),
+        ("id,host,name,host", False, "id,host,name,host\n0,n1,web,n1\n1,n1,db,n1"),
+        ("id,name", False, "id,name\n0,web\n1,db"),
+        ("host", False, "host\nn1\nn1"),
+        ("host", True, "host\nn1\nn1"),
+    ],
+)
+def test_without_annotation_the_host_is_shown_where_it_was_asked_for(
+    columns: str, annotate: bool, expected: str
+) -> None:
+    group = Group(choose_columns([answer()], columns))
+    assert render(group, Output(annotate=annotate, form="csv"), fold) == expected
 
 
 def test_names_are_checked_even_without_rows() -> None:
@@ -89,7 +111,7 @@ def test_only_so_many_columns() -> None:
     with pytest.raises(TableError, match=f"^more than {MAX_COLUMNS} columns$"):
         choose_columns([answer()], ",".join(["id"] * (MAX_COLUMNS + 1)))
     for names in ("," * 1_000_000, "x" * 1_000_000):
-        with pytest.raises(TableError, match="^(more than|no such column).{,120}$"):
+        with pytest.raises(TableError, match=r"^(more than|no such column).{,120}$"):
             choose_columns([answer()], names)
 
 

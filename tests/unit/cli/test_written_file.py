@@ -58,6 +58,11 @@ def test_what_cannot_be_written(tmp_path: Path, name: str, reason: str) -> None:
     assert sorted(found.name for found in tmp_path.iterdir()) == ["fifo", "loop"]
 
 
+def test_no_name_at_all() -> None:
+    with pytest.raises(WriteError, match=r"^the name of the file is empty$"):
+        write_file("", b"x")
+
+
 def test_a_full_device_leaves_what_was_there() -> None:
     with pytest.raises(WriteError, match="open /dev/full: no space left on device"):
         write_file("/dev/full", b"x")
