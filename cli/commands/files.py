@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bus.messages.files import DeleteFiles, FileList, GetFiles, GetTransfers, ListFiles, Transfer, TransferList
 from cli.commands.declare import LIFECYCLE_S, Answer, Args, Command
 from cli.response import Row
@@ -38,10 +36,6 @@ def file_status(reply: TransferList, args: Args) -> Answer:
     return Answer(header=STATUS_HEADER, rows=[_status_row(transfer) for transfer in reply.transfers])
 
 
-def _pattern(args: Args) -> dict[str, Any]:
-    return {"pattern": args.text("file")}
-
-
 COMMANDS = (
     Command(
         patterns=("file <list,> [path]",),
@@ -52,6 +46,7 @@ path that is the area itself.""",
         to="files",
         request=lambda args: ListFiles(path=args.text("path", "/")),
         answer=file_list,
+        completers={"path": "area_file"},
     ),
     Command(
         patterns=("file <get,> <file>",),
@@ -61,7 +56,8 @@ Succeeds if the file, the directory, or everything that a pattern of `*`, `?`
 and `[a-c]` means is in the file area of this host. A file that is still being
 downloaded is an error: `file status` shows how far it is.""",
         to="files",
-        request=lambda args: GetFiles(**_pattern(args)),
+        request=lambda args: GetFiles(pattern=args.text("file")),
+        completers={"file": "area_file"},
     ),
     Command(
         patterns=("file <delete,> <file>",),
@@ -71,8 +67,9 @@ Deletes a file, a directory with all in it, or everything that a pattern of `*`,
 `?` and `[a-c]` means, on this host. If nothing is there, that is no error. `/`
 empties the file area.""",
         to="files",
-        request=lambda args: DeleteFiles(**_pattern(args)),
+        request=lambda args: DeleteFiles(pattern=args.text("file")),
         timeout_s=LIFECYCLE_S,
+        completers={"file": "area_file"},
     ),
     Command(
         patterns=("file <status,>",),

@@ -72,8 +72,9 @@ class Web:
         return sum(head.split(" ")[1] == path for head in self.asked)
 
     def close(self) -> None:
-        """End all conversations."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        """End all conversations; harmless when repeated."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in tuple(self._open):
             with contextlib.suppress(OSError):
