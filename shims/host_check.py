@@ -72,14 +72,14 @@ def _rights(facts: Facts) -> list[Finding]:
             name="root",
             present=root,
             required=True,
-            disables="everything that touches the kernel: containers, their limits, their consoles",
+            disables="containers, nor anything else that touches the kernel",
             remedy="run `minibus up` as root",
         ),
         Finding(
             name="CAP_SYS_ADMIN",
             present=not root or bool(facts.capabilities >> _CAP_SYS_ADMIN & 1),  # without root one sentence is enough
             required=True,
-            disables="namespaces and mounts, and so all containers",
+            disables="namespaces and mounts, and so no containers",
             remedy="run minibus on the host itself, or in a privileged container",
         ),
     ]
@@ -125,7 +125,7 @@ def _kernel(facts: Facts) -> list[Finding]:
             name="pseudo-terminals",
             present=facts.terminals,
             required=True,
-            disables="the consoles of containers, and so launching them",
+            disables="consoles for containers, and so no containers",
             remedy="mount devpts on /dev/pts and make /dev/ptmx",
         ),
         Finding(

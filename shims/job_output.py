@@ -31,19 +31,23 @@ class Segments:
 
     def append(self, data: bytes) -> None:
         """Write; raises OSError."""
-        if self._fd >= 0 and self._size >= self._segment:
+        if self._fd < 0:
+            self._open()
+        if self._size >= self._segment:
             self.close()
             self._number += 1
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._prefix}.{self._number - 2}")
-        if self._fd < 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._fd = os.open(f"{self._prefix}.{self._number}", flags, 0o600)
-            self._size = os.fstat(self._fd).st_size
+            self._open()
         while data:
             written = os.write(self._fd, data)
             self._size += written
             data = data[written:]
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(f"{self._prefix}.{self._number}", flags, 0o600)
+        self._size = os.fstat(self._fd).st_size
 
     def close(self) -> None:
         """Close the file; the next `append` opens it again."""
@@ -124,6 +128,8 @@ class JobOutput:
                     self._on_lost(error)
                     continue
             self._read_from(name, fd)
+            # poll(2) does not tell of the end of a pipe to which nobody has written since it was opened; read(2) does.
+            self._readers[name].drain()
 
     def descriptors(self) -> dict[str, int]:
         """The reading ends by stream, for somebody to keep copies of."""
