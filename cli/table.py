@@ -9,7 +9,7 @@ from cli.response import Response, Row
 
 HOST = "host"
 """Column that every answer has, since it comes from a host."""
-MAX_COLUMNS = 256
+MAX_COLUMNS = 100
 """Columns that may be chosen; the widest table has a few dozen."""
 SHOWN_INPUT = 80
 """Characters of a wrong filter or column that an error repeats."""
