@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.errors import UnreachableError
+from bus.errors import UnavailableError
 from bus.messages.vm import GetVms, VmList, VmState
 from cli.commands import graph as graph_module
 from cli.commands.graph import graph, quoted, vlan_numbers
@@ -69,7 +69,7 @@ async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 async def test_without_a_host_s_answer_nothing_is_written(tmp_path: Path) -> None:
     async def react(asked: Asked) -> VmList:
         if asked.to == "vm@n2":
-            raise UnreachableError("nobody is at vm@n2")
+            raise UnavailableError("nobody is at vm@n2")
         return VmList(vms=(make_vm(0, "a"),))
 
     bench = EngineBench({GetVms: react}, hosts=("n1", "n2"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.errors import BusError, UnreachableError
+from bus.errors import BusError, UnavailableError
 from bus.messages.base import Message
 from bus.messages.namespace import QueueVms, SetConfig
 from bus.messages.vm import GetHostLoad, GetVms, HostLoad, VmList, VmReport, VmState
@@ -177,7 +177,7 @@ async def test_texts(line: str, expected: str) -> None:
 async def test_a_host_that_fails_is_beside_the_others() -> None:
     async def react(asked: Asked) -> Message:
         if host_of(asked) == "n2":
-            raise UnreachableError("nobody is at vm@n2")
+            raise UnavailableError("nobody is at vm@n2")
         return VmList(vms=VMS[host_of(asked)])
 
     failing = bench()
