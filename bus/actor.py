@@ -204,6 +204,7 @@ class Actor(Process):
             return
         try:
             request = codec.decode_body(body)
+            self.log.debug("request", type=envelope.type, sender=envelope.sender, id=envelope.id)
             if self.inbox() >= MAX_INBOX:
                 raise errors.OverloadedError(f"{self.kind} has {MAX_INBOX} requests under way")
             self.take(envelope, request)

@@ -283,18 +283,7 @@ class Node:
 
     def _rows(self) -> list[dict[str, Any]]:
         own = {"actor": "node", "pid": os.getpid(), "state": "stopping" if self._stopping else "running"}
-        rows = [
-            {
-                "actor": child.spec.name,
-                "pid": child.pid,
-                "state": child.state.value,
-                "restarts": child.restarts,
-                "inbox": child.inbox,
-                "reason": child.reason,
-            }
-            for child in self.children
-        ]
-        return [own, *rows]
+        return [own, *map(supervision.row, self.children)]
 
     def _tell_broker(self, child: Child, what: str) -> None:
         lane = self._lanes.get("broker")

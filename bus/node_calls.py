@@ -143,6 +143,12 @@ async def _resolved(address: log_settings.SyslogAddress) -> log_settings.SyslogA
     except TimeoutError:
         raise ValueError(f"syslog server {address}: no answer within {CONNECT_S:g} s") from None
     except (OSError, UnicodeError) as error:
-        reason = os.strerror(error.errno) if (getattr(error, "errno", None) or 0) > 0 else str(error)
-        raise ValueError(f"syslog server {address}: {reason.lower()}") from error
+        raise ValueError(f"syslog server {address}: {_reason(error)}") from error
     return numeric
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """In the kernel's words, if they are (getaddrinfo has negative numbers of its own)."""
+    if not isinstance(error, OSError):
+        return "is not a host name"
+    return (os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)).lower()

@@ -70,6 +70,18 @@ class Child:
         return self.pid != 0
 
 
+def row(child: Child) -> dict[str, str | int]:
+    """What `minibus ps` shows of it."""
+    return {
+        "actor": child.spec.name,
+        "pid": child.pid,
+        "state": child.state.value,
+        "restarts": child.restarts,
+        "inbox": child.inbox,
+        "reason": child.reason,
+    }
+
+
 def started(child: Child, pid: int, now_s: float) -> None:
     """It has been forked, or found running."""
     child.pid, child.started_s, child.heard_s = pid, now_s, now_s
