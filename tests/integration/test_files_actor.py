@@ -1,15 +1,10 @@
-"""The files actor as a process on a real broker, downloading from real servers on loopback."""
+"""Downloads by the files actor, a process on a real broker, from real servers on loopback."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,229 +13,23 @@ from typing import Any
 import pytest
 
 from bus import codec
-from bus.client import connect
-from bus.errors import BusError, ConflictError, InvalidError, NotFoundError, UnavailableError
-from bus.messages.control import GetStatus
-from bus.messages.files import (
-    DeleteFiles,
-    FetchUrl,
-    FileEntry,
-    GetFile,
-    GetFiles,
-    GetTransfers,
-    ListFiles,
-    LocalFile,
-    MatchFiles,
-    Transfer,
-    TransferChanged,
-)
-from bus.port import Port
+from bus.errors import BusError, ConflictError, InvalidError, UnavailableError
+from bus.messages.files import DeleteFiles, LocalFile, TransferChanged
+from tests.integration.files_host import WAIT_S, Files, Gate, refused, running_files
 from tests.integration.processes import broker_serves, serves, until
 from tests.unit.shims.web import Web, body, serving, stalls
-
-ROOT = Path(__file__).parents[2]
-WAIT_S = 20.0
-
-
-class Files:
-    """A broker and the actor on a base directory, and a connection to them."""
-
-    def __init__(self, base: Path, stack: ExitStack) -> None:
-        self.base = base
-        self.root = base / "files"
-        self._stack = stack
-        self._environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        self.actor: subprocess.Popen[bytes]
-        self.port: Port
-
-    def start(self, module: str) -> subprocess.Popen[bytes]:
-        """Run a module of ours until the end of the test."""
-        with (self.base / "said").open("ab") as said:
-            process = subprocess.Popen(
-                (sys.executable, "-m", module, "--base", str(self.base)), cwd=ROOT, stderr=said, env=self._environment
-            )
-        self._stack.callback(_end, process)
-        return process
-
-    def crash(self) -> None:
-        """Kill the actor, and start another."""
-        self.actor.send_signal(signal.SIGKILL)
-        self.actor.wait()
-        self.actor = self.start("actors.files")
-
-    async def fetch(self, url: str, msg_id: str = "") -> LocalFile:
-        """What FetchUrl answers."""
-        return await self.port.ask("files", FetchUrl(url=url), timeout_s=WAIT_S, msg_id=msg_id)
-
-    async def get(self, name: str) -> LocalFile:
-        """What GetFile answers."""
-        return await self.port.ask("files", GetFile(name=name), timeout_s=WAIT_S)
-
-    async def transfers(self) -> tuple[Transfer, ...]:
-        """What GetTransfers answers."""
-        return (await self.port.ask("files", GetTransfers(), timeout_s=WAIT_S)).transfers
-
-    async def waits(self, count: int) -> None:
-        """Wait until so many requests are under way in the actor; the one that looks is not counted."""
-
-        async def are_under_way() -> bool:
-            return (await self.port.ask("files", GetStatus(), timeout_s=WAIT_S)).inbox == count
-
-        await until(are_under_way)
-
-    def hidden(self) -> list[Path]:
-        """What grows."""
-        return [path for path in (self.root / ".transfer").rglob("*") if path.is_file()]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
 
 
 @pytest.fixture
 async def files(base_dir: Path) -> AsyncIterator[Files]:
-    with ExitStack() as stack:
-        files = Files(base_dir, stack)
-        files.start("bus")
-        await broker_serves(base_dir)
-        files.actor = files.start("actors.files")
-        async with connect(base_dir) as files.port:
-            await serves(files.port, "files")
-            yield files
+    async with running_files(base_dir) as files:
+        yield files
 
 
 @pytest.fixture
 def web() -> Iterator[Web]:
     with serving() as web:
         yield web
-
-
-class Gate:
-    """A route that says half, waits to be opened, and then says the rest."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._opened = threading.Event()
-        self.open = self._opened.set
-
-    def __call__(self, connection: socket.socket) -> None:
-        whole = body(self._content)
-        half = len(whole) - len(self._content) // 2
-        connection.sendall(whole[:half])
-        self._opened.wait(WAIT_S)
-        connection.sendall(whole[half:])
-
-
-async def refused(kind: type[BusError], asked: Any) -> str:
-    with pytest.raises(kind) as error:
-        await asked
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-# ---------------------------------------------------------------- what is there
-
-
-async def test_looking(files: Files) -> None:
-    (files.root / "images").mkdir()
-    (files.root / "images" / "disk.img").write_bytes(b"12345")
-    (files.root / "images" / os.fsdecode(b"\xff")).touch()
-    (files.root / "readme").touch()
-    (files.root / "out").symlink_to("/etc")
-    assert await files.get("/images/disk.img") == LocalFile(path=f"{files.root}/images/disk.img", size_bytes=5)
-    assert await files.get(f"{files.root}/images/../readme") == LocalFile(path=f"{files.root}/readme")
-    assert (await files.get("images")).path == f"{files.root}/images"
-    assert await refused(NotFoundError, files.get("nothing\x1b")) == "file not found: `nothing\\x1b`"
-    assert await refused(InvalidError, files.get("out/passwd")) == "`out/passwd` leads out of the file area"
-    assert "names no file" in await refused(InvalidError, files.get("/"))
-
-    listed = (await files.port.ask("files", ListFiles(), timeout_s=WAIT_S)).entries
-    assert [(entry.name, entry.is_directory) for entry in listed] == [
-        ("images", True),
-        ("out", False),
-        ("readme", False),
-    ]
-    inside = (await files.port.ask("files", ListFiles(path="/images/"), timeout_s=WAIT_S)).entries
-    assert inside == (FileEntry(name="disk.img", size_bytes=5), FileEntry(name="\\xff", size_bytes=0))
-    missing = files.port.ask("files", ListFiles(path="x"), timeout_s=WAIT_S)
-    assert await refused(NotFoundError, missing) == "file not found: `x`"
-
-
-@pytest.mark.parametrize(
-    ("prefix", "names"),
-    [
-        ("", ["images/", "index", "out", "readme"]),
-        ("i", ["images/", "index"]),
-        ("/i", ["/images/", "/index"]),
-        ("images/", ["images/disk.img"]),
-        ("images/d", ["images/disk.img"]),
-        ("../im", ["../images/"]),
-        ("out/", []),
-        ("readme/", []),
-        (".", []),
-        ("x", []),
-        ("\0/", []),
-        ("a" * 100_000, []),
-    ],
-)
-async def test_completion(files: Files, prefix: str, names: list[str]) -> None:
-    (files.root / "images").mkdir()
-    (files.root / "images" / "disk.img").touch()
-    (files.root / "images" / "a\nb").touch()
-    (files.root / "images" / os.fsdecode(b"\xff")).touch()
-    (files.root / "index").touch()
-    (files.root / "readme").touch()
-    (files.root / "out").symlink_to("/etc")
-    assert list((await files.port.ask("files", MatchFiles(prefix=prefix), timeout_s=WAIT_S)).names) == names
-
-
-async def test_patterns(files: Files, web: Web) -> None:
-    for name in ("a1", "a2", "b"):
-        (files.root / name).touch()
-
-    async def get(pattern: str) -> list[str]:
-        return list((await files.port.ask("files", GetFiles(pattern=pattern), timeout_s=WAIT_S)).names)
-
-    assert await get("a?") == ["a1", "a2"]
-    assert await get("/b") == ["b"]
-    assert await refused(NotFoundError, get("c*")) == "file not found: `c*`"
-    web.routes["/a3"] = gate = Gate(b"content")
-    async with asyncio.TaskGroup() as group:
-        group.create_task(files.fetch(f"{web.url}/a3"))
-        await files.waits(1)
-        assert await refused(ConflictError, get("a*")) == "file already in flight: `a*`"
-        gate.open()
-    assert await get("a*") == ["a1", "a2", "a3"]
-
-
-async def test_deleting(files: Files, base_dir: Path) -> None:
-    (base_dir / "keep").mkdir()
-    for name in ("a1", "a2", "b/c/d", "e"):
-        (files.root / name).parent.mkdir(parents=True, exist_ok=True)
-        (files.root / name).touch()
-    (files.root / "out").symlink_to("../keep")
-
-    async def delete(pattern: str) -> None:
-        await files.port.ask("files", DeleteFiles(pattern=pattern), timeout_s=WAIT_S)
-
-    def left() -> list[str]:
-        return sorted(path.name for path in files.root.iterdir() if path.name != ".transfer")
-
-    await delete("nothing*")
-    await delete("a*")
-    assert left() == ["b", "e", "out"]
-    await delete("/b/../../b")
-    assert left() == ["e", "out"]
-    for refusal in ("", ".", "..", "e/.."):
-        assert "names no file" in await refused(InvalidError, delete(refusal))
-    assert left() == ["e", "out"]
-    await delete("/")
-    assert left() == []
-    assert (files.root / ".transfer").is_dir() and (base_dir / "keep").is_dir()
-
-
-# ---------------------------------------------------------------- downloads
 
 
 async def test_a_download_is_made_once(files: Files, web: Web) -> None:
