@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from cli.commands.declare import Call, Command, CommandError
 from cli.commands.environment import change_aliases
@@ -19,27 +19,33 @@ from cli.written_file import WriteError, write_file
 
 MAX_SCRIPT = 67_108_864
 """Bytes of a script."""
+MAX_LINES = 1_000_000
+"""Lines of a script, which take more memory than its bytes."""
 
 
 def load_script(path: str) -> list[str]:
     """The lines of a file; raises CommandError with the reason why it cannot be read."""
     if not path:
         raise CommandError("the name of the file is empty")
-    file = Path(path)
     try:
-        status = file.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise CommandError(f"read {path}: is a directory")
-        if not stat.S_ISREG(status.st_mode):
-            raise CommandError(f"read {path}: is not a regular file")
-        if status.st_size > MAX_SCRIPT:
-            raise CommandError(f"read {path}: is larger than {MAX_SCRIPT} bytes")
-        return file.read_text(encoding="utf-8", errors="replace").split("\n")
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a pipe would wait for a writer
+        with os.fdopen(fd, "rb") as file:
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISDIR(mode):
+                raise CommandError(f"read {path}: is a directory")
+            if not stat.S_ISREG(mode):
+                raise CommandError(f"read {path}: is not a regular file")
+            content = file.read(MAX_SCRIPT + 1)
+    except CommandError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, CommandError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise CommandError(f"open {path}: {reason[:1].lower()}{reason[1:]}") from error
+    if len(content) > MAX_SCRIPT:
+        raise CommandError(f"read {path}: is larger than {MAX_SCRIPT} bytes")
+    if content.count(b"\n") > MAX_LINES:
+        raise CommandError(f"read {path}: has more than {MAX_LINES} lines")
+    return content.decode("utf-8-sig", errors="replace").split("\n")
 
 
 def _chain(match: Match[Command]) -> Iterator[Match[Command]]:

@@ -14,6 +14,7 @@ from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceInfo, NamespaceList
 from bus.messages.vm import StartVms
+from cli.commands import script as script_module
 from cli.commands.stop import ConnectionEnds
 from cli.testing import EngineBench
 
@@ -82,6 +83,22 @@ async def test_scripts_that_cannot_be_read(tmp_path: Path) -> None:
     assert await bench.error('read ""') == "the name of the file is empty"
     assert await bench.error(f"read {tmp_path}/fifo") == f"read {tmp_path}/fifo: is not a regular file"
     assert (await bench.error("read \ufffd")).endswith(": no such file or directory")
+
+
+async def test_scripts_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_module, "MAX_SCRIPT", 10)
+    monkeypatch.setattr(script_module, "MAX_LINES", 5)
+    bench = EngineBench()
+    path = script(tmp_path, "echo x\n\n\n")
+    assert (await bench.text(f"read {path}")) == "x"
+    assert await bench.error(f"read {script(tmp_path, 'echo longer')}") == f"read {path}: is larger than 10 bytes"
+    assert await bench.error(f"read {script(tmp_path, chr(10) * 6)}") == f"read {path}: has more than 5 lines"
+
+
+async def test_a_script_as_other_systems_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "script"
+    path.write_bytes(b"\xef\xbb\xbfecho \xc3\xa9 \xff\r\n")
+    assert await EngineBench().text(f"read {path}") == "é \ufffd"
 
 
 async def test_a_failed_script_does_not_lock_the_session(tmp_path: Path) -> None:
