@@ -61,7 +61,7 @@ def test_every_method_is_served_or_listed(client: ModuleType) -> None:
     assert wrong == {}
 
 
-def test_what_is_served_is_not_unserved() -> None:
+def test_what_is_served_is_not_listed() -> None:
     """The list only shrinks: whoever serves a method takes it out."""
     wrong = {name for version in VERSIONS for name, why in faults(load(version)).items() if why}
     assert {name: part for name, part in unserved().items() if name not in wrong} == {}
