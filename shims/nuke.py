@@ -3,8 +3,8 @@
     python -m shims.nuke BASE
 
 Needs nothing that runs and believes no journal. It looks in the kernel for what is this base directory's own: the
-holders of its locks, the control groups of its tag, mounts of its tag and below its instance directories. It may be
-interrupted and repeated, and it follows no symbolic link.
+holders of its locks, the control groups and jobs of its tag, mounts of its tag and below its instance directories. It
+may be interrupted and repeated, and it follows no symbolic link.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from bus.errors import BusError, ConflictError, DeniedError, InvalidError
 from bus.lock import FileLock, holder
 from bus.paths import Paths, base_tag
-from shims import instance, leftovers, own_processes
+from shims import instance, leftovers, own_processes, process_tree
 from shims.cgroup import Cgroups, host_layout
 from shims.cgroup_hierarchy import TOP
 from shims.linux import mountinfo
@@ -68,20 +68,43 @@ class Nuke:
     def left(self) -> list[str]:
         """What is still there of this base directory, looked up in the kernel."""
         found = [*leftovers.processes(self.base, self.tag), *leftovers.cgroups(self.tag)]
+        found += [f"process {pid} (a background job)" for pid in self._jobs()]
         return [*found, *(f"mount {point}" for point in self._own_mounts()), *leftovers.files(self.base)]
 
     # --- processes
 
     def _end_own_processes(self) -> None:
         """Node first, or it would start the others again."""
-        run = Paths(self.base).run
-        warden = own_processes.lock_owner(run / "warden.lock")
-        helpers = own_processes.children(warden) if warden else {}  # they hold no lock of their own
-        helpers.pop(os.getpid(), None)
-        locks = sorted(own_processes.locks(run), key=lambda lock: (lock.name == LEAVES_BY_ITSELF, lock.name != NODE))
-        ended = sum([self._end_owners(lock) for lock in locks])
-        ended += sum([own_processes.end_started(pid, ticks) for pid, ticks in helpers.items()])
-        self._note(ended, "process of minibus ended", "processes of minibus ended")
+        locks = own_processes.locks(Paths(self.base).run)
+        locks.sort(key=lambda lock: (lock.name == LEAVES_BY_ITSELF, lock.name != NODE))
+        helpers = self._helpers([lock for lock in locks if lock.name not in (NODE, LEAVES_BY_ITSELF)])
+        if sum([self._end_owners(lock) for lock in locks]):  # the others ended with it, so their number says nothing
+            self.done.append("minibus ended")
+        self._end_jobs()
+        for pid, ticks in helpers.items():
+            own_processes.end_started(pid, ticks)
+
+    def _helpers(self, locks: Sequence[Path]) -> dict[int, int]:
+        """The children of its processes, which hold no lock of their own. The node's may be anybody's orphans."""
+        owners = filter(None, map(own_processes.lock_owner, locks))
+        found = {pid: ticks for owner in owners for pid, ticks in own_processes.children(owner).items()}
+        found.pop(os.getpid(), None)
+        return found
+
+    def _end_jobs(self) -> None:
+        """Programs that users have started in the background, and all that these have started."""
+        ended: set[int] = set()
+        deadline = time.monotonic() + GONE_S
+        while found := self._jobs():
+            ended |= {pid for pid in found if own_processes.kill(pid, lambda: True)}
+            if time.monotonic() > deadline:
+                self.problems.append(f"jobs do not end: {', '.join(map(str, found))}")
+                break
+            time.sleep(POLL_S)
+        self._note(len(ended), "process of background jobs killed", "processes of background jobs killed")
+
+    def _jobs(self) -> list[int]:
+        return [pid for pid in process_tree.marked(f"{self.tag}-") if pid != os.getpid()]
 
     def _end_owners(self, lock: Path) -> int:
         """End whoever holds a lock, and the next one if it is handed on; gives how many."""
