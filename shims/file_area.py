@@ -94,11 +94,10 @@ class FileArea:
     def find(self, name: Name) -> Found | None:
         """What is there, links followed; None if nothing is. Raises AreaError if a link leads out."""
         try:
-            real = self._real(name)
-            if not real:
-                return _found("", os.stat(self.root))
+            real = self._real(name) if name else ()
             with self._opened(real[:-1]) as directory:
-                return _found(name[-1], os.stat(real[-1], dir_fd=directory, follow_symlinks=False))
+                status = os.stat(real[-1], dir_fd=directory, follow_symlinks=False) if real else os.fstat(directory)
+                return _found(name[-1] if name else "", status)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
@@ -109,7 +108,7 @@ class FileArea:
         found = self.find(name)
         if found is None or not found.is_directory:
             return found and [found]
-        real = self._real(name)
+        real = self._real(name) if name else ()
         with self._opened(real) as directory, os.scandir(directory) as entries:
             names = [entry.name for entry in entries if real or entry.name != HIDDEN]
             listed = [self._entry(directory, name, entry) for entry in sorted(names)]
@@ -208,6 +207,7 @@ class FileArea:
 
     def _open(self, name: Name, *, make_mode: int = 0) -> int:
         """A descriptor of a directory, reached without following a link; with a mode, what is missing is made."""
+        os.makedirs(self.root, DIRECTORY_MODE, exist_ok=True)  # somebody may have removed it
         current = os.open(self.root, _DIRECTORY & ~os.O_NOFOLLOW)
         try:
             for component in _checked(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -271,3 +272,23 @@ def test_the_hidden_directory_comes_back(area: FileArea) -> None:
     area.hidden.rmdir()
     area.place(write(area), ("new",))
     assert (area.root / "new").read_bytes() == b"new"
+
+
+def test_the_area_comes_back(area: FileArea) -> None:
+    shutil.rmtree(area.root)
+    assert area.entries(()) == []
+    shutil.rmtree(area.root)
+    assert area.match(("*",)) == []
+    shutil.rmtree(area.root)
+    area.check_place(("a", "new"))
+    shutil.rmtree(area.root)
+    area.place(write(area), ("a", "new"))
+    assert (area.root / "a" / "new").read_bytes() == b"new"
+
+
+def test_an_area_that_cannot_be_made_is_no_empty_one(area: FileArea) -> None:
+    shutil.rmtree(area.root)
+    area.root.write_text("a file")
+    for use in (lambda: area.entries(()), lambda: area.match(("*",)), area.prepare):
+        with pytest.raises(OSError):
+            use()
