@@ -32,7 +32,7 @@ from bus.messages.host import CheckHost, GetJobOutput, GetJobs, HostReport, JobL
 from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
-from shims import job_output, process
+from shims import host_check, job_output, process
 from shims.linux.process import start_ticks
 from shims.process_tree import Tree
 
@@ -193,9 +193,7 @@ class HostActor(StepActor[HostTable]):
         return await self._check()
 
     async def _check(self) -> HostReport:
-        from shims import host_check
-
-        return HostReport(findings=await asyncio.to_thread(host_check.check))
+        return HostReport(findings=host_check.check())
 
 
 def remembered(whole: ProgramResult) -> ProgramResult:

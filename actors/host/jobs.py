@@ -22,7 +22,7 @@ REAPED_S = 2.0
 """How long the node may take to tell how an orphan ended."""
 SEEN_S = 2.0
 """How long it may take until the end of a program that is gone has been noted."""
-KEEP_REAPED = 256
+KEEP_REAPED = 2048
 """Statuses of orphans kept, since one may come before it is asked for."""
 
 
