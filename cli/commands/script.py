@@ -28,16 +28,14 @@ def load_script(path: str) -> list[str]:
     if not path:
         raise CommandError("the name of the file is empty")
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a pipe would wait for a writer
-        with os.fdopen(fd, "rb") as file:
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISDIR(mode):
-                raise CommandError(f"read {path}: is a directory")
-            if not stat.S_ISREG(mode):
+        with open(path, "rb", opener=_open_at_once) as file:  # noqa: PTH123 - a Path has no opener
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CommandError(f"read {path}: is not a regular file")
             content = file.read(MAX_SCRIPT + 1)
     except CommandError:
         raise
+    except IsADirectoryError as error:
+        raise CommandError(f"read {path}: is a directory") from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise CommandError(f"open {path}: {reason[:1].lower()}{reason[1:]}") from error
@@ -46,6 +44,11 @@ def load_script(path: str) -> list[str]:
     if content.count(b"\n") > MAX_LINES:
         raise CommandError(f"read {path}: has more than {MAX_LINES} lines")
     return content.decode("utf-8-sig", errors="replace").split("\n")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting for who might write into a named pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _chain(match: Match[Command]) -> Iterator[Match[Command]]:
