@@ -28,7 +28,7 @@ def load_script(path: str) -> list[str]:
     if not path:
         raise CommandError("the name of the file is empty")
     try:
-        with open(path, "rb", opener=_open_at_once) as file:  # noqa: PTH123 - a Path has no opener
+        with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CommandError(f"read {path}: is not a regular file")
             content = file.read(MAX_SCRIPT + 1)
