@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from shims import process_tree
 from shims.cgroup import Cgroups, host_layout
 from shims.cgroup_hierarchy import TOP
 
@@ -22,9 +23,10 @@ def find(base: Path, tag: str) -> list[str]:
 
 
 def processes(base: Path, tag: str) -> list[str]:
-    """Processes in a cgroup of the tag, and those that hold a lock of the base directory."""
+    """Processes in a cgroup of the tag, background jobs of it, and holders of a lock of the base directory."""
     owner = Cgroups(host_layout(), tag)
     found = {pid for name in owner.names() for pid in owner.pids(name)} | set(_lock_holders(base))
+    found |= set(process_tree.marked(f"{tag}-"))
     return [f"process {pid} ({_command(pid)})" for pid in sorted(found - {os.getpid()})]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 from shims import leftovers
+from shims.process_tree import MARK
 
 MOUNTINFO = """\
 22 1 8:1 / / rw - ext4 /dev/sda1 rw
@@ -32,3 +35,10 @@ def test_files(tmp_path: Path) -> None:
 
 def test_a_base_that_never_was(tmp_path: Path) -> None:
     assert leftovers.find(tmp_path / "none", "zz9z") == []
+
+
+def test_background_jobs(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"], env={**os.environ, MARK: "zy9z-1-5"}) as job:
+        assert leftovers.processes(tmp_path, "zy9z") == [f"process {job.pid} (sleep)"]
+        assert leftovers.processes(tmp_path, "zx9z") == []
+        job.kill()
