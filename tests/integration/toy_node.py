@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import socket
 import sys
@@ -161,6 +162,23 @@ class Keeper(Plain):
         self.note("has-stored")
 
 
+class Speaker(Plain):
+    """Says something all the time."""
+
+    kind = "speaker"
+
+    async def start(self) -> None:
+        """And begins at once."""
+        await super().start()
+        self.spawn(self._speak(), name="speak")
+
+    async def _speak(self) -> None:
+        for number in itertools.count(1):
+            self.log.debug("whispered", pid=os.getpid(), number=number)
+            self.log.error("shouted", pid=os.getpid(), number=number)
+            await asyncio.sleep(0.01)
+
+
 class Orphaner(Plain):
     """Starts a process that it does not live to see end."""
 
@@ -227,6 +245,7 @@ CHILDREN = {
     "stubborn": child("stubborn", 2, stop_grace_s=0.3),
     "lingerer": child("lingerer", 2),
     "keeper": child("keeper", 2, **QUICK),
+    "speaker": child("speaker", 2, **QUICK),
     "orphaner": child("orphaner", 2, **QUICK),
 }
 
