@@ -18,11 +18,14 @@ class ProgramResult(Message, frozen=True, kw_only=True, omit_defaults=True, tag=
     exit_status: int = 0
     """Negative: the number of the signal that ended it."""
     truncated: bool = False
-    """It said more than is kept."""
+    """It said more than is kept: 8 MiB, or for a repeat of the request 4,096 characters of each stream."""
 
 
 class RunProgram(Request[ProgramResult], frozen=True, kw_only=True, omit_defaults=True, tag="host.program.run"):
-    """Run a program and wait for its end. No shell: its first word is looked up in PATH; `not_found` if that fails."""
+    """Run a program and wait for its end. No shell: its first word is looked up in PATH; `not_found` if that fails.
+
+    It goes on if the asker leaves. If the actor is restarted meanwhile, the outcome is unknown.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str] = {}
@@ -34,6 +37,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     job_id: int
     argv: tuple[str, ...]
+    """Shortened beyond 4,096 characters."""
     pid: int
     running: bool
     started_s: float
@@ -90,7 +94,10 @@ class GetJobOutput(Query[JobOutput], frozen=True, kw_only=True, tag="host.job.ou
 
 
 class KillJobs(Request[JobList], frozen=True, kw_only=True, omit_defaults=True, tag="host.jobs.kill"):
-    """End one running job with all its children, or all jobs; answers with those it ended, when they have ended."""
+    """End one running job with all its children, or all jobs; answers with those it ended, when they have ended.
+
+    SIGTERM, and SIGKILL after 5 seconds. `conflict` if the job has ended already.
+    """
 
     job_id: int = -1
     """-1 for all."""
