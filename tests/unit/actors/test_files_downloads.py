@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from shims.http_url import HttpUrl, split_url
 from tests.unit.shims.web import Web, body, drips, serving, stalls
 
 STALL_S = 0.2
+ROOT = Path(__file__).parents[3]
 
 
 async def becomes(true: Callable[[], bool]) -> None:
@@ -193,3 +196,9 @@ async def test_closing_tells_everybody_to_ask_again(bench: Bench) -> None:
     assert all(isinstance(end, errors.CancelledError) and "interrupted" in str(end) for end in ends)
     assert len(bench.web.asked) == 3
     assert bench.shell.whats == ["started"] * 3
+
+
+def test_a_host_that_downloads_nothing_has_not_loaded_what_it_takes() -> None:
+    code = "import sys, actors.files.actor; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True)
+    assert not {"http.client", "urllib.request"} & set(loaded.stdout.split())
