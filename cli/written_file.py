@@ -16,8 +16,8 @@ class WriteError(ValueError):
     """The file cannot be written; `str()` is one sentence."""
 
 
-def write_file(path: str, content: bytes) -> None:
-    """Make or replace a file; raises WriteError, and then what was there before is still there.
+def write_file(path: str, content: bytes) -> str:
+    """Make or replace a file; gives its absolute path. Raises WriteError, and then what was there is still there.
 
     A file keeps its permissions, a symbolic link leads where it led. What is no regular file (`/dev/null`, a terminal)
     is written to as it is; a named pipe that nobody reads is an error, as there is no telling when somebody will.
@@ -31,9 +31,15 @@ def write_file(path: str, content: bytes) -> None:
             _write(os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), content)
         else:
             _replace(target, content, mode)
+        return str(target)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise WriteError(f"open {path[:200]}: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def written_text(path: str, written: str) -> str:
+    """What to tell a user: nothing, unless the name that was given is relative to a directory that he may not know."""
+    return "" if Path(path).is_absolute() else f"written to {written}"
 
 
 def _mode(target: Path) -> int | None:

@@ -10,7 +10,7 @@ from bus.messages.vm import GetVms, VmInfo, VmState
 from cli.commands.declare import QUICK_S, Call, Command, CommandError, Scope
 from cli.commands.vm_rows import COLUMNS
 from cli.response import Group, Response
-from cli.written_file import WriteError, write_file
+from cli.written_file import WriteError, write_file, written_text
 
 COLOURS = {
     VmState.BUILDING: "yellow",
@@ -60,11 +60,12 @@ async def _viz(call: Call) -> AsyncIterator[Group]:
         for host in call.engine.hosts(namespace)
     )
     vms = [vm for reply in await asyncio.gather(*asks) for vm in reply.vms]
+    path = call.args.text("filename")
     try:
-        await asyncio.to_thread(lambda: write_file(call.args.text("filename"), graph(vms).encode("utf-8", "replace")))
+        written = await asyncio.to_thread(lambda: write_file(path, graph(vms).encode("utf-8", "replace")))
     except WriteError as error:
         raise CommandError(str(error)) from error
-    yield Group([Response(call.engine.host)])
+    yield Group([Response(call.engine.host, written_text(path, written))])
 
 
 COMMANDS = (
@@ -78,7 +79,7 @@ their state, VLANs, and an edge for each interface. To make a picture of it:
 	neato -Tsvg FILE > picture.svg
 
 A relative name starts in the directory that minibus was started in, which is /
-after `minibus up --detach`.""",
+after `minibus up --detach`; the answer says where the file is.""",
         scope=Scope.SPECIAL,
         run=_viz,
     ),

@@ -29,14 +29,23 @@ def help_text(commands: Sequence[Command], words: Sequence[str]) -> str:
     explained = [command for command in found if command.help_long]
     if len(found) == 1 or len(explained) == 1:
         return _usage(found, (explained or found)[0])
-    return _list(found)
+    named = [command.help_long for command in explained if _is_named(command, words)]
+    return "\n\n".join([_list(found), *named])
+
+
+def _is_named(command: Command, words: Sequence[str]) -> bool:
+    """Whether the words are all of the command, as in `help vm config`, and not the beginning of others alone."""
+    patterns = map(parse_pattern, command.patterns)
+    return any(_agreement(pattern, words) == (len(pattern.items), len(words)) for pattern in patterns)
 
 
 def no_help(commands: Sequence[Command], words: Sequence[str]) -> str:
     """That there is no such command, and what may have been meant."""
     sentence = f"no such command: `{' '.join(words)[:SHOWN_INPUT]}`"
     nearest = nearest_patterns([parse_pattern(text) for command in commands for text in command.patterns], (), words)
-    return f"{sentence}: did you mean {', '.join(f'`{usage}`' for usage in nearest)}?" if nearest else sentence
+    quoted = [f"`{usage}`" for usage in nearest]
+    shown = " or ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))
+    return f"{sentence}: did you mean {shown}?" if quoted else sentence
 
 
 def _agreement(pattern: Pattern, words: Sequence[str]) -> tuple[int, int]:

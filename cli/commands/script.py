@@ -15,7 +15,7 @@ from cli.grammar.errors import LanguageError
 from cli.grammar.matcher import Match
 from cli.response import Group, Response, failure
 from cli.session import Session
-from cli.written_file import WriteError, write_file
+from cli.written_file import WriteError, write_file, written_text
 
 MAX_SCRIPT = 67_108_864
 """Bytes of a script."""
@@ -133,12 +133,13 @@ after `minibus up --detach`; `minibus read FILE` takes it from yours.""",
 
 
 async def _write(call: Call) -> AsyncIterator[Group]:
+    path = call.args.text("file")
     content = "\n".join(call.session.history.lines).encode("utf-8", "replace")
     try:
-        await asyncio.to_thread(write_file, call.args.text("file"), content)
+        written = await asyncio.to_thread(write_file, path, content)
     except WriteError as error:
         raise CommandError(str(error)) from error
-    yield Group([Response(call.engine.host)])
+    yield Group([Response(call.engine.host, written_text(path, written))])
 
 
 WRITE = Command(
@@ -148,7 +149,7 @@ WRITE = Command(
 Writes what `history` shows, so that `read` can run it again.
 
 A relative name starts in the directory that minibus was started in, which is /
-after `minibus up --detach`.""",
+after `minibus up --detach`; the answer says where the file is.""",
     run=_write,
 )
 

@@ -61,6 +61,12 @@ async def test_viz_writes_a_file(tmp_path: Path) -> None:
     assert content.endswith('"n1:db:1:[]:[]" [style=filled, color=blue];\n}')
 
 
+async def test_where_a_relative_name_leads_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert await EngineBench().text("viz ./g") == f"written to {tmp_path}/g"
+    assert await EngineBench().text("write h") == f"written to {tmp_path}/h"
+
+
 async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     sentence = f"open {tmp_path}/no/g: no such file or directory"
     assert await EngineBench().error(f"viz {tmp_path}/no/g") == sentence

@@ -12,6 +12,7 @@ PIPES = (
     Command(patterns=("pipe", "pipe <pipe>"), help_short="write to pipes", help_long="All about pipes."),
     Command(patterns=("pipe <pipe> <mode,> <all,round-robin>",), help_short="set the mode"),
 )
+PIPE_USAGE = "`pipe`, `pipe <pipe>` or `pipe <pipe> mode <all,round-robin>`"
 SET = (*PIPES, TWO, ONE, Command(patterns=("clear log <level,>",), help_short="reset"))
 
 
@@ -50,16 +51,23 @@ def test_several_that_explain_themselves() -> None:
     ]
 
 
+def test_one_whose_name_is_the_beginning_of_others() -> None:
+    whole = Command(patterns=("vm config",), help_short="show all", help_long="All of it.")
+    found = (ONE, Command(patterns=("vm config memory [value]",), help_short="memory", help_long="In MiB."), whole)
+    shown = help_text(found, ["vm", "config"])
+    assert shown.startswith(f"{LIST_TITLE}\nvm config \t")
+    assert shown.endswith("\t :\t memory\n\nAll of it.")
+    assert help_text(found, ["vm", "conf"]) == help_text(found, ["vm"]) == shown.removesuffix("\n\nAll of it.")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["bogus"], "no such command: `bogus`"),
         (["", "x"], "no such command: ` x`"),
         (["pip", "x"], ""),
-        (
-            ["pype"],
-            "no such command: `pype`: did you mean `pipe`, `pipe <pipe>`, `pipe <pipe> mode <all,round-robin>`?",
-        ),
+        (["cleer", "x"], "no such command: `cleer x`: did you mean `clear log level`?"),
+        (["pype"], f"no such command: `pype`: did you mean {PIPE_USAGE}?"),
         (["z" * 1000], f"no such command: `{'z' * 200}`"),
     ],
 )
