@@ -43,9 +43,22 @@ def answers(client: socket.socket) -> list[dict[str, object]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def descriptors(pid: int) -> int:
-    """How many descriptors a process has open."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+def descriptors(pid: int) -> dict[str, str]:
+    """What a process has open."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[entry.name] = str(entry.readlink())
+    return found
+
+
+def wait_for_descriptors(pid: int, before: dict[str, str]) -> None:
+    """Wait until a process has no more open than it had; fails naming what it has."""
+    try:
+        until(lambda: len(descriptors(pid)) <= len(before), "closed connections to be let go")
+    except AssertionError as error:
+        now = descriptors(pid)
+        raise AssertionError(f"left open: { ({fd: now[fd] for fd in now if now[fd] != before.get(fd)}) }") from error
 
 
 @pytest.fixture
@@ -73,7 +86,7 @@ def neighbour(shared: Product, console: Console) -> Iterator[Console]:
         thread.join()
     assert shared.pid("cli") == server.pid, "the command server fell"
     assert slowest_s < NEIGHBOUR_S
-    until(lambda: descriptors(server.pid) <= open_before, "closed connections to be let go")
+    wait_for_descriptors(server.pid, open_before)
     assert server.memory_info().rss / 2**20 - before_mib < MEMORY_MIB
 
 
@@ -192,6 +205,38 @@ def test_a_bad_line_gets_one_sentence(neighbour: Console, line: str) -> None:
     assert not any(ugly in sentence for ugly in ("Traceback", "internal error", "object at 0x")), sentence
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 1_048_577,
+        "vm " * 300_000,
+        ".csv true " * 5_000,
+        ".csv true " * 90 + "vm ",
+        "namespace " * 20_000,
+        'vm start "',
+        "vm start a\\",
+        "vm start " + "a" * 900_000,
+        "vm config filesystem " + "/" * 10_000,
+        "vm config filesystem /proc/self/fd/../../../",
+        "file:" + "../" * 1_000,
+        "echo file:../../",
+        "echo $",
+        "echo ${",
+        "\x00",
+        "read /dev/fd/",
+    ],
+    ids=lambda text: repr(text[:24]),
+)
+def test_a_bad_line_to_complete_gets_few_suggestions(shared: Product, neighbour: Console, text: str) -> None:
+    with raw(shared) as client:
+        client.sendall(json.dumps({"Suggest": text}).encode())
+        client.shutdown(socket.SHUT_WR)
+        (reply,) = answers(client)
+        found = reply["Suggest"]
+        assert isinstance(found, list) and len(found) <= 1_000
+        assert "Traceback" not in str(reply)
+
+
 # --- scripts
 
 
@@ -302,13 +347,13 @@ def test_a_thousand_clients_at_once(shared: Product, console: Console) -> None:
                 client.send(f"echo {number}")
             for number, client in enumerate(clients):
                 assert [response["Response"] for response in client.receive()] == [str(number)]
-            assert descriptors(server) >= before + CLIENTS
+            assert len(descriptors(server)) >= len(before) + CLIENTS
             for client in clients:
                 client.send("vm info")
             assert all(client.receive()[0]["Error"] == "" for client in clients)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    until(lambda: descriptors(server) <= before, "a thousand connections to be let go")
+    wait_for_descriptors(server, before)
     assert shared.pid("cli") == server
 
 
