@@ -285,4 +285,5 @@ def product_on(base: Path, rootfs: Path, *, up: bool = True) -> Iterator[Product
 
 def shell_init(script: str) -> str:
     """`vm config init` for a script that the container's shell runs; it must not contain an apostrophe or a quote."""
-    return f'vm config init /bin/sh -c "export PATH=/bin; {script}"'
+    # Variables are those of the container's shell, not of minibus.
+    return f'vm config init /bin/sh -c "export PATH=/bin; {script}"'.replace("$", r"\$")
