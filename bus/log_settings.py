@@ -1,6 +1,7 @@
 """Which log records are written, and where to: the settings, and what is a sound one. No input or output.
 
-A node starts with what these environment variables say (`minibus up` sets them from its flags), and its processes inherit it; `clear log` goes back to it.
+A node starts with what these environment variables say; `minibus up` sets them from its flags. Its processes inherit
+it, and `clear log` goes back to it.
 
 | variable | value |
 |---|---|
