@@ -18,6 +18,9 @@ PAUSE_S: Final = 0.005
 """After a full chunk of which nothing is kept: whoever floods a pipe must not keep the whole process busy."""
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+Started = subprocess.Popen[bytes]
+"""A program that runs: `pid`, and `wait` for its status once it has ended."""
+
 _first_limit: tuple[int, int] = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
@@ -64,7 +67,7 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
     return found
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], *, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+def start(argv: Sequence[str], env: Mapping[str, str], *, stdout: int, stderr: int) -> Started:
     """Start a program as the leader of a new session, with nothing to read; raises NotStartedError.
 
     `env` is its whole environment. The working directory is this process's own.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from bus.logs import Log
 from shims import job_output, process, process_tree
 from shims.job_output import JobOutput
 from shims.linux.process import open_pidfd, start_ticks
+from shims.process import Started
 from shims.process_tree import Tree
 
 REAPED_S = 2.0
@@ -30,7 +30,7 @@ KEEP_REAPED = 2048
 class _Job:
     tree: Tree
     output: JobOutput
-    process: subprocess.Popen[bytes] | None = None
+    program: Started | None = None
     """None if an earlier process of this actor started it."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -161,7 +161,7 @@ class Jobs:
             finally:
                 os.close(pidfd)
         job.output.drain()
-        status = await self._status(job.tree.pid) if job.process is None else job.process.wait()
+        status = await self._status(job.tree.pid) if job.program is None else job.program.wait()
         self._on_ended(job_id, status)
         job.ended.set()
 
