@@ -80,7 +80,8 @@ async def test_stacks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stacks().endswith("(cut off here)\n")
 
 
-def test_memory_names_the_types() -> None:
+def test_memory_names_the_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(introspection, "LOOK_S", 60.0)  # the process of the tests has many objects
     kept = [Marked() for _ in range(12_345)]
     big = {"text": "x" * 5_000_000, "kept": kept}
     found = memory()
