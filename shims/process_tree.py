@@ -26,9 +26,18 @@ class Tree(NamedTuple):
     mark: str
     """Empty: only the session counts."""
     pid: int = 0
-    """Of its program, which is also the number of its session."""
+    """Of its program, which is also the number of its session; 0 once it has ended, and only the mark is certain."""
     ticks: int = 0
     """When the program started: see `shims.linux.process.start_ticks`."""
+
+
+class Ending(NamedTuple):
+    """What came of ending some jobs."""
+
+    found: int
+    """Processes that were there to be ended."""
+    left: tuple[int, ...]
+    """Those that the kernel itself does not let go."""
 
 
 class _Stat(NamedTuple):
@@ -67,12 +76,10 @@ def find_leader(mark: str) -> int:
     return 0
 
 
-def end(trees: Sequence[Tree], grace_s: float) -> list[int]:
-    """End all processes of these jobs: SIGTERM, and SIGKILL for what is left after `grace_s`; blocks.
-
-    Returns who is still there: processes that the kernel itself does not let go.
-    """
+def end(trees: Sequence[Tree], grace_s: float) -> Ending:
+    """End all processes of these jobs: SIGTERM, and SIGKILL for what is left after `grace_s`; blocks."""
     left = members(trees)
+    found = len(left)
     for number in (signal.SIGTERM, signal.SIGCONT):  # what is stopped would not see the first
         _send(left, number)
     _wait(left, grace_s)
@@ -80,7 +87,7 @@ def end(trees: Sequence[Tree], grace_s: float) -> list[int]:
     while (left := members(trees)) and time.monotonic() < deadline:
         _send(left, signal.SIGKILL)
         _wait(left, ROUND_S)
-    return left
+    return Ending(found, tuple(left))
 
 
 def _send(pids: Iterable[int], number: signal.Signals) -> None:

@@ -21,7 +21,6 @@ from actors.host.table import (
     KillDone,
     Located,
     ProgramEnded,
-    ResumeOutput,
     RunIt,
     SpawnJob,
 )
@@ -90,10 +89,10 @@ class HostActor(StepActor[HostTable]):
         if not self.lane.lost and not self.exit_status:
             running, waited = self._jobs.running, tuple(self._programs.values())
             if running or waited:
-                self.log.warn("programs_ended_by_stop", jobs=len(running), programs=len(waited))
-                left = await self._jobs.end(running, STOP_GRACE_S, waited)
-                if left:
-                    self.log.error("programs_do_not_end", pids=" ".join(map(str, left)))
+                self.log.warn("programs_ended_by_stop", jobs=running, programs=len(waited))
+            ending = await self._jobs.end(self._jobs.known, STOP_GRACE_S, waited)
+            if ending.left:
+                self.log.error("programs_do_not_end", pids=" ".join(map(str, ending.left)))
         self._jobs.close()
 
     def on_node_event(self, packet: dict[str, Any]) -> None:
@@ -110,10 +109,10 @@ class HostActor(StepActor[HostTable]):
                 self._run(effect)
             case SpawnJob():
                 self._start_job(effect)
+            case Adopt(ended=True):
+                self._jobs.adopt_ended(effect.job_id, effect.mark)
             case Adopt():
                 self._adopt(effect)
-            case ResumeOutput(job_ids=job_ids):
-                self._jobs.resume(job_ids)
             case EndJobs(msg_id=msg_id):
                 self.spawn(self._end_jobs(effect), name=f"end {msg_id}")
             case DropOutput(job_ids=job_ids):
@@ -166,8 +165,8 @@ class HostActor(StepActor[HostTable]):
             self.feed(JobStarted(job_id=effect.job_id, pid=tree.pid, ticks=tree.ticks))
 
     async def _end_jobs(self, effect: EndJobs) -> None:
-        left = await self._jobs.end(effect.job_ids, KILL_GRACE_S)
-        self.feed(KillDone(msg_id=effect.msg_id, left=tuple(left)))
+        ending = await self._jobs.end(effect.job_ids, KILL_GRACE_S)
+        self.feed(KillDone(msg_id=effect.msg_id, found=ending.found, left=ending.left))
 
     # --- questions
 

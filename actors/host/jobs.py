@@ -16,7 +16,7 @@ from shims import job_output, process, process_tree
 from shims.job_output import JobOutput
 from shims.linux.process import open_pidfd, start_ticks
 from shims.process import Started
-from shims.process_tree import Tree
+from shims.process_tree import Ending, Tree
 
 REAPED_S = 2.0
 """How long the node may take to tell how an orphan ended."""
@@ -66,9 +66,14 @@ class Jobs:
         return str(self._directory / str(job_id))
 
     @property
-    def running(self) -> tuple[int, ...]:
-        """Jobs whose program has not ended."""
-        return tuple(job_id for job_id, job in self._jobs.items() if not job.ended.is_set())
+    def running(self) -> int:
+        """How many jobs have a program that has not ended."""
+        return sum(not job.ended.is_set() for job in self._jobs.values())
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """All jobs; children of those that have ended may still be there."""
+        return tuple(self._jobs)
 
     # --- beginning
 
@@ -98,6 +103,11 @@ class Jobs:
         self._watch(job_id, os.pidfd_open(pid))
         return pid, ticks
 
+    def adopt_ended(self, job_id: int, mark: str) -> None:
+        """Read on what children write that have outlived their program."""
+        self._jobs[job_id] = job = _Job(Tree(mark), self._resumed(job_id))
+        job.ended.set()
+
     def adopt(self, job_id: int, tree: Tree) -> Tree | None:
         """Follow a job of an earlier process of this actor; None if it never started, as far as can be seen.
 
@@ -117,12 +127,6 @@ class Jobs:
             pidfd = -1
         self._watch(job_id, pidfd)
         return tree
-
-    def resume(self, job_ids: Iterable[int]) -> None:
-        """Read on what is left of ended jobs writes."""
-        for job_id in job_ids:
-            job = self._jobs[job_id] = _Job(Tree(""), self._resumed(job_id))
-            job.ended.set()
 
     def keep_only(self, job_ids: Iterable[int]) -> None:
         """Remove the output of all other jobs, and let go of what the node kept of them."""
@@ -162,6 +166,7 @@ class Jobs:
                 os.close(pidfd)
         job.output.drain()
         status = await self._status(job.tree.pid) if job.program is None else job.program.wait()
+        job.tree = Tree(job.tree.mark)
         self._on_ended(job_id, status)
         job.ended.set()
 
@@ -188,18 +193,18 @@ class Jobs:
         while len(self._reaped) > KEEP_REAPED:
             del self._reaped[next(iter(self._reaped))]
 
-    async def end(self, job_ids: Iterable[int], grace_s: float, also: Sequence[Tree] = ()) -> list[int]:
-        """End these jobs, and `also` these trees, with all their processes; returns who is still there.
+    async def end(self, job_ids: Iterable[int], grace_s: float, also: Sequence[Tree] = ()) -> Ending:
+        """End these jobs, and `also` these trees, with all their processes.
 
         When it returns, the end of every program that has ended has been told.
         """
         jobs = [job for job_id in job_ids if (job := self._jobs.get(job_id)) is not None]
-        left = await asyncio.to_thread(process_tree.end, [*(job.tree for job in jobs), *also], grace_s)
+        ending = await asyncio.to_thread(process_tree.end, [*(job.tree for job in jobs), *also], grace_s)
         for job in jobs:
-            if job.tree.pid not in left:
+            if job.tree.pid not in ending.left:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(job.ended.wait(), SEEN_S)
-        return left
+        return ending
 
     def drop(self, job_ids: Iterable[int]) -> None:
         """Remove the output of jobs that are forgotten."""

@@ -16,10 +16,10 @@ from actors.host.table import (
     JobRefused,
     JobStarted,
     KeepOutput,
+    Kill,
     KillDone,
     Located,
     ProgramEnded,
-    ResumeOutput,
     RunIt,
     SpawnJob,
 )
@@ -56,8 +56,8 @@ def step(table: HostTable, inp: Input) -> list[Effect]:
             return _forget_unstarted(table, job_id, code, message)
         case JobEnded(job_id=job_id, exit_status=exit_status):
             return _job_ended(table, job_id, exit_status, inp.time_s)
-        case KillDone(msg_id=msg_id, left=left):
-            return _kill_done(table, msg_id, left)
+        case KillDone():
+            return _kill_done(table, inp)
         case Located(host=host, tag=tag, boot_id=boot_id):
             return _located(table, host, tag, boot_id, inp.time_s)
         case Recovered():
@@ -133,18 +133,14 @@ def _start_job(table: HostTable, inp: Received, argv: tuple[str, ...], env: dict
 
 
 def _kill_jobs(table: HostTable, msg_id: str, job_id: int) -> list[Effect]:
-    if job_id < 0:
-        job_ids = tuple(number for number, job in table.jobs.items() if job.info.running)
-    elif job_id not in table.jobs:
+    """Jobs that have ended may have left children behind: those are ended as well."""
+    if job_id >= 0 and job_id not in table.jobs:
         return [Fail(msg_id=msg_id, code="not_found", message=no_such_job(job_id))]
-    elif not table.jobs[job_id].info.running:
-        sentence = f"background process {job_id} has ended already"
-        return [Fail(msg_id=msg_id, code="conflict", message=sentence)]
-    else:
-        job_ids = (job_id,)
+    job_ids = tuple(table.jobs) if job_id < 0 else (job_id,)
     if not job_ids:
         return [Reply(msg_id=msg_id, body=JobList(jobs=()))]
-    table.kills[msg_id] = job_ids
+    running = tuple(number for number in job_ids if table.jobs[number].info.running)
+    table.kills[msg_id] = Kill(job_ids=job_ids, running=running, named=job_id >= 0)
     return [EndJobs(msg_id=msg_id, job_ids=job_ids)]
 
 
@@ -191,7 +187,7 @@ def _job_ended(table: HostTable, job_id: int, exit_status: int | None, time_s: f
 
 
 def _forget_oldest(table: HostTable) -> list[Effect]:
-    busy = {job_id for job_ids in table.kills.values() for job_id in job_ids}
+    busy = {job_id for kill in table.kills.values() for job_id in kill.job_ids}
     ended = [job for job in table.jobs.values() if not job.info.running and job.info.job_id not in busy]
     ended.sort(key=lambda job: job.info.ended_s)
     return _forget(table, tuple(job.info.job_id for job in ended[: max(0, len(ended) - KEEP_ENDED)]))
@@ -204,15 +200,17 @@ def _forget(table: HostTable, job_ids: Iterable[int]) -> list[Effect]:
     return [DropOutput(job_ids=forgotten)] if forgotten else []
 
 
-def _kill_done(table: HostTable, msg_id: str, left: tuple[int, ...]) -> list[Effect]:
-    job_ids = table.kills.pop(msg_id, None)
-    if job_ids is None:
-        return []
-    if left:
-        pids = ", ".join(map(str, left[:20]))
-        return [Fail(msg_id=msg_id, code="unavailable", message=f"SIGKILL has not ended these processes yet: {pids}")]
-    ended = tuple(table.jobs[job_id].info for job_id in job_ids if job_id in table.jobs)
-    return [Reply(msg_id=msg_id, body=JobList(jobs=ended)), *_forget_oldest(table)]
+def _kill_done(table: HostTable, inp: KillDone) -> list[Effect]:
+    kill = table.kills.pop(inp.msg_id)
+    if inp.left:
+        pids = ", ".join(map(str, inp.left[:20]))
+        sentence = f"SIGKILL has not ended these processes yet: {pids}"
+        return [Fail(msg_id=inp.msg_id, code="unavailable", message=sentence)]
+    if kill.named and not kill.running and not inp.found:
+        sentence = f"background process {kill.job_ids[0]} has ended already"
+        return [Fail(msg_id=inp.msg_id, code="conflict", message=sentence)]
+    ended = tuple(table.jobs[job_id].info for job_id in kill.running if job_id in table.jobs)
+    return [Reply(msg_id=inp.msg_id, body=JobList(jobs=ended)), *_forget_oldest(table)]
 
 
 # ---------------------------------------------------------------- after a start
@@ -235,10 +233,9 @@ def _recovered(table: HostTable) -> list[Effect]:
     ]
     table.programs.clear()
     effects.append(KeepOutput(job_ids=tuple(table.jobs)))
-    ended = tuple(job_id for job_id, job in table.jobs.items() if not job.info.running)
-    effects.append(ResumeOutput(job_ids=ended))
-    for job_id, job in table.jobs.items():
-        if job.info.running:
-            effects.append(Adopt(job_id=job_id, mark=job.mark, pid=job.info.pid, ticks=job.ticks))
-    effects += [EndJobs(msg_id=msg_id, job_ids=job_ids) for msg_id, job_ids in table.kills.items()]
+    effects += [
+        Adopt(job_id=job_id, mark=job.mark, pid=job.info.pid, ticks=job.ticks, ended=not job.info.running)
+        for job_id, job in table.jobs.items()
+    ]
+    effects += [EndJobs(msg_id=msg_id, job_ids=kill.job_ids) for msg_id, kill in table.kills.items()]
     return effects

@@ -25,6 +25,17 @@ class Job(msgspec.Struct, kw_only=True):
         return bool(self.request)
 
 
+class Kill(msgspec.Struct, kw_only=True):
+    """A request to end jobs."""
+
+    job_ids: tuple[int, ...]
+    """All that are to have no process left."""
+    running: tuple[int, ...]
+    """Those of them that ran when it came."""
+    named: bool
+    """It named one job, and not all."""
+
+
 class HostTable(msgspec.Struct, kw_only=True):
     """State of the actor."""
 
@@ -37,8 +48,8 @@ class HostTable(msgspec.Struct, kw_only=True):
     """Oldest first."""
     programs: dict[str, str] = {}
     """Programs that somebody waits for: id of the request to the program's name."""
-    kills: dict[str, tuple[int, ...]] = {}
-    """Jobs that are being ended, by id of the request."""
+    kills: dict[str, Kill] = {}
+    """By id of the request."""
 
 
 # ---------------------------------------------------------------- inputs
@@ -89,6 +100,8 @@ class KillDone(Input, frozen=True, kw_only=True, omit_defaults=True, tag="host.k
     """All that could be done to end some jobs has been done; `left` are processes that are still there."""
 
     msg_id: str
+    found: int = 0
+    """Processes that were there to be ended."""
     left: tuple[int, ...] = ()
 
 
@@ -113,12 +126,16 @@ class SpawnJob(Effect, frozen=True, kw_only=True):
 
 
 class Adopt(Effect, frozen=True, kw_only=True):
-    """Find a job of an earlier process of this actor; comes back as `JobStarted` if it was starting, or `JobEnded`."""
+    """Find a job of an earlier process of this actor; comes back as `JobStarted` if it was starting, or `JobEnded`.
+
+    One that has ended is known to be so; children may have outlived its program, and are read on.
+    """
 
     job_id: int
     mark: str
     pid: int
     ticks: int
+    ended: bool
 
 
 class EndJobs(Effect, frozen=True, kw_only=True):
@@ -130,12 +147,6 @@ class EndJobs(Effect, frozen=True, kw_only=True):
 
 class DropOutput(Effect, frozen=True, kw_only=True):
     """Remove what forgotten jobs have written."""
-
-    job_ids: tuple[int, ...]
-
-
-class ResumeOutput(Effect, frozen=True, kw_only=True):
-    """Read on what is left of ended jobs writes: children may have outlived the program."""
 
     job_ids: tuple[int, ...]
 

@@ -177,6 +177,15 @@ def test_kill_ends_all_children(console: Console) -> None:
     assert console.error(f"background-kill {number}") == f"background process {number} has ended already"
 
 
+def test_children_that_outlive_their_program_can_still_be_ended(console: Console) -> None:
+    number = begin(console, 'sh -c "(while :; do echo on; sleep 0.05; done) & exit 3"')
+    assert ended(console, number)["error"] == "exit status 3"
+    said = one(console, f"background-output {number}")["Response"]
+    until(lambda: len(one(console, f"background-output {number}")["Response"]) > len(said), "the child to go on")
+    console.ok(f"background-kill {number}")
+    assert console.error(f"background-kill {number}") == f"background process {number} has ended already"
+
+
 def test_a_flood_is_bounded_on_disk_and_only_the_end_is_kept(shared: Product, console: Console) -> None:
     number = begin(console, 'sh -c "seq 2000000; echo end"')  # 15 MB
     ended(console, number)

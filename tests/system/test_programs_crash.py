@@ -118,6 +118,27 @@ def test_a_repeat_by_id_is_not_run_again(own: Product) -> None:
     assert marks.read_text() == "run\n"
 
 
+def test_of_a_long_answer_only_the_beginning_is_repeated(own: Product) -> None:
+    request = RunProgram(argv=("head", "-c", "100000", "/dev/zero"))
+
+    async def twice() -> list[tuple[int, bool]]:
+        async with connect(own.base) as port:
+            asks = [await port.ask("host", request, timeout_s=10.0, msg_id="long") for _ in range(2)]
+            return [(len(said.stdout), said.truncated) for said in asks]
+
+    assert asyncio.run(twice()) == [(100_000, False), (4096, True)]
+
+
+def test_children_that_outlive_their_program_are_read_on_after_a_crash(own: Product) -> None:
+    with own.console() as console:
+        number = begin(console, f'sh -c "({COUNT}) & exit 3"')
+        assert ended(console, number)["error"] == "exit status 3"
+        old = own.kill("host")
+        own.replaced("host", old)
+        counts_on(console, number)
+        console.ok("background-kill all")
+
+
 def test_a_program_asked_for_by_id_before_a_crash_is_outcome_unknown(own: Product) -> None:
     async def across_the_crash() -> None:
         async with connect(own.base) as port:
@@ -142,8 +163,10 @@ def test_down_ends_jobs_and_says_so(base_dir: Path, rootfs: Path) -> None:
     with product_on(base_dir, rootfs) as product:
         with product.console() as console:
             first = begin(console, 'sh -c "setsid sleep 1003 & sleep 1003"')
+            third = begin(console, 'sh -c "sleep 1003 & exit 0"')
+            ended(console, third)
             second = begin(console, 'sh -c "trap : TERM; while :; do sleep 1003; done"')
-        until(lambda: len(process_tree.marked(f"{product.tag}-")) >= 4, "them to run")
+        until(lambda: len(process_tree.marked(f"{product.tag}-")) >= 5, "them to run")
         product.down()
         assert process_tree.marked(f"{product.tag}-") == []
         assert '"event": "programs_ended_by_stop", "jobs": 2, "programs": 0' in product.log_end()

@@ -20,7 +20,6 @@ from actors.host.table import (
     KillDone,
     Located,
     ProgramEnded,
-    ResumeOutput,
     RunIt,
     SpawnJob,
 )
@@ -232,18 +231,32 @@ def test_a_job_is_ended() -> None:
 
 def test_all_running_jobs_are_ended() -> None:
     table = table_with(*job_runs(1), *job_runs(2), *job_runs(3), JobEnded(job_id=2, exit_status=0))
-    assert step(table, received(KillJobs())) == [EndJobs(msg_id="m1", job_ids=(1, 3))]
+    assert step(table, received(KillJobs())) == [EndJobs(msg_id="m1", job_ids=(1, 2, 3))]
+    for job_id in (1, 3):
+        step(table, JobEnded(job_id=job_id, exit_status=-15))
+    (reply,) = step(table, KillDone(msg_id="m1", found=3))
+    assert reply == Reply(msg_id="m1", body=JobList(jobs=(table.jobs[1].info, table.jobs[3].info)))
 
 
 def test_there_is_nothing_to_end() -> None:
     assert step(table_with(), received(KillJobs())) == [Reply(msg_id="m1", body=JobList(jobs=()))]
 
 
-@pytest.mark.parametrize(("job_id", "code"), [(1, "conflict"), (9, "not_found")])
-def test_what_cannot_be_ended(job_id: int, code: str) -> None:
+def test_all_may_be_none() -> None:
+    table = table_with(*job_runs(1), JobEnded(job_id=1, exit_status=0), received(KillJobs(), "kill"))
+    assert step(table, KillDone(msg_id="kill")) == [Reply(msg_id="kill", body=JobList(jobs=()))]
+
+
+def test_what_is_not_there_cannot_be_ended() -> None:
+    assert fail(step(table_with(), received(KillJobs(job_id=9))))[0] == "not_found"
+
+
+@pytest.mark.parametrize(("found", "code"), [(0, "conflict"), (2, "")])
+def test_children_that_outlived_their_program_are_ended(found: int, code: str) -> None:
     table = table_with(*job_runs(1), JobEnded(job_id=1, exit_status=0))
-    effects = step(table, received(KillJobs(job_id=job_id)))
-    assert (fail(effects)[0], len(effects)) == (code, 1)
+    assert step(table, received(KillJobs(job_id=1))) == [EndJobs(msg_id="m1", job_ids=(1,))]
+    reply = replies(step(table, KillDone(msg_id="m1", found=found)))["m1"]
+    assert (reply.code if isinstance(reply, Fail) else "") == code
 
 
 def test_a_process_that_does_not_end_is_named() -> None:
@@ -282,9 +295,9 @@ def test_a_restart_looks_for_the_jobs_and_goes_on_ending_them() -> None:
     table = table_with(*inputs)
     assert step(table, Recovered()) == [
         KeepOutput(job_ids=(1, 2)),
-        ResumeOutput(job_ids=(1,)),
-        Adopt(job_id=2, mark="ab2c-2-7", pid=1002, ticks=52),
-        EndJobs(msg_id="kill", job_ids=(2,)),
+        Adopt(job_id=1, mark="ab2c-1-7", pid=1001, ticks=51, ended=True),
+        Adopt(job_id=2, mark="ab2c-2-7", pid=1002, ticks=52, ended=False),
+        EndJobs(msg_id="kill", job_ids=(1, 2)),
     ]
 
 
@@ -311,7 +324,7 @@ def test_a_reboot_ends_all_jobs() -> None:
     effects = step(table, Located(host="h1", tag="ab2c", boot_id="boot-2", time_s=900.0))
     assert [info.error for info in infos(table)] == [UNSEEN]
     assert fail(effects, "start2")[0] == "deadline"
-    assert only(Adopt, step(table, Recovered())) == []
+    assert [adopt.ended for adopt in only(Adopt, step(table, Recovered()))] == [True]
 
 
 def test_every_input_and_the_state_survive_the_journal() -> None:

@@ -83,7 +83,7 @@ def test_another_job_is_left_alone(start: Starter) -> None:
     first, tree = start("sh", "-c", "sleep 1000 & wait")
     second, other = start("sleep", "1000")
     count_is(tree, 2)
-    assert process_tree.end([tree], 5.0) == []
+    assert process_tree.end([tree], 5.0).left == ()
     assert first.wait() == -signal.SIGTERM
     assert second.poll() is None
     assert process_tree.members([other]) == [second.pid]
@@ -106,7 +106,7 @@ def test_children_are_found_after_the_program_has_ended(start: Starter) -> None:
     program, tree = start("sh", "-c", "sleep 1000 & setsid sleep 1000 &")
     program.wait()
     count_is(tree, 2)
-    assert process_tree.end([tree], 5.0) == []
+    assert process_tree.end([tree], 5.0).left == ()
     assert process_tree.members([tree]) == []
 
 
@@ -114,14 +114,14 @@ def test_zombies_are_no_members(start: Starter) -> None:
     program, tree = start("true")
     wait_until(lambda: psutil.Process(program.pid).status() == psutil.STATUS_ZOMBIE)
     assert process_tree.members([tree]) == []
-    assert process_tree.end([tree], 5.0) == []
+    assert process_tree.end([tree], 5.0).left == ()
 
 
 def test_a_program_that_can_end_by_itself_may(start: Starter) -> None:
     program, tree = start("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.01; done")
     wait_until(lambda: "trap" in " ".join(psutil.Process(program.pid).cmdline()))
     wait_until(lambda: bool(psutil.Process(program.pid).children()))
-    assert process_tree.end([tree], 10.0) == []
+    assert process_tree.end([tree], 10.0).left == ()
     assert program.wait() == 5
 
 
@@ -130,7 +130,7 @@ def test_a_program_that_ignores_sigterm_is_killed(start: Starter) -> None:
     assert program.stdout is not None
     assert program.stdout.readline() == b"ready\n"
     begun_s = time.monotonic()
-    assert process_tree.end([tree], 0.3) == []
+    assert process_tree.end([tree], 0.3).left == ()
     assert 0.3 <= time.monotonic() - begun_s < 5.0
     assert program.wait() == -signal.SIGKILL
 
@@ -139,7 +139,7 @@ def test_a_stopped_program_is_ended_too(start: Starter) -> None:
     program, tree = start("sleep", "1000")
     os.kill(program.pid, signal.SIGSTOP)
     wait_until(lambda: psutil.Process(program.pid).status() == psutil.STATUS_STOPPED)
-    assert process_tree.end([tree], 5.0) == []
+    assert process_tree.end([tree], 5.0).left == ()
     assert program.wait() == -signal.SIGTERM
 
 
@@ -147,7 +147,7 @@ def test_a_program_that_keeps_forking_is_ended(start: Starter) -> None:
     """Each child is the parent of the next one and ends: whoever was listed is gone when the signal comes."""
     program, tree = start("sh", "-c", "trap '' TERM; f() { sleep 0.02; f & }; f & f & wait; sleep 1000")
     wait_until(lambda: len(process_tree.members([tree])) >= 3)
-    assert process_tree.end([tree], 0.1) == []
+    assert process_tree.end([tree], 0.1).left == ()
     assert program.wait() == -signal.SIGKILL
 
 
@@ -159,5 +159,5 @@ def test_the_program_is_found_by_its_mark_alone(start: Starter) -> None:
 
 
 def test_there_is_nothing_to_end() -> None:
-    assert process_tree.end([], 5.0) == []
-    assert process_tree.end([Tree("no-such-mark")], 5.0) == []
+    assert process_tree.end([], 5.0).left == ()
+    assert process_tree.end([Tree("no-such-mark")], 5.0).left == ()
