@@ -147,9 +147,10 @@ class Log:
 
     def adopt(self, settings: Any) -> None:
         """Let settings from the node hold for this process; logs what cannot be done here."""
+        if not isinstance(settings, dict):
+            return
         try:
-            changes = settings if isinstance(settings, dict) else {}
-            problems = self.outlet.adopt(log_settings.checked(log_settings.FIRST, changes))
+            problems = self.outlet.adopt(log_settings.checked(log_settings.FIRST, settings))
         except ValueError as error:
             problems = [str(error)]
         for problem in problems:

@@ -24,6 +24,7 @@ from bus.messages.debug import (
     SetLogging,
 )
 from bus.port import Port
+from tests.integration.processes import broker_serves, serves, toys
 from tests.integration.running_node import RunningNode, node, until
 
 ASK_S = 10.0
@@ -215,3 +216,24 @@ async def test_the_broker_tells_about_itself(base_dir: Path) -> None:
         assert info.actor == "broker"
         assert info.rss_bytes > 0
         assert "in _tick" in (await client.ask("broker", GetStacks(), timeout_s=ASK_S)).text
+
+
+# --- without a node
+
+
+async def test_a_process_started_by_hand_looks_at_the_environment(
+    base_dir: Path, log_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with toys(base_dir) as processes:
+        monkeypatch.setenv("MINIBUS_LOG_LEVEL", "loud")
+        assert processes.start("broker").wait(10) == 1
+        sentence = "minibus broker: MINIBUS_LOG_LEVEL is `loud`: expected one of debug, info, warn, error, fatal\n"
+        assert processes.said("broker") == sentence
+        monkeypatch.setenv("MINIBUS_LOG_LEVEL", "debug")
+        monkeypatch.setenv("MINIBUS_LOG_FILE", str(log_file))
+        processes.start("broker")
+        processes.start("vm")
+        await broker_serves(base_dir)
+        async with connect(base_dir) as client:
+            await serves(client, "vm")
+        assert "request actor=vm type=control.status.get sender=" in said(log_file)

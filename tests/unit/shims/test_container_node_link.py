@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bus.logs import Log
+from bus.log_format import Line
+from bus.log_settings import LogSettings
+from bus.logs import Log, Outlet
 from shims.container.loop import Loop
 from shims.container.node_link import NodeLink
 
@@ -35,7 +37,7 @@ def ends() -> Iterator[tuple[Loop, NodeLink, socket.socket, Heard]]:
     loop, heard = Loop(), Heard()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.settimeout(5)
-    link = NodeLink(ours, loop, heard, inbox=lambda: 3, log=Log("warden"))
+    link = NodeLink(ours, loop, heard, inbox=lambda: 3, log=Log("warden", Outlet(fd=-1)))
     yield loop, link, theirs, heard
     link.close()
     theirs.close()
@@ -54,6 +56,18 @@ def test_conversation(ends: tuple[Loop, NodeLink, socket.socket, Heard]) -> None
     assert (heard.reapings, heard.stops) == ([(12, 9)], 1)
     link.staying()
     assert json.loads(node.recv(1000)) == {"type": "staying"}
+
+
+def test_what_the_node_says_about_logs_holds(ends: tuple[Loop, NodeLink, socket.socket, Heard]) -> None:
+    loop, link, node, _ = ends
+    node.send(b'{"type":"logging","settings":{"level":"debug","filters":["x"],"ring":5}}')
+    node.send(b'{"type":"logging","settings":{"level":"loud"}}')
+    node.send(b'{"type":"logging","settings":7}')
+    loop.run_once()
+    assert link._log.outlet.settings == LogSettings(level="debug", filters=("x",), ring=5)
+    link.record(Line(1.5, "info", "warden", "a.py:1: x"))
+    said = json.loads(node.recv(1000))
+    assert said == {"type": "record", "time_s": 1.5, "level": "info", "actor": "warden", "text": "a.py:1: x"}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +91,7 @@ def test_the_end_of_the_node_means_stop(ends: tuple[Loop, NodeLink, socket.socke
 
 
 def test_without_a_node() -> None:
-    link = NodeLink(None, Loop(), Heard(), inbox=lambda: 0, log=Log("warden"))
+    link = NodeLink(None, Loop(), Heard(), inbox=lambda: 0, log=Log("warden", Outlet(fd=-1)))
     link.ready()
     link.close()
     assert not link.is_up
