@@ -60,6 +60,7 @@ def find_column(header: Sequence[str], name: str) -> int:
 
 def filter_responses(responses: Sequence[Response], chosen: Filter) -> list[Response]:
     """Keep the rows that pass; a filter on `host` keeps or drops whole responses. Raises TableError."""
+    chosen = chosen._replace(value=chosen.value.lower())  # once, as it may be as long as a command
     if chosen.column.lower() == HOST:
         return [response for response in responses if response.error or _passes(response.host, chosen)]
     for response in responses:
@@ -70,7 +71,8 @@ def filter_responses(responses: Sequence[Response], chosen: Filter) -> list[Resp
 
 
 def _passes(cell: str, chosen: Filter) -> bool:
-    cell, value = cell.lower(), chosen.value.lower()
+    """Whether a cell fits a filter whose value is in lower case."""
+    cell, value = cell.lower(), chosen.value
     collection = cell[:1] + cell[-1:] in ("[]", "{}") and len(cell) > 1
     contains = collection or "~" in chosen.operator
     positive = (value in cell) if contains else (value == cell)
