@@ -46,6 +46,7 @@ COMMANDS = (
         help_short="show this help message",
         help_long="Shows help on the commands that begin with the given words, or lists all commands.",
         run=_help,
+        completers={"command": "command"},
     ),
     Command(
         patterns=("echo [args]...",),

@@ -25,6 +25,10 @@ class Wanted(NamedTuple, Generic[T]):
     """Literals and options that fit, sorted."""
     values: tuple[tuple[T, str], ...]
     """Owners and keys of the strings that may stand here."""
+    given: tuple[str, ...] = ()
+    """Words that a list has already, if the next one belongs to it."""
+    around: tuple[tuple[T, str, str], ...] = ()
+    """Owner, key and value of the strings of all commands that this one is nested in, the outermost first."""
 
 
 def wanted(grammar: Grammar[T], text: str, aliases: Mapping[str, tuple[str, ...]] = NO_ALIASES) -> Wanted[T]:
@@ -42,11 +46,14 @@ def wanted(grammar: Grammar[T], text: str, aliases: Mapping[str, tuple[str, ...]
     values: dict[tuple[T, str], None] = {}
     if not typed:
         words.update(alias for alias in aliases if alias.startswith(partial))
-    for owner, item in _next_items(grammar, done, 0):
+    given: tuple[str, ...] = ()
+    around: list[tuple[T, str, str]] = []
+    for owner, item, listed in _next_items(grammar, done, 0, around):
         words.update(word for word in item.words if word.startswith(partial))
+        given = given or listed
         if item.key:
             values[owner, item.key] = None
-    return Wanted(_head(text, typing), partial, tuple(sorted(words)), tuple(values))
+    return Wanted(_head(text, typing), partial, tuple(sorted(words)), tuple(values), given, tuple(around))
 
 
 def lines(head: str, suggestions: Sequence[str]) -> list[str]:
@@ -63,8 +70,13 @@ def _head(text: str, typing: bool) -> str:
     return text[:start]
 
 
-def _next_items(grammar: Grammar[T], done: tuple[str, ...], depth: int) -> Iterator[tuple[T, Item]]:
-    """The items of all patterns that may follow these words."""
+def _next_items(
+    grammar: Grammar[T], done: tuple[str, ...], depth: int, around: list[tuple[T, str, str]]
+) -> Iterator[tuple[T, Item, tuple[str, ...]]]:
+    """The items of all patterns that may follow these words, with what a list has of them.
+
+    Adds the strings of the commands in between to `around`.
+    """
     candidates = grammar.starting_with(done[0][:1]) if done else grammar.entries
     nested: set[int] = set()
     for entry in candidates:
@@ -74,11 +86,13 @@ def _next_items(grammar: Grammar[T], done: tuple[str, ...], depth: int) -> Itera
         item = entry.pattern.items[index]
         if item.is_nested:
             nested.add(index)
+            before = zip(entry.pattern.items, done[:index], strict=False)
+            around.extend((entry.owner, outer.key, word) for outer, word in before if outer.key)
         else:
-            yield entry.owner, item
+            yield entry.owner, item, done[index:]
     for start in sorted(nested):  # every pattern that nests here nests the same words: look once
         if depth < MAX_NESTING:
-            yield from _next_items(grammar, done[start:], depth + 1)
+            yield from _next_items(grammar, done[start:], depth + 1, around)
 
 
 def _walk(pattern: Pattern, done: tuple[str, ...]) -> int | None:

@@ -16,6 +16,7 @@ from bus.messages.vm import GetVmNames
 from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
 from cli.grammar.matcher import Grammar
+from cli.grammar.quoting import quote
 from cli.preprocess import FILE, environment
 from cli.session import Session
 
@@ -77,7 +78,7 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "job": _jobs,
     "job_target": _job_targets,
 }
-"""What a command's `completers` may name, beside `area_file` and `alias`."""
+"""What a command's `completers` may name, beside `area_file`, `alias` and `command`."""
 
 
 async def suggest(asker: Asker, grammar: Grammar[Command], text: str, session: Session) -> list[str]:
@@ -85,9 +86,14 @@ async def suggest(asker: Asker, grammar: Grammar[Command], text: str, session: S
     want = wanted(grammar, text, session.aliases)
     found = list(want.words)
     kinds = {command.completers.get(key, "") for command, key in want.values}
-    for kind in sorted(kinds - {""}):
-        names = await _names(kind, asker, session, want.partial)
-        found.extend(name for name in names if name.startswith(want.partial))
+    namespaces = [value for command, key, value in want.around if command.completers.get(key) == "namespace"]
+    with session.within((session.namespace, *namespaces)[-1]):
+        for kind in sorted(kinds - {""}):
+            names = await _names(kind, asker, session, want.partial)
+            found.extend(name for name in names if name.startswith(want.partial))
+    if "command" in kinds:
+        inner = wanted(grammar, "".join(f"{quote(word)} " for word in want.given)).words
+        found.extend(word for word in inner if word.startswith(want.partial))
     if not found and want.partial:
         found = await _anything(asker, session, want.partial, files="" in kinds)
     return lines(want.head, found)
@@ -100,6 +106,8 @@ async def _names(kind: str, asker: Asker, session: Session, partial: str) -> Seq
                 return await _area_files(asker, session, partial)
             case "alias":
                 return list(session.aliases)
+            case "command":
+                return ()
             case _:
                 return await SOURCES[kind](asker, session.namespace)
     except BusError:

@@ -19,6 +19,7 @@ GRAMMAR = Grammar(
         ".csv [true,false]",
         ".csv <true,false> (command)",
         "echo [args]...",
+        "namespace <name> (command)",
     )
 )
 
@@ -46,7 +47,7 @@ def test_literals(text: str, expected: list[str]) -> None:
 
 
 def test_an_empty_line_accepts_every_first_word() -> None:
-    assert wanted(GRAMMAR, "").words == (".csv", "echo", "log", "version", "vlans", "vm")
+    assert wanted(GRAMMAR, "").words == (".csv", "echo", "log", "namespace", "version", "vlans", "vm")
 
 
 def test_strings_are_left_to_their_owner() -> None:
@@ -56,6 +57,25 @@ def test_strings_are_left_to_their_owner() -> None:
 
 def test_nested_strings_too() -> None:
     assert wanted(GRAMMAR, ".csv false vm start ").values == (("vm start <target>", "target"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "around"),
+    [
+        ("vm start ", []),
+        ("namespace foo vm start w", ["foo"]),
+        (".csv true name a .csv f namespace b vm start ", ["a", "b"]),
+        ("namespace fo", []),
+    ],
+)
+def test_what_a_command_is_nested_in(text: str, around: list[str]) -> None:
+    owner = "namespace <name> (command)"
+    assert wanted(GRAMMAR, text).around == tuple((owner, "name", value) for value in around)
+
+
+def test_the_words_of_a_list() -> None:
+    assert wanted(GRAMMAR, "echo a 'b c' d").given == ("a", "b c")
+    assert wanted(GRAMMAR, "echo ").given == ()
 
 
 def test_directories_get_no_blank() -> None:

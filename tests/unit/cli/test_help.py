@@ -5,6 +5,7 @@ import pytest
 from cli.commands.declare import Command
 from cli.commands.help import LIST_TITLE, help_text, no_help
 from cli.commands.registry import COMMANDS
+from cli.testing import EngineBench
 
 ONE = Command(patterns=("vm config init [value]...",), help_short="configure init", help_long="Long\ninit.")
 TWO = Command(patterns=("vm config initrd [value]",), help_short="configure initrd")
@@ -75,6 +76,27 @@ def test_what_there_is_no_help_on(words: list[str], sentence: str) -> None:
     assert bool(help_text(SET, words)) is not bool(sentence)
     if sentence:
         assert no_help(SET, words) == sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("help clear n", ["help clear namespace "]),
+        ("help vm sta", ["help vm start "]),
+        (".csv true help hist", [".csv true help history "]),
+        ("help version ", []),
+        ("help namespace x vi", ["help namespace x viz "]),
+    ],
+)
+async def test_completion(line: str, expected: list[str]) -> None:
+    bench = EngineBench()
+    assert await bench.engine.suggest(line, bench.session) == expected
+
+
+async def test_completion_of_nothing_offers_every_command() -> None:
+    bench = EngineBench()
+    offered = await bench.engine.suggest("help ", bench.session)
+    assert {"help clear ", "help vm ", "help .csv "} <= set(offered)
 
 
 def test_every_long_help_fits_a_terminal() -> None:

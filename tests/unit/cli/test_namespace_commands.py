@@ -16,7 +16,7 @@ from bus.messages.namespace import (
     NamespaceList,
     OpenNamespace,
 )
-from bus.messages.vm import GetVms
+from bus.messages.vm import GetVmNames, GetVms, VmNames
 from cli.commands.everything import LINES
 from cli.session import Session
 from cli.testing import Asked, EngineBench
@@ -127,6 +127,16 @@ async def test_completion_offers_names_and_all() -> None:
         "clear namespace exp ",
         "clear namespace minimega ",
     ]
+
+
+async def test_completion_inside_a_namespace_offers_what_is_there() -> None:
+    def vms(asked: Asked) -> Message:
+        return VmNames(uuids={f"{asked.namespace}-vm": "uuid"})
+
+    bench = EngineBench({GetVmNames: vms})
+    for line, name in [("", "minimega-vm"), ("namespace exp ", "exp-vm"), (".csv t namespace a namespace b ", "b-vm")]:
+        assert f"{line}vm stop {name} " in await bench.engine.suggest(f"{line}vm stop ", bench.session)
+    assert bench.session.namespace == "minimega"
 
 
 async def test_clear_all_runs_every_part_whatever_the_others_do() -> None:
