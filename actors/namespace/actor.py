@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.namespace import destroy, schedules, state
+from actors.namespace import destroy, plan, schedules, state
 from actors.namespace.table import Located, Namespace, NamespaceTable, first_table
 from bus.actor import RequestContext, query
 from bus.errors import InvalidError
@@ -19,7 +19,7 @@ from bus.messages.namespace import (
     Queue,
     SavedConfigs,
 )
-from bus.messages.schedule import GetSchedules, Schedules
+from bus.messages.schedule import GetPlan, GetSchedules, Plan, Schedules
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 
@@ -76,6 +76,11 @@ class NamespaceActor(StepActor[NamespaceTable]):
     async def get_schedules(self, msg: GetSchedules, request: RequestContext) -> Schedules:
         """Runs of the scheduler."""
         return schedules.history(self.state, request.namespace)
+
+    @query
+    async def get_plan(self, msg: GetPlan, request: RequestContext) -> Plan:
+        """Where queued VMs would go; raises InvalidError without a dry run."""
+        return plan.shown(self._namespace(request))
 
     @query
     async def get_namespaces(self, msg: GetNamespaces, request: RequestContext) -> NamespaceList:

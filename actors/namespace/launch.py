@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.namespace import schedules
+from actors.namespace import plan, schedules
 from actors.namespace.table import Launch, Namespace, NamespaceTable
 from bus.messages.namespace import Batch, LaunchQueue, QueueVms
 from bus.messages.schedule import PlaceVms
@@ -91,6 +91,7 @@ def _names_known(table: NamespaceTable, msg_id: str, now_s: float) -> list[Effec
         if sentence:
             return _fail(table, msg_id, "conflict", sentence)
         namespace.queue.append(launch.batch)
+        namespace.plan = {}
         if namespace.queueing:
             del table.launches[msg_id]
             return [Reply(msg_id=msg_id, body=VmReport())]
@@ -126,12 +127,13 @@ def _conflict(table: NamespaceTable, launch: Launch, batch: Batch) -> str:
 
 def _place(table: NamespaceTable, msg_id: str, launch: Launch, namespace: Namespace, now_s: float) -> Effect:
     taken = {name for batch in table.waiting_batches(launch.namespace) for name in batch.names} | launch.taken.keys()
-    first_auto = namespace.next_auto
+    first_auto, fixed = namespace.next_auto, namespace.plan
     batches = tuple(_named(batch, namespace, taken) for batch in namespace.queue)
+    launch.queued = list(namespace.queue)
     if launch.dry_run:
-        namespace.next_auto = first_auto
+        namespace.next_auto, fixed = first_auto, {}
     else:
-        launch.queued, launch.placed, namespace.queue = namespace.queue, list(batches), []
+        launch.placed, namespace.queue, namespace.plan = list(batches), [], {}
         launch.started_s, launch.hosts = now_s, len(namespace.hosts)
     tag = f"place/{msg_id}"
     table.asks[tag] = msg_id
@@ -139,7 +141,11 @@ def _place(table: NamespaceTable, msg_id: str, launch: Launch, namespace: Namesp
         tag=tag,
         to="scheduler",
         body=PlaceVms(
-            batches=batches, hosts=namespace.hosts, load_metric=namespace.load_metric, dry_run=launch.dry_run
+            batches=batches,
+            hosts=namespace.hosts,
+            load_metric=namespace.load_metric,
+            dry_run=launch.dry_run,
+            fixed=fixed,
         ),
         timeout_s=PLACE_TIMEOUT_S,
         namespace=launch.namespace,
@@ -161,13 +167,19 @@ def _next_name(namespace: Namespace, taken: set[str]) -> str:
 
 def place_came(table: NamespaceTable, msg_id: str, report: VmReport, now_s: float) -> list[Effect]:
     """The scheduler is through; which VMs failed is in its report."""
-    schedules.ended(table, table.launches.pop(msg_id), report, now_s)
+    launch = table.launches.pop(msg_id)
+    if launch.dry_run:
+        plan.made(table, launch, report)
+    else:
+        schedules.ended(table, launch, report, now_s)
     return [Reply(msg_id=msg_id, body=report)]
 
 
 def place_failed(table: NamespaceTable, msg_id: str, failure: AskFailed) -> list[Effect]:
     """Nothing was placed, so what was queued before is queued again, unless nobody knows whether it was placed."""
     launch = table.launches[msg_id]
+    if launch.dry_run:
+        return _fail(table, msg_id, failure.code, failure.message)
     if failure.code in OUTCOME_UNKNOWN:
         schedules.ended(table, launch, VmReport(), failure.time_s)
     else:
@@ -181,4 +193,4 @@ def _put_back(namespace: Namespace, launch: Launch) -> None:
     if launch.batch is not None:
         at = next(index for index, batch in enumerate(queue) if batch is launch.batch or batch == launch.batch)
         del queue[at]
-    namespace.queue = queue
+    namespace.queue, namespace.plan = queue, {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.namespace import config, destroy, launch
+from actors.namespace import config, destroy, launch, plan
 from actors.namespace.table import Located, NamespaceTable, locate
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.namespace import (
@@ -23,6 +23,7 @@ from bus.messages.namespace import (
     SetLoadMetric,
     SetQueueing,
 )
+from bus.messages.schedule import ChangePlan
 from bus.messages.vm import VmList, VmNames, VmReport
 from bus.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.topics import namespace_topic
@@ -95,7 +96,8 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
         case LaunchQueue():
             return launch.launch_queue(table, inp, inp.body)
         case FlushQueue():
-            table.make(inp.namespace).queue = []
+            namespace = table.make(inp.namespace)
+            namespace.queue, namespace.plan = [], {}
         case SetQueueing(queueing=queueing):
             table.make(inp.namespace).queueing = queueing
         case SetLoadMetric(metric=metric):
@@ -103,6 +105,8 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
                 sentence = f"invalid load metric `{metric[:80]}`: expected {', '.join(LOAD_METRICS)}"
                 return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
             table.make(inp.namespace).load_metric = metric
+        case ChangePlan():
+            return [plan.change(table, inp, inp.body)]
         case OpenNamespace():
             table.make(inp.namespace)
         case _:

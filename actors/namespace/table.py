@@ -34,6 +34,8 @@ class Namespace(msgspec.Struct):
     load_metric: str = DEFAULT_METRIC
     runs: list[ScheduleRun] = []
     """Of the scheduler that have ended, oldest first."""
+    plan: dict[str, str] = {}
+    """Name of a queued VM to its host, as the last dry run chose or a user changed it; empty once the queue changes."""
 
 
 class Launch(msgspec.Struct):
@@ -121,4 +123,5 @@ def locate(table: NamespaceTable, where: Located) -> None:
     if where.host != table.host:
         for namespace in table.namespaces.values():
             namespace.hosts = tuple(where.host if host == table.host else host for host in namespace.hosts)
+            namespace.plan = {}
     table.host, table.files_dir = where.host, where.files_dir

@@ -6,7 +6,7 @@ host goes to the least loaded one; of equally loaded hosts to the one that was c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +15,7 @@ from bus.messages.namespace import Batch
 from bus.messages.vm import HostLoad, VmConfig
 
 LOCALHOST = "localhost"
+NOTHING_FIXED: Mapping[str, str] = {}
 
 
 class PlacementError(ValueError):
@@ -66,8 +67,17 @@ METRICS: dict[str, Callable[[_Host], float]] = {
 """What makes a host loaded."""
 
 
-def place(batches: Sequence[Batch], loads: Sequence[HostLoad], metric: str, own_host: str) -> list[Placement]:
-    """The placements, batch by batch in the order given; raises PlacementError, and then nothing may be launched."""
+def place(
+    batches: Sequence[Batch],
+    loads: Sequence[HostLoad],
+    metric: str,
+    own_host: str,
+    fixed: Mapping[str, str] = NOTHING_FIXED,
+) -> list[Placement]:
+    """The placements, batch by batch in the order given; raises PlacementError, and then nothing may be launched.
+
+    `fixed` is the host of VMs, by name, for which it has been decided already.
+    """
     if metric not in METRICS:
         raise PlacementError(f"there is no load metric `{metric}`")
     hosts = {load.host: _host(load) for load in loads}
@@ -77,7 +87,11 @@ def place(batches: Sequence[Batch], loads: Sequence[HostLoad], metric: str, own_
     for index in sorted(range(len(batches)), key=lambda i: _urgency(batches[i])):
         for name in batches[index].names:
             choice += 1
-            host = pinned[index] or _least_loaded(hosts.values(), METRICS[metric])
+            host = (
+                _pin(fixed.get(name, ""), hosts, own_host)
+                or pinned[index]
+                or _least_loaded(hosts.values(), METRICS[metric])
+            )
             host.add(batches[index].config, choice)
             if 0 <= host.limit < host.vms:
                 where, limit = host.load.host, host.limit - 1

@@ -30,6 +30,8 @@ class Schedule(msgspec.Struct):
     open: int
     """Answers that are still to come."""
     dry_run: bool = False
+    fixed: dict[str, str] = {}
+    """Name of a VM to its host."""
     loads: dict[str, HostLoad] = {}
     placements: list[Placement] = []
     reports: dict[int, VmReport] = {}
@@ -81,6 +83,7 @@ def _begin(table: SchedulerTable, inp: Received, msg: PlaceVms) -> list[Effect]:
         hosts=hosts,
         load_metric=msg.load_metric,
         dry_run=msg.dry_run,
+        fixed=msg.fixed,
         open=len(hosts),
     )
     effects: list[Effect] = []
@@ -125,7 +128,7 @@ def _loads_known(table: SchedulerTable, msg_id: str) -> list[Effect]:
         sentence = "; ".join(["no hosts to schedule VMs on", *schedule.errors])
         return _give_up(table, msg_id, "unavailable", sentence)
     try:
-        schedule.placements = place(schedule.batches, loads, schedule.load_metric, table.host)
+        schedule.placements = place(schedule.batches, loads, schedule.load_metric, table.host, schedule.fixed)
     except PlacementError as error:
         return _give_up(table, msg_id, "conflict", str(error))
     if schedule.dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bus.messages.base import Message, Query, Request
+from bus.messages.base import Ack, Message, Query, Request
 from bus.messages.namespace import DEFAULT_METRIC, Batch
 from bus.messages.vm import VmReport
 
@@ -17,6 +17,28 @@ class PlaceVms(Request[VmReport], frozen=True, kw_only=True, omit_defaults=True,
     load_metric: str = DEFAULT_METRIC
     dry_run: bool = False
     """Choose only: the results say which VM would go to which host."""
+    fixed: dict[str, str] = {}
+    """Name of a VM to its host, where that has been decided already."""
+
+
+class Plan(Message, frozen=True, kw_only=True, tag="schedule.plan"):
+    """Name of each queued VM to the host it would go to."""
+
+    hosts: dict[str, str]
+
+
+class GetPlan(Query[Plan], frozen=True, kw_only=True, tag="schedule.plan.get"):
+    """What did the last dry run for the envelope's namespace choose? `invalid` if the queue has changed since.
+
+    Asked of `namespace`.
+    """
+
+
+class ChangePlan(Request[Ack], frozen=True, kw_only=True, tag="schedule.plan.change"):
+    """Let queued VMs go to another host than the dry run chose; the next launch keeps to it. Asked of `namespace`."""
+
+    target: str
+    host: str
 
 
 class ScheduleRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 from bus.messages.base import Request
 from bus.messages.namespace import DEFAULT_METRIC, LOAD_METRICS, GetNamespaces, LaunchQueue, SetLoadMetric
-from bus.messages.schedule import GetSchedules, ScheduleRun, Schedules
+from bus.messages.schedule import ChangePlan, GetPlan, GetSchedules, Plan, ScheduleRun, Schedules
 from bus.messages.vm import VmReport
 from cli.commands.declare import LIFECYCLE_S, QUICK_S, Answer, Args, Call, Command, report
 from cli.response import Group, Response, Row
@@ -44,10 +44,15 @@ def schedule_table(reply: Schedules, args: Args) -> Answer:
     return Answer(header=header, rows=[_run_row(run) for run in reply.runs])
 
 
-def plan_table(reply: VmReport, args: Args) -> Answer:
-    """Which VM would go to which host."""
+def dry_run_table(reply: VmReport, args: Args) -> Answer:
+    """Which VM would go to which host, and which hosts did not answer."""
     rows = [(result.name, result.host) for result in reply.results]
     return Answer(header=("vm", "dst"), rows=rows, error="\n".join(reply.errors))
+
+
+def plan_table(reply: Plan, args: Args) -> Answer:
+    """Which VM would go to which host."""
+    return Answer(header=("vm", "dst"), rows=list(reply.hosts.items()))
 
 
 COMMANDS = (
@@ -84,7 +89,26 @@ VMs without a fixed host go to the least loaded one:
         help_long="Nothing is launched, and the queue stays as it is.",
         to="namespace",
         request=lambda args: LaunchQueue(dry_run=True),
+        answer=dry_run_table,
+    ),
+    Command(
+        patterns=("ns schedule dump",),
+        help_short="show once more what the dry run chose",
+        help_long="Shows it with the changes that `ns schedule mv` made to it.",
+        to="namespace",
+        request=lambda args: GetPlan(),
         answer=plan_table,
+    ),
+    Command(
+        patterns=("ns schedule mv <target> <dst>",),
+        help_short="launch queued VMs on another host than the dry run chose",
+        help_long="""\
+After `ns schedule dry-run`: the next launch puts these VMs on that host of the
+namespace. It counts until other VMs are queued.
+
+	ns schedule mv web[1-3] n2""",
+        to="namespace",
+        request=lambda args: ChangePlan(target=args.text("target"), host=args.text("dst")),
     ),
     Command(
         patterns=("ns schedules", "ns schedule status"),

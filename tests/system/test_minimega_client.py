@@ -89,11 +89,14 @@ class Values:
 
 
 NOTHING_QUEUED = "namespace must contain at least one queued VM to launch VMs"
+NO_PLAN = "must run dry-run first"
 NO_KVM = "this version cannot run KVM guests"
 NO_SYSLOG = "Unix syslog delivery error"
 FAILS = {
     "ns schedule": NOTHING_QUEUED,
     "ns schedule dry-run": NOTHING_QUEUED,
+    "ns schedule dump": NO_PLAN,
+    "ns schedule mv <vm target> <dst>": NO_PLAN,
     "vm launch": NOTHING_QUEUED,
     "vm launch kvm <name or count>": NO_KVM,
     "vm launch kvm <name or count> <config>": NO_KVM,
@@ -196,6 +199,33 @@ def test_an_experiment(
         mm.vm_kill("all")
         mm.vm_flush("all")
         assert module.as_dict(mm.vm_info()[0]) == []
+
+
+def test_a_planned_launch(module: ModuleType, shared: Product, console: Console) -> None:
+    with connected(module, shared) as mm:
+        host = mm.host_name()[0]["Response"]
+        mm.ns_queueing("true")
+        mm.vm_launch_container("web[1-2]")
+        mm.ns_load_memcommit()
+        plan = [{"vm": "web1", "dst": host}, {"vm": "web2", "dst": host}]
+        assert module.as_dict(mm.ns_schedule_dry_run()[0]) == plan
+        with pytest.raises(module.Error, match="new dst host is not in namespace: elsewhere"):
+            mm.ns_schedule_mv("web1", "elsewhere")
+        mm.ns_schedule_mv("web1", host)
+        assert module.as_dict(mm.ns_schedule_dump()[0]) == plan
+        assert module.as_dict(mm.vm_info()[0]) == []
+        mm.ns_schedule()
+        assert {row["name"]: row["state"] for row in module.as_dict(mm.vm_info()[0])} == {
+            "web1": "BUILDING",
+            "web2": "BUILDING",
+        }
+        run = module.as_dict(mm.ns_schedule_status()[0])[-1]
+        assert (run["state"], run["launched"], run["failures"], run["total"], run["hosts"]) == (
+            "completed",
+            *("2", "0", "2", "1"),
+        )
+        mm.ns_queueing("false")
+        mm.ns_load_cpucommit()
 
 
 def test_namespaces_of_the_client(module: ModuleType, shared: Product, console: Console) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from actors.namespace.plan import shown
 from actors.namespace.schedules import MAX_RUNS, history
 from actors.namespace.state import namespace_list, step
-from actors.namespace.table import NamespaceTable, first_table
+from actors.namespace.table import Located, NamespaceTable, first_table
 from actors.scheduler.place import METRICS
+from bus.errors import InvalidError
 from bus.messages.base import Ack, Message, Request
 from bus.messages.namespace import (
     LOAD_METRICS,
+    FlushQueue,
     LaunchQueue,
     QueueVms,
     SaveConfig,
@@ -18,10 +21,10 @@ from bus.messages.namespace import (
     SetLoadMetric,
     SetQueueing,
 )
-from bus.messages.schedule import PlaceVms, ScheduleRun
+from bus.messages.schedule import ChangePlan, PlaceVms, Plan, ScheduleRun
 from bus.messages.vm import GuestKind, VmConfig, VmNames, VmReport, VmResult
 from bus.step import Ask, AskFailed, Effect, Fail
-from bus.testing import answer, received, replies, the, through_snapshot
+from bus.testing import answer, only, received, replies, the, through_snapshot
 
 NS = "minimega"
 
@@ -94,16 +97,117 @@ def test_a_load_metric_that_is_none(table: NamespaceTable) -> None:
     assert table.get(NS).load_metric == "cpucommit"
 
 
-def test_a_dry_run_changes_nothing(table: NamespaceTable) -> None:
+def queue(table: NamespaceTable, names: str) -> None:
+    """Queue VMs, and launch none."""
     do(table, SetQueueing(queueing=True))
-    step(table, answer(the(Ask, do(table, launch("2"))), VmNames(uuids={})))
+    step(table, answer(the(Ask, do(table, launch(names))), VmNames(uuids={})))
+
+
+TWO = VmReport(results=(VmResult(name="vm-0", host="h1"), VmResult(name="vm-1", host="h1")))
+"""What the scheduler would do with two VMs."""
+
+
+def test_a_dry_run_changes_nothing_but_the_plan(table: NamespaceTable) -> None:
+    queue(table, "2")
     before = through_snapshot(table).get(NS)
     place = placing(table, LaunchQueue(dry_run=True))
     assert isinstance(place.body, PlaceVms)
     assert (place.body.dry_run, [batch.names for batch in place.body.batches]) == (True, [("vm-0", "vm-1")])
-    plan = VmReport(results=(VmResult(name="vm-0", host="h1"), VmResult(name="vm-1", host="h1")))
-    assert replies(step(table, answer(place, plan))) == {"m1": plan}
+    assert replies(step(table, answer(place, TWO))) == {"m1": TWO}
+    before.plan = {"vm-0": "h1", "vm-1": "h1"}
     assert (table.get(NS), table.launches, table.asks) == (before, {}, {})
+    assert shown(table.get(NS)) == Plan(hosts=before.plan)
+
+
+@pytest.fixture
+def planned(table: NamespaceTable) -> NamespaceTable:
+    """Two VMs on two hosts, after a dry run."""
+    table.make(NS).hosts = ("h1", "h2")
+    queue_on_two(table, launch("2"))
+    place = placing_on_two(table, LaunchQueue(dry_run=True))
+    step(table, answer(place, TWO))
+    return table
+
+
+def queue_on_two(table: NamespaceTable, body: Request[Message]) -> None:
+    """Queue VMs in a namespace of two hosts."""
+    do(table, SetQueueing(queueing=True))
+    for ask in only(Ask, do(table, body)):
+        step(table, answer(ask, VmNames(uuids={})))
+
+
+def placing_on_two(table: NamespaceTable, body: Request[Message]) -> Ask:
+    """The request to the scheduler in a namespace of two hosts."""
+    first, second = only(Ask, do(table, body))
+    step(table, answer(first, VmNames(uuids={})))
+    return the(Ask, step(table, answer(second, VmNames(uuids={}))))
+
+
+@pytest.mark.parametrize(
+    ("target", "plan"),
+    [
+        ("vm-1", {"vm-0": "h1", "vm-1": "h2"}),
+        ("vm-[0-1]", {"vm-0": "h2", "vm-1": "h2"}),
+        ("all", {"vm-0": "h2", "vm-1": "h2"}),
+    ],
+)
+def test_the_next_launch_keeps_to_a_changed_plan(planned: NamespaceTable, target: str, plan: dict[str, str]) -> None:
+    assert replies(do(planned, ChangePlan(target=target, host="h2"))) == {"m1": Ack()}
+    planned = through_snapshot(planned)
+    assert shown(planned.get(NS)).hosts == plan
+    place = placing_on_two(planned, LaunchQueue())
+    assert isinstance(place.body, PlaceVms)
+    assert (place.body.fixed, place.body.dry_run) == (plan, False)
+    assert planned.get(NS).plan == {}, "it was for this launch"
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "sentence"),
+    [
+        ("vm-0", "h3", "new dst host is not in namespace: h3"),
+        ("vm-0,vm-2", "h2", "reassign vm-2: vm not found"),
+        ("vm-[", "h2", "unterminated '['"),
+        ("", "h2", "the VM target is empty"),
+    ],
+)
+def test_a_plan_that_cannot_be_changed_so(planned: NamespaceTable, target: str, host: str, sentence: str) -> None:
+    (reply,) = replies(do(planned, ChangePlan(target=target, host=host))).values()
+    assert isinstance(reply, Fail) and reply.message == sentence
+    assert shown(planned.get(NS)).hosts == {"vm-0": "h1", "vm-1": "h1"}
+
+
+def test_without_a_dry_run_there_is_no_plan(table: NamespaceTable) -> None:
+    with pytest.raises(InvalidError, match="must run dry-run first"):
+        shown(table.get(NS))
+    (reply,) = replies(do(table, ChangePlan(target="all", host="h1"))).values()
+    assert isinstance(reply, Fail) and reply.message == "must run dry-run first"
+
+
+@pytest.mark.parametrize("body", [FlushQueue(), Located(host="h9", files_dir="/")], ids=["flush", "renamed"])
+def test_a_plan_ends_with_the_queue_it_was_for(planned: NamespaceTable, body: FlushQueue | Located) -> None:
+    step(planned, body) if isinstance(body, Located) else do(planned, body)
+    assert planned.get(NS).plan == {}
+
+
+def test_a_plan_ends_when_more_is_queued(planned: NamespaceTable) -> None:
+    queue_on_two(planned, launch("more"))
+    assert planned.get(NS).plan == {}
+
+
+def test_what_is_queued_during_a_dry_run_makes_its_plan_void(table: NamespaceTable) -> None:
+    queue(table, "2")
+    place = placing(table, LaunchQueue(dry_run=True))
+    step(table, answer(the(Ask, do(table, launch("more"), "m2")), VmNames(uuids={})))
+    step(table, answer(place, TWO))
+    assert table.get(NS).plan == {}
+    assert [batch.names for batch in table.get(NS).queue] == [("", ""), ("more",)]
+
+
+def test_another_dry_run_chooses_anew(planned: NamespaceTable) -> None:
+    do(planned, ChangePlan(target="all", host="h2"))
+    place = placing_on_two(planned, LaunchQueue(dry_run=True))
+    assert isinstance(place.body, PlaceVms)
+    assert place.body.fixed == {}
 
 
 def test_a_dry_run_that_fails_changes_nothing(table: NamespaceTable) -> None:

@@ -113,6 +113,15 @@ def test_every_vm_is_placed_once_within_every_limit(specs: list[tuple[int, int, 
         assert all(total - 1 <= limit for p in here if (limit := batches[p.batch].config.coschedule) >= 0)
 
 
+def test_what_is_fixed_comes_before_the_load() -> None:
+    batches = [batch("a", "b"), batch("c", schedule="n1")]
+    loads = [load("n1"), load("n2", cpu=9)]
+    placements = place(batches, loads, "cpucommit", "n1", {"b": "n2", "c": "n2", "gone": "nowhere"})
+    assert {name: p.host for p in placements for name in p.names} == {"a": "n1", "b": "n2", "c": "n2"}
+    with pytest.raises(PlacementError, match="VM scheduled on unknown host: `n9`"):
+        place(batches, loads, "cpucommit", "n1", {"b": "n9"})
+
+
 # --- the step
 
 

@@ -16,7 +16,7 @@ from bus.messages.namespace import (
     QueueVms,
     SetLoadMetric,
 )
-from bus.messages.schedule import GetSchedules, ScheduleRun, Schedules
+from bus.messages.schedule import ChangePlan, GetPlan, GetSchedules, Plan, ScheduleRun, Schedules
 from bus.messages.vm import GuestKind, VmReport, VmResult
 from cli.testing import EngineBench
 
@@ -57,6 +57,14 @@ async def test_the_plan() -> None:
     assert (response.header, response.rows, response.error) == (("vm", "dst"), [("a", "n1")], "n2: nobody")
     assert await bench.error("ns schedule") == "n2: nobody"
     assert [asked.request for asked in bench.bus.asked] == [LaunchQueue(dry_run=True), LaunchQueue()]
+
+
+async def test_the_plan_again_and_changed() -> None:
+    bench = EngineBench({GetPlan: Plan(hosts={"b": "n2", "a": "n1"}), ChangePlan: Ack()})
+    response = await bench.one("ns schedule dump")
+    assert (response.header, response.rows) == (("vm", "dst"), [("b", "n2"), ("a", "n1")])
+    assert await bench.text("ns schedule mv web[1-3] n2") == ""
+    assert bench.bus.asked[-1].request == ChangePlan(target="web[1-3]", host="n2")
 
 
 @pytest.mark.parametrize("line", ["ns schedules", "ns schedule status"])
