@@ -49,6 +49,8 @@ class Daemon:
         self._node = 0
         self._node_status: int | None = None
         self._is_ready = False
+        self._was_told_early = False
+        """A signal came before all actors were ready; the next one does not wait for that."""
         self._is_ending = False
 
     def run(self, scripts: Sequence[str]) -> int:
@@ -81,11 +83,15 @@ class Daemon:
         self._node, pipe = fork_node(self._base, self._settle_node)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         failure = await_ready(pipe)
-        if not failure:
-            self._is_ready = True
-            signal.signal(signal.SIGCHLD, self._on_child)
-            self._on_child()
-        return failure
+        if failure:
+            return failure
+        self._is_ready = True
+        signal.signal(signal.SIGCHLD, self._on_child)
+        self._on_child()
+        if self._was_told_early:
+            self._is_ending = True
+            raise _Signalled
+        return ""
 
     def _settle_node(self) -> None:
         """What the node must not have from here."""
@@ -142,12 +148,14 @@ class Daemon:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._flags["panic"] == "true":
             self._panic()
-        if not self._is_ending:  # a second signal changes nothing
+        if not self._is_ready and not self._was_told_early:
+            self._was_told_early = True  # guests may run already, so it ends in order, once that is possible
+        elif not self._is_ending:  # a second signal changes nothing
             self._is_ending = True
             raise _Signalled
 
     def _on_child(self, number: int = 0, frame: FrameType | None = None) -> None:
-        if self._node_ended() and not self._is_ending:
+        if not self._is_ending and self._node_ended():  # while it is ending, _shut_down waits for the node
             self._is_ending = True
             raise _NodeEnded
 
@@ -198,7 +206,8 @@ def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
         base = prepare(base)
         lock = FileLock(Paths(base).run / f"{MINIMEGA}.lock", MINIMEGA)
     except ConflictError as error:
-        return _say(f"{ALREADY_RUNNING} helps only against what a dead one left: {error}")
+        sys.stderr.write(f"{ALREADY_RUNNING} works only once it is dead: {error}\n")
+        return EXIT_FAILED
     except (BusError, OSError) as error:
         return _say(sentence(base, error))
     try:

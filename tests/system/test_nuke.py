@@ -25,7 +25,10 @@ def product(base_dir: Path, rootfs: Path) -> Iterator[Product]:
         with product.configured() as console:
             console.ok("vm launch container web[1-5]", "vm start web[1-3]", "vm stop web3")
         (base_dir / "files" / "image").write_text("precious")
-        yield product
+        try:
+            yield product
+        finally:
+            run("nuke", "--base", base_dir, "--yes")  # a test that failed in the middle must not leave containers
 
 
 def nuked(product: Product) -> Done:
