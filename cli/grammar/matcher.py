@@ -208,6 +208,8 @@ class _Parse(Generic[T]):
                     return _Miss((Attempt(entry.pattern, position, start),))
             elif item.is_nested:
                 nested = self.command(position, depth + 1)
+                if isinstance(nested, _Miss) and not nested.attempts:  # nothing begins like that
+                    return _Miss((Attempt(entry.pattern, position, position),))
                 if not isinstance(nested, Match):
                     return nested
                 match.nested = nested

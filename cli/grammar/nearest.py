@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from cli.grammar.pattern import Pattern
@@ -29,18 +30,23 @@ def nearest_patterns(patterns: Sequence[Pattern], attempts: Sequence[Attempt], w
         return ()
     reached = max((attempt.position for attempt in attempts), default=0)
     furthest = [attempt for attempt in attempts if attempt.position == reached]
-    if reached == 0:
-        return _by_first_word(patterns, words[0])
     if reached >= len(words):
         return _usages([attempt.pattern for attempt in furthest])
+    if reached == 0 or any(attempt.start == reached for attempt in furthest):
+        return _by_first_word(patterns, words[reached])
     return _by_next_word(furthest, words[reached])
 
 
 def _by_first_word(patterns: Sequence[Pattern], word: str) -> tuple[str, ...]:
-    firsts = dict.fromkeys(first for pattern in patterns for first in pattern.items[0].words)
-    close = difflib.get_close_matches(word[:MAX_COMPARED], firsts, n=2, cutoff=0.6)
-    fitting = [pattern for first in close for pattern in patterns if first in pattern.items[0].words]
-    return _usages(fitting)
+    """Those whose first word is similar, or the second: `start` stands for `vm start`."""
+    places: dict[str, list[tuple[bool, Pattern]]] = {}
+    for pattern in patterns:
+        for number, item in enumerate(pattern.items[:2]):
+            for literal in item.words if number == 0 or item.is_literal else ():
+                places.setdefault(literal, []).append((number > 0, pattern))
+    short = word[:MAX_COMPARED]
+    close = [short] if short in places else difflib.get_close_matches(short, places, n=2, cutoff=0.6)
+    return _usages([pattern for literal in close for _, pattern in sorted(places[literal], key=itemgetter(0))])
 
 
 def _by_next_word(furthest: Sequence[Attempt], word: str) -> tuple[str, ...]:

@@ -113,6 +113,10 @@ async def test_nothing_to_do_answers_nothing(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
+        ("start x", "invalid command: `start x`: did you mean `vm start <target>`?"),
+        (".csv true strat x", "invalid command: `.csv true strat x`: did you mean `vm start <target>`?"),
+        (".csv true kill x", "invalid command: `.csv true kill x`: did you mean `vm kill <target>`?"),
+        ("namespace exp qqq", "invalid command: `namespace exp qqq`"),
         ("vm strat x", "invalid command: `vm strat x`: did you mean `vm start <target>`?"),
         ('echo "x', 'missing terminal "'),
         ("vm top x", "invalid number of seconds `x`: expected 0 to 3600"),
