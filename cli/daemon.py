@@ -6,7 +6,6 @@ the pid file, and turns signals and the end of input into an orderly end.
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 import signal
@@ -47,7 +46,6 @@ class Daemon:
         self._lock = lock
         self._pid_file = base / "minimega.pid"
         self._node = 0
-        self._node_status: int | None = None
         self._is_ready = False
         self._was_told_early = False
         """A signal came before all actors were ready; the next one does not wait for that."""
@@ -67,12 +65,14 @@ class Daemon:
             failure = "" if self._is_ready else "stopped before it was ready"
             _say("caught a signal, shutting down")
         except _NodeEnded:
-            failure = "the node has fallen over; its guests run on, and the next start takes them over"
-            failure = failure if self._node_status else ""
+            pass
         finally:
             self._is_ending = True
+            was_alone = self._node_ended()
             status = self._shut_down()
             self._pid_file.unlink(missing_ok=True)
+        if was_alone and status and not failure:
+            failure = "the node has fallen over; its guests run on, and the next start takes them over"
         if failure:
             _say(failure)
         return EXIT_FAILED if failure else status
@@ -155,7 +155,7 @@ class Daemon:
             raise _Signalled
 
     def _on_child(self, number: int = 0, frame: FrameType | None = None) -> None:
-        if not self._is_ending and self._node_ended():  # while it is ending, _shut_down waits for the node
+        if not self._is_ending and self._node_ended():
             self._is_ending = True
             raise _NodeEnded
 
@@ -170,24 +170,20 @@ class Daemon:
 
     def _shut_down(self) -> int:
         """End all guests, then the node; returns the exit status."""
-        if not self._node or self._node_ended():
-            return self._node_status or 0
-        status = EXIT_FAILED
-        if self._is_ready:
-            status = down(self._base, guests=True, namespaces=True)
-        if status:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._node, signal.SIGTERM)
-        while not self._node_ended(os.WEXITED):
-            pass
-        return status or self._node_status or 0
+        if not self._node:
+            return 0
+        status = 0
+        if not self._node_ended():
+            status = down(self._base, guests=True, namespaces=True) if self._is_ready else EXIT_FAILED
+            if status:
+                os.kill(self._node, signal.SIGTERM)  # a zombie at worst, so it is nobody else
+        _, how = os.waitpid(self._node, 0)
+        return status or (EXIT_FAILED if os.WIFSIGNALED(how) else os.WEXITSTATUS(how))
 
-    def _node_ended(self, how: int = os.WNOHANG) -> bool:
-        if self._node_status is None and self._node:
-            pid, status = os.waitpid(self._node, 0 if how == os.WEXITED else os.WNOHANG)
-            if pid:
-                self._node_status = EXIT_FAILED if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        return self._node_status is not None
+    def _node_ended(self) -> bool:
+        """Looks without reaping: a signal may ask at any moment."""
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return bool(self._node) and os.waitid(os.P_PID, self._node, look) is not None
 
 
 class _Signalled(Exception):
