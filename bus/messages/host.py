@@ -94,9 +94,9 @@ class GetJobOutput(Query[JobOutput], frozen=True, kw_only=True, tag="host.job.ou
 
 
 class KillJobs(Request[JobList], frozen=True, kw_only=True, omit_defaults=True, tag="host.jobs.kill"):
-    """End one running job with all its children, or all jobs; answers with those it ended, when they have ended.
+    """End one job with all its children, or all jobs; answers with the jobs that ran, when they have ended.
 
-    SIGTERM, and SIGKILL after 5 seconds. `conflict` if the job has ended already.
+    SIGTERM, and SIGKILL after 5 seconds. `conflict` if the job has ended already and left no children.
     """
 
     job_id: int = -1

@@ -204,7 +204,7 @@ if it ended while nobody could see it.""",
         help_short="end background processes with all their children",
         help_long="""\
 They get SIGTERM, and SIGKILL if they have not ended 5 seconds later. Returns
-when they have ended.""",
+when they have ended. Children that have outlived their process count too.""",
         to="host",
         request=_kill,
         timeout_s=ENDING_S,

@@ -57,6 +57,14 @@ async def test_a_repeated_id_gets_the_same_answer_and_is_not_done_again(base_dir
         assert toy.actor.state.counts == {"web": 1}
 
 
+async def test_more_can_be_said_than_is_kept_for_a_repeat(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Toy, "outgoing", lambda self, msg_id, body: report(f"more than {msg_id}", 9))
+    async with running(base_dir) as toy:
+        toy.request("web", "m1")
+        toy.request("web", "m1")
+        assert toy.port.replies == [("m1", report("more than m1", 9)), ("m1", report("web", 1))]
+
+
 async def test_an_open_ask_is_sent_again_with_the_same_id(base_dir: Path) -> None:
     async with running(base_dir) as toy:
         toy.request("ask", "m1")
