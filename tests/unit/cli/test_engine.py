@@ -113,8 +113,8 @@ async def test_nothing_to_do_answers_nothing(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("start x", "invalid command: `start x`: did you mean `vm start <target>`?"),
-        (".csv true strat x", "invalid command: `.csv true strat x`: did you mean `vm start <target>`?"),
+        ("kill x", "invalid command: `kill x`: did you mean `vm kill <target>`?"),
+        (".csv true flus", "invalid command: `.csv true flus`: did you mean `ns flush` or `vm flush [target]`?"),
         (".csv true kill x", "invalid command: `.csv true kill x`: did you mean `vm kill <target>`?"),
         ("namespace exp qqq", "invalid command: `namespace exp qqq`"),
         ("vm strat x", "invalid command: `vm strat x`: did you mean `vm start <target>`?"),
