@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.neighbour import descriptors, neighbour_of, raw, wait_for_descriptors
-from tests.system.product import Console, Product
+from tests.system.product import Console, Product, until
 
 CLIENTS = 1_000
 NAMESPACES = 50
@@ -36,6 +36,12 @@ def test_a_client_that_goes_during_an_answer(shared: Product, neighbour: Console
             client.sendall(json.dumps({"Command": f"read {script}"}).encode())
             if count % 2:
                 client.recv(100)
+
+
+def test_a_command_of_a_client_that_has_gone_is_carried_out(shared: Product, neighbour: Console) -> None:
+    with raw(shared) as client:
+        client.sendall(b'{"Command": "vm launch container gone[1-20]"}{"Command": "vm start all"}')
+    until(lambda: list(neighbour.states().values()) == ["RUNNING"] * 20, "twenty guests that nobody waits for")
 
 
 def test_a_client_that_never_reads(shared: Product, neighbour: Console, tmp_path: Path) -> None:
