@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from bus.errors import BusError
+from bus.errors import BusError, ConflictError
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
 from bus.messages.namespace import (
     Batch,
@@ -56,11 +57,9 @@ async def _namespaces(call: Call) -> Sequence[NamespaceInfo]:
     return reply.namespaces
 
 
-async def _open(call: Call) -> str:
-    """The namespace that the command names, which is there from now on."""
-    name = check_name(call.args.text("name"))
+async def _open(call: Call, name: str) -> None:
+    """Make a namespace unless it is there; raises BusError."""
     await call.engine.ask("namespace", OpenNamespace(), timeout_s=QUICK_S, namespace=name)
-    return name
 
 
 async def _namespace(call: Call) -> AsyncIterator[Group]:
@@ -68,13 +67,18 @@ async def _namespace(call: Call) -> AsyncIterator[Group]:
     if not call.args.has("name"):
         rows = namespace_rows(await _namespaces(call), session.namespace)
         yield Group([Response(host, header=("namespace", "vlans", "active"), rows=rows)])
-    elif call.match.nested is None:
-        session.namespace = await _open(call)
+        return
+    name = check_name(call.args.text("name"))
+    if call.match.nested is None:
+        await _open(call, name)
+        session.namespace = name
         yield Group([Response(host)])
-    else:
-        with session.within(await _open(call)):
-            async for group in call.engine.run(call.nested, session):
-                yield group
+        return
+    with contextlib.suppress(ConflictError):  # one that is being destroyed can still be looked at
+        await _open(call, name)
+    with session.within(name):
+        async for group in call.engine.run(call.match.nested, session):
+            yield group
 
 
 async def _clear_namespace(call: Call) -> AsyncIterator[Group]:

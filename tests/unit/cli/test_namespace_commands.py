@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.errors import ConflictError, NotFoundError
+from bus.errors import ConflictError, InvalidError, NotFoundError
 from bus.messages.base import Message
 from bus.messages.namespace import (
     DestroyNamespace,
@@ -16,7 +16,7 @@ from bus.messages.namespace import (
     NamespaceList,
     OpenNamespace,
 )
-from bus.messages.vm import GetVmNames, GetVms, VmNames
+from bus.messages.vm import GetVmNames, VmNames
 from cli.commands.everything import LINES
 from cli.session import Session
 from cli.testing import Asked, EngineBench
@@ -52,10 +52,20 @@ async def test_a_namespace_is_made_by_its_first_mention(line: str, active: str) 
 
 async def test_one_that_cannot_be_made_is_not_entered() -> None:
     bench = EngineBench({OpenNamespace: ConflictError("namespace exp is being destroyed")})
-    for line in ("namespace exp", "namespace exp vm info"):
-        assert await bench.error(line) == "namespace exp is being destroyed"
+    assert await bench.error("namespace exp") == "namespace exp is being destroyed"
     assert bench.session.namespace == "minimega"
-    assert not any(isinstance(asked.request, GetVms) for asked in bench.bus.asked)
+
+
+async def test_one_that_is_being_destroyed_can_be_looked_at() -> None:
+    bench = EngineBench({OpenNamespace: ConflictError("namespace exp is being destroyed")})
+    assert (await bench.one("namespace exp vm info")).rows
+    assert (bench.bus.asked[-1].namespace, bench.session.namespace) == ("exp", "minimega")
+
+
+async def test_without_the_owner_of_namespaces_nothing_is_run_in_one() -> None:
+    bench = EngineBench({OpenNamespace: InvalidError("no")})
+    assert await bench.error("namespace exp vm info") == "no"
+    assert len(bench.bus.asked) == 1
 
 
 async def test_the_default_namespace_again() -> None:
