@@ -175,10 +175,15 @@ class Port:
         """Send a request and wait for its reply; raises the BusError that the failure's code stands for.
 
         UnreachableError means that nothing was done, OutcomeUnknownError that it may have been: repeating with the same
-        `msg_id` is safe.
+        `msg_id` is safe. InvalidError if the request is too long to be sent.
         """
         if self._requests is None:
             raise errors.UnreachableError("not connected to the bus")
+        body = codec.encode(request)
+        if len(body) > codec.MAX_BODY:
+            raise errors.InvalidError(
+                f"a request of {len(body)} bytes cannot be sent, at most {codec.MAX_BODY} are allowed"
+            )
         msg_id = msg_id or secrets.token_hex(8)
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending[msg_id] = future
@@ -186,7 +191,7 @@ class Port:
             "request", msg_id, codec.tag_of(request), to=to, namespace=namespace, cause=cause, ttl_s=timeout_s
         )
         try:
-            self._send(envelope, codec.encode(request))
+            self._send(envelope, body)
             async with asyncio.timeout(timeout_s):
                 reply = await future
         except TimeoutError:
@@ -197,11 +202,16 @@ class Port:
         return reply  # type: ignore[return-value]  # the codec gave the class its tag names
 
     def reply(self, msg_id: str, body: Message, *, namespace: str = DEFAULT_NAMESPACE) -> None:
-        """Answer the request of this id."""
+        """Answer the request of this id; who asks for more than a message can hold is told so."""
+        data = codec.encode(body)
+        if len(data) > codec.MAX_BODY:  # the broker would cut the connection, and all who wait for an answer with it
+            sentence = f"the answer has {len(data)} bytes, at most {codec.MAX_BODY} are allowed: ask for less"
+            body = Failure(code=errors.UnavailableError.code, message=sentence)
+            data = codec.encode(body)
         kind: Kind = "failure" if isinstance(body, Failure) else "reply"
         envelope = self._envelope(kind, msg_id, codec.tag_of(body), namespace=namespace)
         with contextlib.suppress(errors.OverloadedError):
-            self._send(envelope, codec.encode(body))
+            self._send(envelope, data)
 
     def _envelope(
         self, kind: Kind, msg_id: str, tag: str, *, namespace: str, to: str = "", cause: str = "", ttl_s: float = 0.0
@@ -285,7 +295,7 @@ class Port:
     # --- events
 
     def publish(self, topic: str, event: Event, *, namespace: str = DEFAULT_NAMESPACE, cause: str = "") -> None:
-        """Publish at once; never waits, and what the broker cannot take is lost (it shows in `topic_seq`)."""
+        """Publish at once; never waits. What is too long or the broker cannot take is lost; it shows in `topic_seq`."""
         if self._publisher is None:
             return
         self.seq += 1
@@ -302,9 +312,12 @@ class Port:
             topic_seq=self._numbers.next(topic),
             time=time.time(),
         )
+        body = codec.encode(event)
+        if len(body) > codec.MAX_BODY:
+            return
         self.counters["published"] += 1
         with contextlib.suppress(zmq.Again):
-            self._publisher.send([topic.encode(), codec.encode(envelope), codec.encode(event)])
+            self._publisher.send([topic.encode(), codec.encode(envelope), body])
 
     def take_topic_seqs(self) -> dict[str, int]:
         """The last numbers of the topics used since the last call."""

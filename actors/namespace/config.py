@@ -17,6 +17,10 @@ from bus.vm_config import VmConfigError
 from bus.vm_names import MAX_NAME, VmNameError, is_valid, parse_target
 
 CLONE_TIMEOUT_S = 30.0
+MAX_CONFIG = 65_536
+"""Bytes of a configuration."""
+MAX_SAVED = 1_000
+"""Configurations that a namespace may keep; all of them are in every snapshot."""
 NOT_COPIED_TAG = "error"
 """Says what went wrong with the VM it is on."""
 
@@ -27,13 +31,16 @@ def change(table: NamespaceTable, inp: Received, msg: SetConfig | ClearConfig | 
     try:
         match msg:
             case SetConfig():
-                namespace.draft = vm_config.assign(namespace.draft, msg.param, msg.words, Path(table.files_dir))
+                new = vm_config.assign(namespace.draft, msg.param, msg.words, Path(table.files_dir))
+                namespace.draft = _bounded(new)
             case ClearConfig():
                 namespace.draft = vm_config.clear(namespace.draft, msg.param, msg.key)
             case SaveConfig(name=name):
                 if not is_valid(name):
                     allowed = f"1 to {MAX_NAME} letters, digits, `-`, `_` and `.`"
                     raise VmConfigError(f"invalid config name, `{name[:MAX_NAME]}` is not {allowed}")
+                if name not in namespace.saved and len(namespace.saved) >= MAX_SAVED:
+                    raise VmConfigError(f"there are {MAX_SAVED} saved configs already, which is as many as can be")
                 namespace.saved[name] = namespace.draft
             case RestoreConfig(name=name):
                 if name not in namespace.saved:
@@ -44,6 +51,14 @@ def change(table: NamespaceTable, inp: Received, msg: SetConfig | ClearConfig | 
     except VmConfigError as error:
         return Fail(msg_id=inp.msg_id, code="invalid", message=str(error))
     return Reply(msg_id=inp.msg_id, body=Ack())
+
+
+def _bounded(config: VmConfig) -> VmConfig:
+    """The configuration, which every VM gets a copy of; raises VmConfigError if it is too large for that."""
+    size = len(msgspec.msgpack.encode(config))
+    if size > MAX_CONFIG:
+        raise VmConfigError(f"the configuration would have {size} bytes, at most {MAX_CONFIG} are allowed")
+    return config
 
 
 def clone(table: NamespaceTable, inp: Received, msg: CloneConfig) -> list[Effect]:

@@ -10,6 +10,9 @@ from bus.messages.vm import ClearVmTags, TagVms, VmReport, VmResult
 from bus.step import Received
 from bus.vm_names import VmNameError, parse_target
 
+MAX_TAGS = 65_536
+"""Characters of all keys and values of one VM."""
+
 
 def change_tags(turn: Turn, inp: Received, msg: TagVms | ClearVmTags) -> None:
     """Set or remove tags of the VMs of a target."""
@@ -21,11 +24,25 @@ def change_tags(turn: Turn, inp: Received, msg: TagVms | ClearVmTags) -> None:
     except VmNameError as error:
         turn.fail(inp.msg_id, "invalid", str(error))
         return
+    results: list[VmResult] = []
     for vm in found:
-        if _change(vm, msg):
+        refusal = _refusal(vm, msg)
+        if not refusal and _change(vm, msg):
             transitions.tagged(turn, vm, cause=inp.msg_id)
-    results = tuple(VmResult(name=vm.name, vm_id=vm.vm_id, host=turn.table.host) for vm in found)
-    turn.reply(inp.msg_id, VmReport(results=results, errors=tuple(not_found(item) for item in missing)))
+        results.append(VmResult(name=vm.name, vm_id=vm.vm_id, host=turn.table.host, error=refusal))
+    errors = (*(result.error for result in results if result.error), *(not_found(item) for item in missing))
+    turn.reply(inp.msg_id, VmReport(results=tuple(results), errors=errors))
+
+
+def _refusal(vm: VmRecord, msg: TagVms | ClearVmTags) -> str:
+    """Why the tag cannot be set; empty if it can. Every list of VMs has all their tags in it."""
+    if isinstance(msg, ClearVmTags):
+        return ""
+    others = sum(len(key) + len(value) for key, value in vm.tags.items() if key != msg.key)
+    size = others + len(msg.key) + len(msg.value)
+    return (
+        "" if size <= MAX_TAGS else f"{vm.name}: its tags would have {size} characters, at most {MAX_TAGS} are allowed"
+    )
 
 
 def _change(vm: VmRecord, msg: TagVms | ClearVmTags) -> bool:

@@ -15,7 +15,7 @@ import msgpack
 import pytest
 import zmq
 
-from bus import errors
+from bus import codec, errors
 from bus.client import connect
 from bus.messages.base import Ack
 from bus.messages.control import CountReaders, GetActors, GetStatus, Goodbye, Hello, Lookup, Ping, Stats
@@ -52,6 +52,16 @@ async def client(bus: Bus) -> AsyncIterator[Port]:
     async with connect(bus.base) as port:
         await serves(port, "vm")
         yield port
+
+
+async def test_what_no_message_can_hold_is_said_at_once_and_disturbs_nobody(client: Port) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        other = tasks.create_task(client.ask("vm", TopVms(window_s=1.0), timeout_s=20.0))
+        with pytest.raises(errors.UnavailableError, match=r"^the answer has \d+ bytes, at most \d+ are allowed"):
+            await client.ask("vm", GetVms(target="too much"), timeout_s=20.0)
+        with pytest.raises(errors.InvalidError, match=r"^a request of \d+ bytes cannot be sent"):
+            await client.ask("vm", GetVms(target="x" * codec.MAX_BODY), timeout_s=20.0)
+    assert other.result() == VmUsages(usages=())
 
 
 async def test_a_request_is_answered_and_the_broker_says_who_asked(client: Port) -> None:

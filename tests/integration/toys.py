@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from bus import broker, errors, port
+from bus import broker, codec, errors, port
 from bus.actor import Actor, RequestContext, query
 from bus.client import connect
 from bus.messages.guest import GuestList, GuestSamples, ListGuests, SampleGuests
@@ -55,11 +55,13 @@ class ToyVm(Actor):
 
     @query
     async def list_vms(self, msg: GetVms, request: RequestContext) -> VmList:
-        """None; one target is not found, one is a bug."""
+        """None; one target is not found, one is a bug, one has more to say than a message can hold."""
         if msg.target == "ghost":
             raise errors.NotFoundError("vm not found: ghost", detail={"target": msg.target})
         if msg.target == "bug":
             raise KeyError("a bug")
+        if msg.target == "too much":
+            return VmList(vms=(), missing=("x" * codec.MAX_BODY,))
         return VmList(vms=())
 
     @query

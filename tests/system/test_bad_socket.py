@@ -111,6 +111,8 @@ def test_invalid_utf_8_is_replaced(shared: Product, neighbour: Console) -> None:
         "vm launch container x[1-999999999]",
         "vm config vcpus " + "9" * 100_000,
         "vm config memory 1e9",
+        "vm config tags big " + "x" * 1_000_000,
+        "vm config append " + "x " * 19_000 + "x" * 100_000,
         "vm top " + "9" * 100_000,
         "quit " + "9" * 100_000,
         "quit -1",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
+from actors.namespace.config import MAX_CONFIG, MAX_SAVED
 from actors.namespace.state import name_error, namespace_list, step
 from actors.namespace.table import Located, NamespaceTable, first_table
 from bus.messages.base import Ack, Message, Request
@@ -89,6 +92,23 @@ def test_save_and_restore(table: NamespaceTable) -> None:
     assert refused(do(table, RestoreConfig(name="big"))) == ("not_found", "config big does not exist")
     assert refused(do(table, RestoreConfig(name="small"), namespace="exp1"))[0] == "not_found"
     assert refused(do(table, SaveConfig(name="a/b")))[0] == "invalid"
+
+
+def test_a_configuration_that_is_too_large(table: NamespaceTable) -> None:
+    ok(table, SetConfig(param="tags", words=("a", "x" * (MAX_CONFIG // 2))))
+    before = table.get(NS).draft
+    code, sentence = refused(do(table, SetConfig(param="tags", words=("b", "x" * (MAX_CONFIG // 2)))))
+    assert code == "invalid"
+    assert re.fullmatch(rf"the configuration would have \d+ bytes, at most {MAX_CONFIG} are allowed", sentence)
+    assert table.get(NS).draft == before
+
+
+def test_saved_configurations_are_so_many(table: NamespaceTable) -> None:
+    for number in range(MAX_SAVED):
+        ok(table, SaveConfig(name=f"c{number}"))
+    ok(table, SaveConfig(name="c0"))
+    sentence = f"there are {MAX_SAVED} saved configs already, which is as many as can be"
+    assert refused(do(table, SaveConfig(name="more"))) == ("invalid", sentence)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "all", "x" * 65, ".."])

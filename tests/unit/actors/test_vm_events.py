@@ -18,6 +18,7 @@ from actors.vm.effects import (
 )
 from actors.vm.state import step
 from actors.vm.table import ERROR_TAG, Phase, VmTable
+from actors.vm.tags import MAX_TAGS
 from bus.messages.base import Ack, Request
 from bus.messages.guest import (
     GuestExit,
@@ -201,6 +202,18 @@ def test_the_wildcard_is_no_tag(host: Host) -> None:
     reply = host.do(TagVms(target="all", key="all", value="v"))
     assert isinstance(reply, Fail)
     assert reply.message == "cannot assign to wildcard"
+
+
+def test_tags_have_room_for_so_much(host: Host) -> None:
+    host.launch("a", "b")
+    half = "x" * (MAX_TAGS // 2)
+    assert errors(host.do(TagVms(target="a", key="k", value=half))) == ()
+    size = 2 * (MAX_TAGS // 2) + 2
+    sentence = f"a: its tags would have {size} characters, at most {MAX_TAGS} are allowed"
+    assert errors(host.do(TagVms(target="all", key="l", value=half))) == (sentence,)
+    assert [list(vm.tags) for vm in host.table.vms.values()] == [["k"], ["l"]]
+    assert errors(host.do(TagVms(target="a", key="k", value="y" * (MAX_TAGS - 1)))) == (), "in place of the old value"
+    assert errors(host.do(ClearVmTags(target="a"))) == ()
 
 
 # --- after a restart
