@@ -15,8 +15,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from cli.grammar.errors import AmbiguousCommandError, LanguageError, UnknownCommandError
 from cli.grammar.lexer import MAX_WORDS
-from cli.grammar.nearest import Attempt, nearest_patterns
+from cli.grammar.nearest import Attempt, nearest_patterns, understood
 from cli.grammar.pattern import Item, Pattern, parse_pattern
+from cli.grammar.quoting import quote
 
 MAX_NESTING = 100
 """Commands inside commands; deeper input is refused."""
@@ -278,7 +279,11 @@ def _synonyms(matches: list[Match[T]]) -> bool:
 def _unknown(grammar: Grammar[T], shown: str, attempts: Sequence[Attempt], words: Sequence[str]) -> UnknownCommandError:
     patterns = [entry.pattern for entry in grammar.entries]
     nearest = nearest_patterns(patterns, attempts, words)
-    hint = f": did you mean {_either(nearest)}?" if nearest else ""
+    known = understood(attempts, words)
+    if nearest:
+        hint = f": did you mean {_either(nearest)}?"
+    else:
+        hint = f": see `help {_short(' '.join(map(quote, known)))}`" if known else ""
     return UnknownCommandError(f"invalid command: `{_short(shown)}`{hint}", nearest)
 
 

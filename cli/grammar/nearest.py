@@ -25,13 +25,12 @@ class Attempt(NamedTuple):
 
 
 def nearest_patterns(patterns: Sequence[Pattern], attempts: Sequence[Attempt], words: Sequence[str]) -> tuple[str, ...]:
-    """Usage lines of the patterns that come closest, best first; none if nothing is close."""
+    """Usage lines of the patterns that come closest, best first; none if nothing is close, or far too many are."""
     if not words:
         return ()
-    reached = max((attempt.position for attempt in attempts), default=0)
-    furthest = [attempt for attempt in attempts if attempt.position == reached]
+    reached, furthest = _furthest(attempts)
     if reached >= len(words):
-        return _usages([attempt.pattern for attempt in furthest])
+        return _few([attempt.pattern for attempt in furthest])
     if reached == 0 or any(attempt.start == reached for attempt in furthest):
         return _by_first_word(patterns, words[reached])
     return _by_next_word(furthest, words[reached])
@@ -50,7 +49,7 @@ def _by_first_word(patterns: Sequence[Pattern], word: str) -> tuple[str, ...]:
 
 
 def _by_next_word(furthest: Sequence[Attempt], word: str) -> tuple[str, ...]:
-    """Those with a similar word in that place, else those that would end before it, else all that came as far."""
+    """Those with a similar word in that place, else all that came as far."""
     expected: dict[str, list[Pattern]] = {}
     for attempt in furthest:
         index = attempt.position - attempt.start
@@ -60,7 +59,24 @@ def _by_next_word(furthest: Sequence[Attempt], word: str) -> tuple[str, ...]:
     close = difflib.get_close_matches(word[:MAX_COMPARED], expected, n=2, cutoff=0.6)
     if close:
         return _usages([pattern for option in close for pattern in expected[option]])
-    return _usages([attempt.pattern for attempt in furthest])
+    return _few([attempt.pattern for attempt in furthest])
+
+
+def understood(attempts: Sequence[Attempt], words: Sequence[str]) -> tuple[str, ...]:
+    """The words, of the innermost command, that were good so far."""
+    reached, furthest = _furthest(attempts)
+    return tuple(words[max((attempt.start for attempt in furthest), default=0) : reached])
+
+
+def _furthest(attempts: Sequence[Attempt]) -> tuple[int, list[Attempt]]:
+    reached = max((attempt.position for attempt in attempts), default=0)
+    return reached, [attempt for attempt in attempts if attempt.position == reached]
+
+
+def _few(patterns: Sequence[Pattern]) -> tuple[str, ...]:
+    """Those that are left, unless they are so many that the first few tell nothing."""
+    found = dict.fromkeys(pattern.usage for pattern in patterns)
+    return tuple(found) if len(found) <= MAX_SUGGESTIONS else ()
 
 
 def _usages(patterns: Sequence[Pattern]) -> tuple[str, ...]:
