@@ -15,6 +15,8 @@ from bus.vm_names import VmNameError, parse_launch
 NAMES_TIMEOUT_S = 30.0
 PLACE_TIMEOUT_S = 900.0
 """Longer than any client waits: what is launched is launched."""
+MAX_QUEUED = 100_000
+"""VMs in the queue of a namespace."""
 OUTCOME_UNKNOWN = ("deadline", "cancelled")
 NO_HOSTS = "namespace must contain at least one host to launch VMs"
 NOTHING_QUEUED = "namespace must contain at least one queued VM to launch VMs"
@@ -87,7 +89,7 @@ def _names_known(table: NamespaceTable, msg_id: str, now_s: float) -> list[Effec
     launch = table.launches[msg_id]
     namespace = table.make(launch.namespace)
     if launch.batch is not None:
-        sentence = _conflict(table, launch, launch.batch)
+        sentence = _overflow(namespace, launch.batch) or _conflict(table, launch, launch.batch)
         if sentence:
             return _fail(table, msg_id, "conflict", sentence)
         namespace.queue.append(launch.batch)
@@ -106,6 +108,14 @@ def _names_known(table: NamespaceTable, msg_id: str, now_s: float) -> list[Effec
 def _fail(table: NamespaceTable, msg_id: str, code: str, sentence: str) -> list[Effect]:
     del table.launches[msg_id]
     return [Fail(msg_id=msg_id, code=code, message=sentence)]
+
+
+def _overflow(namespace: Namespace, batch: Batch) -> str:
+    """Why a batch has no room in the queue; empty if it has."""
+    queued = sum(len(other.names) for other in namespace.queue)
+    if queued + len(batch.names) <= MAX_QUEUED:
+        return ""
+    return f"{queued} VMs are queued already, at most {MAX_QUEUED} can be: `vm launch` them, or `ns flush`"
 
 
 def _conflict(table: NamespaceTable, launch: Launch, batch: Batch) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from actors.namespace.launch import MAX_QUEUED
 from actors.namespace.plan import shown
 from actors.namespace.schedules import MAX_RUNS, history
 from actors.namespace.state import namespace_list, step
@@ -101,6 +102,15 @@ def queue(table: NamespaceTable, names: str) -> None:
     """Queue VMs, and launch none."""
     do(table, SetQueueing(queueing=True))
     step(table, answer(the(Ask, do(table, launch(names))), VmNames(uuids={})))
+
+
+def test_a_queue_has_an_end(table: NamespaceTable) -> None:
+    for _ in range(MAX_QUEUED // 10_000):
+        queue(table, "10000")
+    effects = step(table, answer(the(Ask, do(table, launch("1"), "m2")), VmNames(uuids={})))
+    sentence = f"{MAX_QUEUED} VMs are queued already, at most {MAX_QUEUED} can be: `vm launch` them, or `ns flush`"
+    assert replies(effects) == {"m2": Fail(msg_id="m2", code="conflict", message=sentence)}
+    assert (len(table.get(NS).queue), table.launches) == (MAX_QUEUED // 10_000, {})
 
 
 TWO = VmReport(results=(VmResult(name="vm-0", host="h1"), VmResult(name="vm-1", host="h1")))
