@@ -6,10 +6,14 @@ variables count for both.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
+from types import FrameType
 
 from cli import pager
 from cli.client import CommandClient, ServerGoneError, cannot_connect, ends_server, errors_of, responses_of
@@ -105,20 +109,9 @@ class Prompt:
         return None
 
     def _execute(self, line: str) -> None:
-        self._client.send(command=line)
-        is_leaving = False
-        while True:
-            try:
-                reply = self._client.receive()
-            except KeyboardInterrupt:
-                if is_leaving:
-                    raise
-                is_leaving = True
-                _say("the command goes on; Ctrl-C once more leaves without its answer")
-                continue
-            self._show(reply)
-            if not reply.get("More"):
-                return
+        with _patience():
+            for reply in self._client.run(line):
+                self._show(reply)
 
     def _show(self, reply: dict[str, object]) -> None:
         if rendered := reply.get("Rendered"):
@@ -130,7 +123,28 @@ class Prompt:
 
     def _namespace(self) -> str:
         """The session's namespace, which any command may have changed."""
-        return "".join([active_namespace(responses_of(reply)) for reply in self._client.run(ACTIVE_NAMESPACE)])
+        with _patience():
+            return "".join([active_namespace(responses_of(reply)) for reply in self._client.run(ACTIVE_NAMESPACE)])
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """At a terminal, the first Ctrl-C does not interrupt the wait for an answer: it could come apart from the next."""
+    if not is_terminal():
+        yield
+        return
+    presses = itertools.count(1)
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if next(presses) > 1:
+            raise KeyboardInterrupt
+        _say("the command goes on; Ctrl-C once more leaves without its answer")
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_terminal() -> bool:

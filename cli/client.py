@@ -29,24 +29,35 @@ class CommandClient:
         self._socket = _connect(base)
         self._replies: list[bytes] = []
         self._pending = b""
+        self._owed = 0
+        """Requests whose last reply has not been received: the user had no patience."""
 
     def close(self) -> None:
         """End the connection; a command under way is carried out all the same."""
         self._socket.close()
 
     def send(self, *, command: str = "", suggest: str = "") -> None:
-        """Send a command line to run or to complete; raises ServerGoneError."""
+        """Send a command line to run or to complete; raises ServerGoneError.
+
+        What is still to come of earlier requests is read first and dropped.
+        """
+        while self._owed:
+            self.receive()
         request = json.dumps({"Command": command, "Suggest": suggest, "PlumbPipe": ""})
         try:
             self._socket.sendall(request.encode() + b"\n")
         except ConnectionError:
             raise ServerGoneError from None
+        self._owed += 1
 
-    def receive(self) -> dict[str, object]:
-        """The next reply; the last one to a request has no `More`. Raises ServerGoneError.
+    @property
+    def is_behind(self) -> bool:
+        """Whether replies to earlier requests are still to come."""
+        return self._owed > 0
 
-        May be called again after it was interrupted.
-        """
+    def receive(self, timeout_s: float | None = None) -> dict[str, object]:
+        """The next reply; the last one to a request has no `More`. Raises ServerGoneError, TimeoutError."""
+        self._socket.settimeout(timeout_s)
         while not self._replies:
             try:
                 data = self._socket.recv(READ_SIZE)
@@ -61,7 +72,10 @@ class CommandClient:
             reply = json.loads(self._replies.pop(0))
         except ValueError:
             raise ServerGoneError from None  # whoever speaks there, it is not minibus
-        return reply if isinstance(reply, dict) else {}
+        if not isinstance(reply, dict):
+            raise ServerGoneError
+        self._owed -= not reply.get("More")
+        return reply
 
     def become_pipe(self, name: str) -> socket.socket:
         """Turn the connection into a reader and writer of a named pipe; raises ServerGoneError.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import readline
+import signal
 from collections.abc import Iterator, Sequence
 
 from cli.client import CommandClient, ServerGoneError
 
+PATIENCE_S = 3.0
+"""The server itself gives those it asks two."""
 DELIMITERS = " \t"
 """The server replaces what follows the last blank, and so does readline."""
 
@@ -27,11 +30,16 @@ class Completer:
 
     def _ask(self, line: str) -> list[str]:
         typed = line.lstrip()
+        if self._client.is_behind:
+            return []
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # half a reply would be taken for the next one
         try:
             self._client.send(suggest=typed or " ")  # an empty one would be no request at all
-            lines = self._client.receive().get("Suggest")
-        except ServerGoneError:  # the next command will tell
+            lines = self._client.receive(PATIENCE_S).get("Suggest")
+        except (ServerGoneError, TimeoutError):  # the next command will tell
             return []
+        finally:
+            signal.signal(signal.SIGINT, before)
         return last_words(typed, [str(one).lstrip() for one in lines]) if isinstance(lines, list) else []
 
 

@@ -23,7 +23,8 @@ from cli.client import CommandClient, ServerGoneError, cannot_connect
 from cli.down import down
 from cli.grammar.quoting import quote
 from cli.one_shot import show
-from cli.up import await_ready, export, fork_node
+from cli.up import await_ready, export, fill_standard_streams, fork_node
+from cli.version import version_text
 
 EXIT_FAILED = 1
 EXIT_PANIC = 2
@@ -109,6 +110,7 @@ class Daemon:
                 signal.pause()
         if is_terminal():
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            print(f"{version_text()} on {self._base}: the end of this prompt is the end of all guests\n")
         try:
             ending = self._prompt()
         except KeyboardInterrupt:
@@ -197,6 +199,7 @@ class _NodeEnded(Exception):
 def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
     """Be minimega's daemon; `flags` are those that were given. Returns the exit status when it has ended."""
     flags = {"base": str(base), **DEFAULTS, **flags}
+    fill_standard_streams()
     export(flags)
     try:
         base = prepare(base)

@@ -105,7 +105,7 @@ def base_directory(program: str, options: Options) -> str:
 
 
 def _is_given(options: Options, mode: str) -> bool:
-    return options.is_on(mode) or mode in options.values
+    return options.is_on(mode) or bool(options.values.get(mode))
 
 
 def _mode(program: str, mode: str, options: Options, rest: list[str]) -> int:
@@ -171,7 +171,7 @@ def _subcommand(program: str, options: Options, subcommand: str, given: list[str
         case "attach":
             return _attach(program, options)
         case "pipe":
-            if not rest:
+            if not any(rest):
                 raise UsageError("pipe needs a name")
             return _pipe(program, options, rest[0])
         case "version":

@@ -22,12 +22,22 @@ def up(base: Path, flags: Mapping[str, str], *, detach: bool) -> int:
 
     `flags` are those of the command line, switches as `true` and `false`; see `export`.
     """
+    fill_standard_streams()
     export({"base": str(base), "detach": str(detach).lower(), **flags})
     try:
         base = prepare(base)
     except (BusError, OSError) as error:
         return _fail(sentence(base, error))
     return _detached(base) if detach else _foreground(base)
+
+
+def fill_standard_streams() -> None:
+    """Put /dev/null where the caller has closed stdin, stdout or stderr: other files must not take their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def export(flags: Mapping[str, str]) -> None:

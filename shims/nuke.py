@@ -14,12 +14,12 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from bus.errors import BusError, ConflictError, DeniedError, InvalidError
-from bus.lock import FileLock, holder
+from bus.errors import BusError, DeniedError, InvalidError
+from bus.lock import FileLock
 from bus.paths import Paths, base_tag
 from shims import instance, leftovers, own_processes, process_tree
 from shims.cgroup import Cgroups, host_layout
@@ -35,7 +35,8 @@ KEPT: Final = ("files", "log")
 OURS: Final = ("minimega", "minimega.pid", "bus", "state", "run")
 """What goes beside the instance directories; the locks go last."""
 NODE: Final = "node.lock"
-LEAVES_BY_ITSELF: Final = "minimega.lock"
+NUKE: Final = "nuke.lock"
+PROMPT: Final = "minimega.lock"
 """Held by the process with the prompt, which sees its node end and then restores the terminal."""
 LEAVE_S: Final = 2.0
 GONE_S: Final = 10.0
@@ -55,41 +56,63 @@ class Nuke:
         self._cgroups = Cgroups(host_layout(), self.tag)
 
     def run(self) -> None:
-        """Do all of it; what does not succeed is in `problems`, and the rest is done all the same."""
+        """Do all of it; what does not succeed is in `problems`, and the rest is done all the same.
+
+        Raises ConflictError if the same is going on already, or somebody starts minibus again and again.
+        """
+        locks = [self._lock(NUKE, "minibus nuke")]
         self._end_own_processes()
-        lock = self._keep_others_out()
+        locks.append(self._lock(NODE, "minibus"))
         self._end_guests()
         self._unmount()
         self._remove_cgroups()
         self._remove_files()
-        if lock is not None:
+        for lock in filter(None, locks):
             lock.release()
 
     def left(self) -> list[str]:
         """What is still there of this base directory, looked up in the kernel."""
         found = [*leftovers.processes(self.base, self.tag), *leftovers.cgroups(self.tag)]
         found += [f"process {pid} (a background job)" for pid in self._jobs()]
+        for name, pids in own_processes.lock_holders(Paths(self.base).run).items():
+            found += [f"process {pid} (holds {name})" for pid in pids]
         return [*found, *(f"mount {point}" for point in self._own_mounts()), *leftovers.files(self.base)]
 
     # --- processes
 
     def _end_own_processes(self) -> None:
         """Node first, or it would start the others again."""
-        locks = own_processes.locks(Paths(self.base).run)
-        locks.sort(key=lambda lock: (lock.name == LEAVES_BY_ITSELF, lock.name != NODE))
-        helpers = self._helpers([lock for lock in locks if lock.name not in (NODE, LEAVES_BY_ITSELF)])
-        if sum([self._end_owners(lock) for lock in locks]):  # the others ended with it, so their number says nothing
+        holders = own_processes.lock_holders(Paths(self.base).run)
+        helpers = self._helpers(pid for name, pids in holders.items() if name not in (NODE, PROMPT) for pid in pids)
+        self._end_holders(lambda name: name == NODE)
+        self._end_holders(lambda name: name not in (PROMPT, NUKE))
+        _wait(lambda: not own_processes.lock_holders(Paths(self.base).run).get(PROMPT), LEAVE_S)
+        self._end_holders(lambda name: name != NUKE)
+        if any(pids for name, pids in holders.items() if name != NUKE):
             self.done.append("minibus ended")
         self._end_jobs()
         for pid, ticks in helpers.items():
             own_processes.end_started(pid, ticks)
 
-    def _helpers(self, locks: Sequence[Path]) -> dict[int, int]:
+    def _helpers(self, owners: Iterable[int]) -> dict[int, int]:
         """The children of its processes, which hold no lock of their own. The node's may be anybody's orphans."""
-        owners = filter(None, map(own_processes.lock_owner, locks))
         found = {pid: ticks for owner in owners for pid, ticks in own_processes.children(owner).items()}
         found.pop(os.getpid(), None)
         return found
+
+    def _end_holders(self, is_meant: Callable[[str], bool]) -> None:
+        """End whoever holds such a lock, until nobody does."""
+        run = Paths(self.base).run
+        deadline = time.monotonic() + GONE_S
+        while found := {
+            pid for name, pids in own_processes.lock_holders(run).items() if is_meant(name) for pid in pids
+        }:
+            if time.monotonic() > deadline:
+                self.problems.append(f"processes of minibus do not end: {', '.join(map(str, sorted(found)))}")
+                return
+            for pid in found:
+                own_processes.end_lock_holder(pid, run)
+            time.sleep(POLL_S)
 
     def _end_jobs(self) -> None:
         """Programs that users have started in the background, and all that these have started."""
@@ -106,29 +129,10 @@ class Nuke:
     def _jobs(self) -> list[int]:
         return [pid for pid in process_tree.marked(f"{self.tag}-") if pid != os.getpid()]
 
-    def _end_owners(self, lock: Path) -> int:
-        """End whoever holds a lock, and the next one if it is handed on; gives how many."""
-        if lock.name == LEAVES_BY_ITSELF:
-            _wait(lambda: not holder(lock), LEAVE_S)
-        ended = 0
-        deadline = time.monotonic() + GONE_S
-        while holder(lock):
-            ended += own_processes.end_lock_owner(lock)
-            if time.monotonic() > deadline:
-                self.problems.append(f"{lock} is still held by a process")
-                break
-            time.sleep(POLL_S)
-        return ended
-
-    def _keep_others_out(self) -> FileLock | None:
-        """Nobody may start minibus here meanwhile."""
-        if file_type(Paths(self.base).run) != stat.S_IFDIR:
-            return None
-        try:
-            return FileLock(Paths(self.base).run / NODE, "minibus")
-        except (ConflictError, OSError) as error:
-            self.problems.append(str(error))
-            return None
+    def _lock(self, name: str, what: str) -> FileLock | None:
+        """Take a lock, so that nobody starts the same here meanwhile; raises ConflictError if somebody has it."""
+        run = Paths(self.base).run
+        return FileLock(run / name, what) if file_type(run) == stat.S_IFDIR else None
 
     def _end_guests(self) -> None:
         """Freeze first, so that nothing forks away; what is frozen dies once it is thawed."""

@@ -9,39 +9,51 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from bus.lock import holder
 from shims.linux.process import start_ticks
 
-
-def locks(run: Path) -> list[Path]:
-    """The lock files in a directory; none if it is a symbolic link or is not there."""
-    if file_type(run) != stat.S_IFDIR:
-        return []
-    return [run / name for name in os.listdir(run) if name.endswith(".lock") and file_type(run / name) == stat.S_IFREG]
+DELETED = " (deleted)"
 
 
-def lock_owner(lock: Path) -> int:
-    """The process that wrote itself into a lock that is held, if it still has it open; otherwise 0."""
-    pid = holder(lock)
-    return pid if pid not in (0, os.getpid()) and has_open(pid, lock) else 0
+def lock_holders(run: Path) -> dict[str, set[int]]:
+    """Who holds a lock of a directory, by the name of its file; also where the file has been removed meanwhile.
+
+    The kernel tells (proc_pid_fdinfo(5)); what is written in the files is not believed.
+    """
+    found: dict[str, set[int]] = {}
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        for name in _locks_of(int(pid), run):
+            found.setdefault(name, set()).add(int(pid))
+    for pids in found.values():
+        pids.discard(os.getpid())
+    return found
 
 
-def end_lock_owner(lock: Path) -> bool:
-    """Kill it; says whether there was one."""
-    pid = lock_owner(lock)
-    return bool(pid) and kill(pid, lambda: has_open(pid, lock))
+def end_lock_holder(pid: int, run: Path) -> bool:
+    """Kill a process that holds a lock of a directory; says whether it did."""
+    return kill(pid, lambda: bool(_locks_of(pid, run)))
 
 
-def has_open(pid: int, path: Path) -> bool:
-    """Whether a process has this file open."""
-    with contextlib.suppress(OSError):
-        wanted = path.stat()
-        with os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if os.path.samestat(entry.stat(), wanted):
-                        return True
-    return False
+def lock_name(target: str, run: Path) -> str:
+    """The name of a lock file of the directory, from what an open descriptor is linked to; empty if it is another."""
+    parent, _, name = target.removesuffix(DELETED).rpartition("/")
+    return name if parent == str(run) and name.endswith(".lock") else ""
+
+
+def _locks_of(pid: int, run: Path) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                name = lock_name(os.readlink(f"/proc/{pid}/fd/{fd}"), run)
+                if name and _is_locked(Path(f"/proc/{pid}/fdinfo/{fd}").read_text(errors="replace")):
+                    found.add(name)
+    return found
+
+
+def _is_locked(fdinfo: str) -> bool:
+    """Whether a descriptor holds a lock for itself; one that only looks takes a shared one for a moment."""
+    words = (line.split() for line in fdinfo.splitlines() if line.startswith("lock:"))
+    return any("FLOCK" in line and "WRITE" in line for line in words)
 
 
 def children(parent: int) -> dict[int, int]:

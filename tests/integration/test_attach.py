@@ -15,7 +15,7 @@ import pytest
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList, OpenNamespace
-from bus.messages.vm import GetVms
+from bus.messages.vm import GetVmNames, GetVms, VmNames
 from cli.testing import Asked, make_vms, serving
 from tests.integration.terminal import Terminal, on_terminal
 
@@ -162,6 +162,29 @@ async def test_ctrl_c_while_a_command_runs(base_dir: Path) -> None:
         terminal.type(CTRL_C)
         assert await terminal.ends() == 130
         go.set()
+
+
+async def test_a_completion_that_hangs(base_dir: Path) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(request: Asked) -> Message:
+        asked.set()
+        await go.wait()
+        return VmNames(uuids={"late": "1"})
+
+    def answer(request: Asked) -> Awaitable[Message]:
+        return slowly(request)
+
+    async with serving(base_dir, {**NAMESPACES, GetVmNames: answer}) as server, attached(server.base) as terminal:
+        await terminal.sees("$ ")
+        terminal.type("vm kill " + TAB)
+        await asked.wait()
+        terminal.type(CTRL_C + "\x15echo in order\n")
+        await terminal.sees("echo in order\n")
+        go.set()
+        await terminal.sees("n1: in order\n")
+        terminal.type("echo once more\n")
+        await terminal.sees("n1: once more\n")
 
 
 async def test_quit_has_to_be_typed_twice_in_a_row(base_dir: Path) -> None:

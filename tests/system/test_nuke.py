@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shims import leftovers
-from tests.system.product import PROCESSES, Done, Product, product_on, run, until
+from tests.system.product import MINIBUS, PATIENCE_S, PROCESSES, Done, Product, product_on, run, until
 
 GONE = "nothing of minibus is left on {base}; its files and log stay\n"
 NOBODY = 65534
@@ -115,6 +115,22 @@ def test_a_start_that_fails_is_helped(product: Product) -> None:
     assert product.minibus("up", "--detach").status == 1
     assert nuked(product).status == 0
     usable_again(product)
+
+
+def test_locks_that_somebody_has_removed(product: Product) -> None:
+    pids = [product.pid(name) for name in PROCESSES]
+    for lock in (product.base / "run").glob("*.lock"):
+        lock.unlink()
+    assert nuked(product).status == 0
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the processes to be reaped")
+
+
+def test_two_at_once(product: Product) -> None:
+    argv = [str(MINIBUS), "nuke", "--base", str(product.base), "--yes"]
+    both = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=PATIENCE_S) for process in both]
+    assert 0 in [process.returncode for process in both], said
+    nothing_left(product)
 
 
 def test_background_jobs_end_too(product: Product) -> None:

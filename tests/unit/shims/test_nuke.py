@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from shims.linux import mountinfo
 from shims.nuke import is_base, own_mounts
+from shims.own_processes import end_lock_holder, lock_holders, lock_name
 
 BASE = Path("/srv/mini bus")
 TABLE = r"""
@@ -58,6 +63,44 @@ def test_a_base_directory_is_known_by_what_is_in_it(tmp_path: Path, entries: lis
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir() if entry.endswith("/") else path.touch()
     assert is_base(tmp_path) is is_one
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("/b/run/node.lock", "node.lock"),
+        ("/b/run/node.lock (deleted)", "node.lock"),
+        ("/b/run/jobs/node.lock", ""),
+        ("/b2/run/node.lock", ""),
+        ("/b/run/node", ""),
+        ("socket:[123]", ""),
+        ("node.lock", ""),
+    ],
+)
+def test_a_lock_is_known_by_its_path(target: str, name: str) -> None:
+    assert lock_name(target, Path("/b/run")) == name
+
+
+def test_who_holds_a_lock(tmp_path: Path) -> None:
+    def hold(name: str) -> subprocess.Popen[bytes]:
+        code = f"import fcntl,sys; f=open({str(tmp_path / name)!r},'w'); fcntl.flock(f, 2); print(flush=True); input()"
+        return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    with hold("a.lock") as a, hold("b.lock") as b, (tmp_path / "c.lock").open("w") as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        for process in (a, b):
+            assert process.stdout is not None
+            process.stdout.readline()
+        (tmp_path / "b.lock").unlink()
+        try:
+            assert lock_holders(tmp_path) == {"a.lock": {a.pid}, "b.lock": {b.pid}, "c.lock": set()}
+            assert not end_lock_holder(a.pid, tmp_path / "other")
+            assert a.poll() is None
+            assert end_lock_holder(a.pid, tmp_path)
+            assert a.wait(10) == -signal.SIGKILL
+        finally:
+            a.kill()
+            b.kill()
 
 
 def test_a_link_is_no_sign_of_a_base_directory(tmp_path: Path) -> None:
