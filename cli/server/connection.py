@@ -18,6 +18,8 @@ from cli.session import Session
 READ_SIZE = 65_536
 CLOSE_S = 5.0
 """How long a client may take to read the rest before the connection is cut."""
+STOP_S = 0.5
+"""The same when the server stops: `minibus down` does not wait for a client that never reads."""
 MAX_UNSENT = 262_144
 """Bytes waiting for a slow reader before its command waits too."""
 
@@ -50,18 +52,22 @@ class Connection:
 
     async def serve(self) -> None:
         """Until the client leaves, sends what is no request, or a command ends the connection."""
+        patience_s = CLOSE_S
         try:
             while (request := await self._next()) is not None:
                 await self._answer(request)
         except (StreamError, ConnectionEnds, ConnectionError):
             pass
+        except asyncio.CancelledError:
+            patience_s = STOP_S
+            raise
         finally:
-            await self._close()
+            await self._close(patience_s)
 
-    async def _close(self) -> None:
+    async def _close(self, patience_s: float) -> None:
         self._writer.close()
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(patience_s):
                 await self._writer.wait_closed()
         except (ConnectionError, TimeoutError):
             self._writer.transport.abort()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import resource
 import socket
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from cli.server.connection import CLOSE_S
 from cli.server.listener import MAX_CLIENTS, RESERVED, Listener, room_for_clients
+from cli.testing import serving
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,6 +99,21 @@ async def test_nobody_is_taken_once_it_is_closed(base_dir: Path) -> None:
         assert await is_served(*first)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_unix_connection(path)
+
+
+async def test_a_client_that_never_reads_does_not_keep_the_server_from_stopping(base_dir: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(base_dir))
+        async with client(server.path) as (_, writer):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    while True:
+                        writer.write(json.dumps({"Command": "echo " + "x" * 100_000}).encode())
+                        await writer.drain()
+            begun_s = time.monotonic()
+            await stack.aclose()
+            assert time.monotonic() - begun_s < CLOSE_S / 2
+            writer.transport.abort()
 
 
 @pytest.mark.parametrize(("limit", "room"), [(200, 200 - RESERVED), (10, 1), (15_000, MAX_CLIENTS)])
