@@ -29,9 +29,11 @@ def module(request: pytest.FixtureRequest) -> ModuleType:
 
 
 @contextlib.contextmanager
-def connected(module: ModuleType, product: Product, *, raise_errors: bool = True) -> Iterator[Any]:
+def connected(
+    module: ModuleType, product: Product, *, raise_errors: bool = True, namespace: str | None = None
+) -> Iterator[Any]:
     """A connection, closed afterwards, which the client leaves to the garbage collector."""
-    client = module.connect(path=str(product.base / "minimega"), raise_errors=raise_errors)
+    client = module.connect(path=str(product.base / "minimega"), raise_errors=raise_errors, namespace=namespace)
     try:
         yield client
     finally:
@@ -240,7 +242,12 @@ def test_namespaces_of_the_client(module: ModuleType, shared: Product, console: 
         with mm.namespace("clients") as inner:
             inner.vm_kill("all")
             inner.vm_flush()
-        console.command("clear namespace clients")
+    with connected(module, shared, namespace="clients") as mm:
+        assert [row["name"] for row in module.as_dict(mm.vm_info()[0])] == []
+        mm.vm_launch_container("bound")
+        assert [row["name"] for row in module.as_dict(mm.vm_info()[0])] == ["bound"]
+    assert "bound" not in console.states()
+    console.ok("clear namespace clients")
 
 
 def test_answers_in_several_parts(module: ModuleType, shared: Product, console: Console, tmp_path: Path) -> None:
