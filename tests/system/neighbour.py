@@ -14,7 +14,7 @@ import psutil
 
 from tests.system.product import PATIENCE_S, Product, until
 
-NEIGHBOUR_S = 2.0
+NEIGHBOUR_S = 5.0
 """How long another client may have to wait while somebody does his worst."""
 MEMORY_MIB = 200
 """By how much the command server may grow under any of this."""
