@@ -18,6 +18,8 @@ MARK: Final = "MINIBUS_JOB"
 ROUNDS_S: Final = 3.0
 """How long SIGKILL is repeated: a process that forks meanwhile is caught in the next round."""
 ROUND_S: Final = 0.2
+LOOKS: Final = 3
+BETWEEN_LOOKS_S: Final = 0.01
 
 
 class Tree(NamedTuple):
@@ -68,11 +70,17 @@ def marked(prefix: str) -> list[int]:
 
 
 def find_leader(mark: str) -> int:
-    """The job's program by its mark alone: the process that leads its own session; 0 if there is none."""
-    for pid in members([Tree(mark)]):
-        stat = _stat(pid)
-        if stat is not None and stat.session == pid:
-            return pid
+    """The job's program by its mark alone: the process that leads its own session; 0 if there is none. May block 20 ms.
+
+    During execve(2) a process has no environment for a moment, so one look does not prove that there is none.
+    """
+    for look in range(LOOKS):
+        if look:
+            time.sleep(BETWEEN_LOOKS_S)
+        for pid in members([Tree(mark)]):
+            stat = _stat(pid)
+            if stat is not None and stat.session == pid:
+                return pid
     return 0
 
 
