@@ -16,9 +16,18 @@ from enum import Enum
 from types import FrameType
 
 from cli import pager
-from cli.client import CommandClient, ServerGoneError, cannot_connect, ends_server, errors_of, responses_of
+from cli.client import (
+    CommandClient,
+    ServerGoneError,
+    cannot_connect,
+    ends_server,
+    errors_of,
+    has_ended,
+    responses_of,
+)
 from cli.completion import completing
 from cli.grammar.quoting import quote
+from cli.printable import printable
 
 MINIMEGA = "minimega"
 ACTIVE_NAMESPACE = ".record false .filter active=true namespace"
@@ -115,10 +124,10 @@ class Prompt:
 
     def _show(self, reply: dict[str, object]) -> None:
         if rendered := reply.get("Rendered"):
-            pager.show(str(rendered))
+            pager.show(printable(str(rendered)) if is_terminal() else str(rendered))
         errors = errors_of(reply)
         for error in errors:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{printable(error) if is_terminal() else error}\n")
         self.failed |= bool(errors)
 
     def _namespace(self) -> str:
@@ -184,6 +193,9 @@ def attach(base: str, *, namespace: str = "", as_minimega: bool = False) -> int:
         return EXIT_INTERRUPTED
     finally:
         client.close()
+    if ending is Ending.STOPPED and not has_ended(base):
+        _say("the server has closed the connection, but minibus goes on")
+        ending = Ending.GONE
     return int(ending is Ending.GONE or (prompt.failed and not as_minimega))
 
 

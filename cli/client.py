@@ -15,6 +15,9 @@ READ_SIZE = 1_048_576
 RESTART_S = 5.0
 """How long the server may be away while its node runs: it is being restarted."""
 RETRY_S = 0.05
+END_S = 10.0
+NODE_LOCK = "node.lock"
+ENDING_LOCKS = (NODE_LOCK, "minimega.lock", "nuke.lock")
 
 
 class ServerGoneError(Exception):
@@ -116,6 +119,19 @@ def ends_server(line: str) -> bool:
     return is_short or "quit" in words or "nuke" in words
 
 
+def has_ended(base: str) -> bool:
+    """Wait until what a command has ended is gone, so that it can be started again; False if it is not within `END_S`.
+
+    Who may not look believes it.
+    """
+    deadline = time.monotonic() + END_S
+    while any(_is_locked(base, lock) for lock in ENDING_LOCKS):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(RETRY_S)
+    return True
+
+
 def cannot_connect(base: str, error: OSError) -> str:
     """One sentence on why there is no connection."""
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
@@ -134,7 +150,7 @@ def _connect(base: str) -> socket.socket:
             connection.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
-            if time.monotonic() > deadline or not _node_runs(base):
+            if time.monotonic() > deadline or not _is_locked(base, NODE_LOCK):
                 raise
             time.sleep(RETRY_S)
         except OSError:
@@ -144,12 +160,12 @@ def _connect(base: str) -> socket.socket:
             return connection
 
 
-def _node_runs(base: str) -> bool:
+def _is_locked(base: str, lock: str) -> bool:
     from pathlib import Path
 
     from bus.lock import holder
 
     try:
-        return bool(holder(Path(base) / "run" / "node.lock"))
+        return bool(holder(Path(base) / "run" / lock))
     except OSError:
         return False

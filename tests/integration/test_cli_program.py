@@ -11,18 +11,20 @@ from typing import Any
 
 import pytest
 
+from bus.lock import FileLock
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList
 from bus.messages.vm import GetVms
-from cli.testing import make_vms, serving
+from cli.commands.stop import ConnectionEnds
+from cli.testing import Asked, make_vms, serving
 
 ROOT = Path(__file__).parents[2]
 
 
-async def minibus(base: Path, *arguments: str, program: str = "minibus") -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of the executable under that name."""
-    code = f"import sys; sys.argv[0] = {program!r}; from cli.main import main; sys.exit(main())"
+async def minibus(base: Path, *arguments: str, program: str = "minibus", first: str = "") -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of the executable under that name; `first` is code to run before it."""
+    code = f"{first}\nimport sys; sys.argv[0] = {program!r}; from cli.main import main; sys.exit(main())"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code, *arguments),
         cwd=ROOT,
@@ -76,6 +78,23 @@ async def test_exec_quit(base_dir: Path) -> None:
     async with serving(base_dir, {**reactions, DestroyNamespace: DestroyReport()}) as server:
         assert await minibus(server.base, "exec", "quit") == (0, "", "")
         assert type(server.bus.asked[-1].request) is StopNode
+
+
+async def test_quit_while_minibus_goes_on(base_dir: Path) -> None:
+    """The command server fell over in the middle of it: the node still holds its lock."""
+
+    def fall_over(request: Asked) -> Message:
+        raise ConnectionEnds
+
+    (base_dir / "run").mkdir()
+    lock = FileLock(base_dir / "run" / "node.lock", "minibus")
+    try:
+        async with serving(base_dir, {GetNamespaces: fall_over}) as server:
+            shorter = "import cli.client; cli.client.END_S = 0.2"
+            status, out, err = await minibus(server.base, "exec", "quit", first=shorter)
+            assert (status, out) == (1, "") and "what became of the command is unknown" in err
+    finally:
+        lock.release()
 
 
 async def test_read(base_dir: Path) -> None:

@@ -143,6 +143,14 @@ def test_quit_from_a_client(minimega: Minimega) -> None:
     assert minimega.is_gone()
 
 
+def test_it_can_be_started_as_soon_as_it_was_told_to_quit(minimega: Minimega) -> None:
+    for _ in range(3):
+        with minimega.daemon() as daemon:
+            assert minimega.run("-e", "quit") == Done(0, "", "")
+            assert minimega.is_gone()
+            assert daemon.status() == 0
+
+
 def test_only_one(minimega: Minimega) -> None:
     with minimega.daemon() as daemon:
         node = minimega.product.pid("node")

@@ -7,7 +7,10 @@ import pytest
 from cli.attach import active_namespace
 from cli.client import ends_server, errors_of
 from cli.completion import last_words
+from cli.main import SUBCOMMANDS
 from cli.pager import needs_pager
+from cli.printable import printable
+from cli.usage import usage
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,15 @@ def test_the_active_namespace() -> None:
 def test_errors_as_lines() -> None:
     assert errors_of({"Resp": [{"Host": "a", "Error": ""}, {"Host": "b", "Error": "no"}]}) == ["Error (b): no"]
     assert errors_of({"Resp": None}) == []
+
+
+def test_what_would_command_the_terminal_is_shown() -> None:
+    assert printable("a\tb\n\u00fc\u4e2d") == "a\tb\n\u00fc\u4e2d"
+    assert printable("\x1b]0;x\x07\r\x00\x7f\x9b") == r"\x1b]0;x\x07\x0d\x00\x7f\x9b"
+
+
+@pytest.mark.parametrize("subcommand", ["", "minimega", *SUBCOMMANDS])
+def test_help_fits_on_a_terminal(subcommand: str) -> None:
+    text = usage(subcommand)
+    assert text.startswith("usage: ") or not subcommand
+    assert max(map(len, text.splitlines())) <= 80
