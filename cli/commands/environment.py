@@ -16,6 +16,8 @@ from cli.session import Session
 
 MAX_ALIASES = 1_000
 MAX_VARIABLES = 1_000
+MAX_CHARACTERS = 1_048_576
+"""Of all aliases and variables of a connection."""
 ALIAS = ".alias"
 UNALIAS = ".unalias"
 
@@ -50,7 +52,16 @@ def define(session: Session, args: Args) -> None:
     name, words = parse_alias(" ".join(args.words("alias")))
     if name not in session.aliases and len(session.aliases) >= MAX_ALIASES:
         raise CommandError(f"there are {MAX_ALIASES} aliases already: remove some with {UNALIAS}")
+    _check_size(session, name, *words)
     session.aliases[name] = words
+
+
+def _check_size(session: Session, *more: str) -> None:
+    """Refuse what would let one client fill the memory of the server."""
+    held = [*session.aliases, *session.environment, *session.environment.values()]
+    words = (word for words in session.aliases.values() for word in words)
+    if sum(map(len, (*held, *words, *more))) > MAX_CHARACTERS:
+        raise CommandError(f"aliases and variables of a connection hold at most {MAX_CHARACTERS} characters")
 
 
 def forget(session: Session, args: Args) -> None:
@@ -90,6 +101,7 @@ async def _set_variable(call: Call) -> AsyncIterator[Group]:
     overlay = call.session.environment
     if name not in overlay and len(overlay) >= MAX_VARIABLES:
         raise CommandError(f"this connection has set {MAX_VARIABLES} variables already")
+    _check_size(call.session, name, value)
     overlay[name] = value
     yield Group([Response(call.engine.host)])
 

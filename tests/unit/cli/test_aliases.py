@@ -85,3 +85,13 @@ async def test_a_script_that_is_only_checked_may_define_its_aliases(tmp_path: Pa
     error = await bench.error(f"read {script} check")
     assert error.startswith(f"{script}:4: invalid command: `zz`")
     assert bench.session.aliases == {}
+
+
+async def test_what_one_connection_may_keep_is_bounded() -> None:
+    bench = EngineBench()
+    half = "x" * 600_000
+    assert await bench.error(f".env FIRST {half}") == ""
+    assert "at most 1048576 characters" in await bench.error(f".env SECOND {half}")
+    assert "at most 1048576 characters" in await bench.error(f".alias zz=echo {half}")
+    await bench.run('.env FIRST ""')
+    assert await bench.error(f".alias zz=echo {half}") == ""
