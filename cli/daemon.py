@@ -6,13 +6,17 @@ the pid file, and turns signals and the end of input into an orderly end.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
+import select
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from bus.errors import BusError, ConflictError
 from bus.lock import FileLock
@@ -48,6 +52,7 @@ class Daemon:
         self._pid_file = base / "minimega.pid"
         self._node = 0
         self._is_ready = False
+        self._terminals = [number for number in range(3) if os.isatty(number)]
         self._was_told_early = False
         """A signal came before all actors were ready; the next one does not wait for that."""
         self._is_ending = False
@@ -62,13 +67,14 @@ class Daemon:
             failure = self._start()
             if not failure:
                 self._serve(scripts)
+            self._is_ending = True  # from here on no signal interrupts anything
         except _Signalled:
+            self._let_go_of_dead_terminal()
             failure = "" if self._is_ready else "stopped before it was ready"
             _say("caught a signal, shutting down")
         except _NodeEnded:
             pass
         finally:
-            self._is_ending = True
             was_alone = self._node_ended()
             status = self._shut_down()
             self._pid_file.unlink(missing_ok=True)
@@ -106,20 +112,19 @@ class Daemon:
         for script in scripts:
             self._read(script)
         if self._flags["nostdin"] == "true":
-            while True:
-                signal.pause()
+            _wait_for_signals()
         if is_terminal():
             signal.signal(signal.SIGINT, signal.default_int_handler)
             print(f"{version_text()} on {self._base}: the end of this prompt is the end of all guests\n")
         try:
             ending = self._prompt()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):  # OSError: the terminal has gone
+            self._is_ending = True
             raise _Signalled from None
         finally:
             signal.signal(signal.SIGINT, self._on_signal)
         if ending is Ending.STOPPED:
-            while True:  # the node is on its way out
-                signal.pause()
+            _wait_for_signals()  # the node is on its way out
 
     def _read(self, script: str) -> None:
         client = self._connect()
@@ -142,6 +147,7 @@ class Daemon:
         try:
             return CommandClient(str(self._base))
         except OSError as error:
+            self._is_ending = True
             _say(cannot_connect(str(self._base), error))
             raise _Signalled from error
 
@@ -170,6 +176,14 @@ class Daemon:
 
     # --- the end
 
+    def _let_go_of_dead_terminal(self) -> None:
+        """After a hang-up nothing can be written there, and the end is in order all the same."""
+        for number in self._terminals:
+            if not os.isatty(number):
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, number)
+                os.close(null)
+
     def _shut_down(self) -> int:
         """End all guests, then the node; returns the exit status."""
         if not self._node:
@@ -188,6 +202,20 @@ class Daemon:
         return bool(self._node) and os.waitid(os.P_PID, self._node, look) is not None
 
 
+def _wait_for_signals() -> NoReturn:
+    """Until a handler raises something. Unlike pause(2) this misses none that comes just before."""
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writable)
+    try:
+        while True:
+            select.select([readable], [], [])
+            os.read(readable, 64)
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(readable)
+        os.close(writable)
+
+
 class _Signalled(Exception):
     """Told to end."""
 
@@ -203,6 +231,7 @@ def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
     export(flags)
     try:
         base = prepare(base)
+        _check_socket(Paths(base).command_socket)
         lock = FileLock(Paths(base).run / f"{MINIMEGA}.lock", MINIMEGA)
     except ConflictError as error:
         sys.stderr.write(f"{ALREADY_RUNNING} works only once it is dead: {error}\n")
@@ -213,6 +242,13 @@ def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
         return Daemon(base, flags, lock).run(scripts)
     finally:
         lock.release()
+
+
+def _check_socket(path: Path) -> None:
+    """Raise ConflictError if another program serves the command socket; its pid file is not ours to write over."""
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        raise ConflictError(f"another program serves {path}")
 
 
 def _say(message: str) -> int:

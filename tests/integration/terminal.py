@@ -29,6 +29,11 @@ class Terminal:
         """Press keys; `\\n` is Enter, `\\x03` Ctrl-C."""
         os.write(self.master, keys.encode())
 
+    def hang_up(self) -> None:
+        """Close the window."""
+        os.close(self.master)
+        self.master = -1
+
     async def sees(self, wanted: str) -> str:
         """Wait until a text is shown; gives what was shown up to its end. Fails with what was shown instead."""
         try:
@@ -80,10 +85,12 @@ async def on_terminal(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> 
         preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(slave)
+    terminal = Terminal(master, process)
     try:
-        yield Terminal(master, process)
+        yield terminal
     finally:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
         await process.wait()
-        os.close(master)
+        if terminal.master >= 0:
+            terminal.hang_up()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -160,6 +161,18 @@ def test_only_one(minimega: Minimega) -> None:
             assert f"(pid {daemon.process.pid})" in said or f"(pid {node})" in said
         assert minimega.pid_file.read_text() == str(daemon.process.pid)
         assert minimega.product.pid("node") == node
+
+
+def test_beside_another_program(minimega: Minimega) -> None:
+    """The minimega of others, for example: its socket and its pid file stay what they are."""
+    minimega.pid_file.write_text("123")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(minimega.base / "minimega"))
+        listener.listen()
+        said = minimega.run("-nostdin", "-force").sentence()
+        assert said.startswith("minimega appears to already be running, override with -force"), said
+        assert minimega.pid_file.read_text() == "123"
+        assert (minimega.base / "minimega").is_socket()
 
 
 def test_beside_minibus_up(minimega: Minimega) -> None:
@@ -345,6 +358,14 @@ async def test_a_signal_at_its_own_prompt(minimega: Minimega) -> None:
         minimega.launch()
         terminal.process.terminate()
         assert await terminal.ends() == 0
+    assert minimega.is_gone()
+
+
+async def test_the_terminal_goes_away(minimega: Minimega) -> None:
+    async with prompt(minimega) as terminal:
+        minimega.launch()
+        terminal.hang_up()
+        assert await terminal.process.wait() == 0
     assert minimega.is_gone()
 
 
