@@ -11,8 +11,10 @@ MAX_REQUEST = 16 * 1024 * 1024
 MAX_DEPTH = 32
 """Nesting of one request; real ones have one level."""
 
-_OUTSIDE = re.compile(rb'["{}\[\]]')
-_INSIDE = re.compile(rb'["\\]')
+_OUTSIDE = re.compile(rb'["{}\[\]]|[^ \t\r\n:,0-9+.EINaefilnrstuy-]')
+"""What structure is made of, and what JSON, as `json` reads it, has nowhere outside strings."""
+_INSIDE = re.compile(rb'["\\]|[\x00-\x1f]')
+"""The same for strings: control characters are written as escapes there (RFC 8259, 7)."""
 _BLANKS = re.compile(rb"[ \t\r\n]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -86,7 +88,10 @@ class RequestStream:
         raise StreamError("a request must be a JSON object")
 
     def _step(self, byte: bytes, at: int) -> bool:
-        """Take one structural byte; False if the one after it is needed and missing."""
+        """Take one byte that matters; False if the one after it is needed and missing. Raises StreamError.
+
+        A client that sent garbage must not wait for an answer until it has closed all its brackets.
+        """
         if byte == b"\\":
             if at + 1 >= len(self._buffer):
                 self._position = at
@@ -94,6 +99,8 @@ class RequestStream:
             self._position = at + 2
             return True
         self._position = at + 1
+        if byte not in b'"{}[]':
+            raise StreamError(f"not JSON: unexpected byte 0x{byte[0]:02x}")
         if byte == b'"':
             self._in_string = not self._in_string
         elif byte in b"{[":

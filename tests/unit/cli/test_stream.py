@@ -66,6 +66,13 @@ def test_what_is_no_request_breaks_the_stream(text: bytes) -> None:
     assert (requests, broken) == ([SocketRequest("before")], True)
 
 
+@pytest.mark.parametrize(
+    "text", [b"{version", b"{ 'Command'", b'{"Command":"version\n', b'{"Command" = "a"', b'{"a":{"b":x']
+)
+def test_what_cannot_become_a_request_is_noticed_before_its_end(text: bytes) -> None:
+    assert read(text) == ([], True)
+
+
 def test_the_size_of_a_request_is_bounded() -> None:
     stream = RequestStream()
     chunk = b"x" * 1_048_576
