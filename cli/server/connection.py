@@ -99,6 +99,7 @@ class Connection:
         held: Group | None = None
         async with contextlib.aclosing(self._engine.run_line(line, self._session)) as groups:
             async for group in groups:
+                group.output = group.output or self._session.output  # what a later line of a script sets is not for it
                 if held is not None:
                     await self._send(held, more=True)
                 held = group

@@ -58,6 +58,16 @@ async def test_the_last_group_is_the_one_without_more(base_dir: Path) -> None:
         assert [(reply["Rendered"], reply["More"]) for reply in replies] == [("n1: a", True), ("n1: c", False)]
 
 
+async def test_a_line_of_a_script_does_not_change_how_the_one_before_it_looks(base_dir: Path) -> None:
+    script = base_dir / "script"
+    script.write_text("echo a\n.annotate false\necho b\n.json true\necho c\n.json false\necho d\n")
+    async with serving(base_dir) as server, server.client() as client:
+        await client.send({"Command": f"read {script}"})
+        shown = [(await client.receive())["Rendered"] for _ in range(7)]
+    assert [text for text in shown if not text.startswith("[")] == ["n1: a", "", "b", "", "d"]
+    assert shown[3].startswith("[") and '"Response":"c"' in shown[4]
+
+
 async def test_pipelined_requests_are_answered_in_order(base_dir: Path) -> None:
     async with serving(base_dir) as server, server.client() as client:
         await client.send(*({"Command": f"echo {number}"} for number in range(200)))
