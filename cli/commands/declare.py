@@ -161,5 +161,7 @@ class Command:
     """Whether it enters the history."""
     free_text: bool = False
     """Its arguments may be any text, so URLs in them are not downloaded."""
+    once: bool = False
+    """Whether it acts for all hosts of a namespace, so that `ns run` must not make each of them run it."""
     completers: Mapping[str, str] = field(default_factory=dict)
     """Key of a string item to what it names: one of `cli.server.suggest.SOURCES`, `area_file` or `alias`."""

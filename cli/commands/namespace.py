@@ -115,10 +115,6 @@ async def _destroy(call: Call, name: str) -> Sequence[str]:
     return report.errors
 
 
-async def _hosts(call: Call) -> AsyncIterator[Group]:
-    yield Group([Response(call.engine.host, fold(call.engine.hosts(call.session.namespace)))])
-
-
 async def _queueing(call: Call) -> AsyncIterator[Group]:
     name, text = call.session.namespace, ""
     if chosen := call.args.chosen("true", "false"):
@@ -176,11 +172,6 @@ again. One in which VMs are being launched is not cleared.""",
         scope=Scope.SPECIAL,
         run=_clear_namespace,
         completers={"name": "namespace"},
-    ),
-    Command(
-        patterns=("ns hosts",),
-        help_short="list the hosts of the namespace",
-        run=_hosts,
     ),
     Command(
         patterns=("ns queueing [true,false]",),

@@ -82,6 +82,7 @@ VMs without a fixed host go to the least loaded one:
         request=lambda args: LaunchQueue(),
         answer=report,
         timeout_s=LIFECYCLE_S,
+        once=True,
     ),
     Command(
         patterns=("ns schedule dry-run",),

@@ -129,6 +129,7 @@ A relative name starts in the directory that minibus was started in, which is /
 after `minibus up --detach`; `minibus read FILE` takes it from yours.""",
     run=_read,
     recorded=False,
+    once=True,
 )
 
 

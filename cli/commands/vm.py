@@ -68,6 +68,7 @@ While `ns queueing` is on, VMs are only queued; `vm launch` alone launches them.
         answer=report,
         timeout_s=LIFECYCLE_S,
         completers={"config": "saved_config"},
+        once=True,
     ),
     Command(
         patterns=("vm start <target>",),
