@@ -164,4 +164,4 @@ class Command:
     once: bool = False
     """Whether it acts for all hosts of a namespace, so that `ns run` must not make each of them run it."""
     completers: Mapping[str, str] = field(default_factory=dict)
-    """Key of a string item to what it names: one of `cli.server.suggest.SOURCES`, `area_file` or `alias`."""
+    """Key of a string item to what it names: what `cli.server.suggest` knows."""

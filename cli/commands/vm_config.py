@@ -82,7 +82,7 @@ def _param_command(param: Param) -> Command:
         to="namespace",
         request=request,
         answer=answer,
-        completers={"value": "area_file"} if param.shape in (Shape.PATH, Shape.PATHS, Shape.PATH_MAP) else {},
+        completers={"value": "path"} if param.shape in (Shape.PATH, Shape.PATHS, Shape.PATH_MAP) else {},
     )
 
 
@@ -150,6 +150,9 @@ been launched keep the configuration that they were launched with.""",
     Command(
         patterns=("clear vm config",),
         help_short="back to the default configuration",
+        help_long="""\
+Every parameter, or the one that is named, becomes what it is in a new namespace.
+VMs that exist and saved configurations stay as they are.""",
         to="namespace",
         request=lambda args: ClearConfig(),
     ),

@@ -12,7 +12,7 @@ from bus.messages.base import WILDCARD, Message, Request
 from bus.messages.files import MatchFiles
 from bus.messages.host import GetJobs
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
-from bus.messages.vm import GetVmNames
+from bus.messages.vm import GetVmNames, GetVms, VmState
 from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
 from cli.grammar.matcher import Grammar
@@ -51,6 +51,22 @@ async def _vm_targets(asker: Asker, namespace: str) -> Sequence[str]:
     return [*await _vms(asker, namespace), WILDCARD]
 
 
+async def _running_targets(asker: Asker, namespace: str) -> Sequence[str]:
+    return [name for name, state in await _states(asker, namespace) if state is VmState.RUNNING] + [WILDCARD]
+
+
+async def _startable_targets(asker: Asker, namespace: str) -> Sequence[str]:
+    return [name for name, state in await _states(asker, namespace) if state is not VmState.RUNNING] + [WILDCARD]
+
+
+async def _states(asker: Asker, namespace: str) -> Sequence[tuple[str, VmState]]:
+    states: list[tuple[str, VmState]] = []
+    for host in asker.hosts(namespace):
+        reply = await asker.ask(f"vm@{host}", GetVms(), timeout_s=SUGGEST_S, namespace=namespace)
+        states.extend((vm.name, vm.state) for vm in reply.vms)
+    return states
+
+
 async def _namespaces(asker: Asker, namespace: str) -> Sequence[str]:
     reply = await asker.ask("namespace", GetNamespaces(), timeout_s=SUGGEST_S, namespace=namespace)
     return [info.name for info in reply.namespaces]
@@ -73,12 +89,14 @@ async def _job_targets(asker: Asker, namespace: str) -> Sequence[str]:
 SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "vm": _vms,
     "vm_target": _vm_targets,
+    "running_target": _running_targets,
+    "startable_target": _startable_targets,
     "namespace": _namespaces,
     "saved_config": _saved_configs,
     "job": _jobs,
     "job_target": _job_targets,
 }
-"""What a command's `completers` may name, beside `area_file`, `alias` and `command`."""
+"""What a command's `completers` may name, beside `area_file`, `path`, `alias` and `command`."""
 
 
 async def suggest(asker: Asker, grammar: Grammar[Command], text: str, session: Session) -> list[str]:
@@ -95,14 +113,15 @@ async def suggest(asker: Asker, grammar: Grammar[Command], text: str, session: S
         inner = wanted(grammar, "".join(f"{quote(word)} " for word in want.given)).words
         found.extend(word for word in inner if word.startswith(want.partial))
     if not found and want.partial:
-        found = await _anything(asker, session, want.partial, files="" in kinds)
+        absolute = "path" in kinds and want.partial.startswith("/")  # a relative one starts in the file area
+        found = await _anything(asker, session, want.partial, files="" in kinds or absolute)
     return lines(want.head, found)
 
 
 async def _names(kind: str, asker: Asker, session: Session, partial: str) -> Sequence[str]:
     try:
         match kind:
-            case "area_file":
+            case "area_file" | "path":
                 return await _area_files(asker, session, partial)
             case "alias":
                 return list(session.aliases)

@@ -72,7 +72,7 @@ async def test_another_session_knows_nothing_of_it() -> None:
 
 async def test_aliases_complete_and_are_looked_through() -> None:
     bench = EngineBench({GetVmNames: VmNames(uuids={"web": "u-1"})})
-    await bench.run(".alias starting=vm start")
+    await bench.run(".alias starting=vm kill")
     assert await bench.engine.suggest("star", bench.session) == ["starting "]
     assert await bench.engine.suggest("starting w", bench.session) == ["starting web "]
     assert await bench.engine.suggest(".unalias s", bench.session) == [".unalias starting "]

@@ -7,13 +7,13 @@ import pytest
 from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, UnreachableError
 from bus.messages.base import Message
 from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList, QueueVms, SetConfig
-from bus.messages.vm import GetVmNames, GetVms, GuestKind, StartVms, VmNames, VmReport
+from bus.messages.vm import GetVmNames, GetVms, GuestKind, StartVms, VmList, VmNames, VmReport, VmState
 from cli.commands.declare import Command
 from cli.commands.registry import COMMANDS
 from cli.response import Output
 from cli.server import engine as engine_module
 from cli.session import Session
-from cli.testing import Asked, EngineBench
+from cli.testing import Asked, EngineBench, make_vm
 
 # ---------------------------------------------------------------- asking
 
@@ -223,7 +223,7 @@ async def test_history() -> None:
 
 async def test_completion_knows_the_vms() -> None:
     bench = EngineBench({GetVmNames: VmNames(uuids={"web": "1", "db": "2"})})
-    assert await bench.engine.suggest("vm start w", bench.session) == ["vm start web "]
+    assert await bench.engine.suggest("vm tag w", bench.session) == ["vm tag web "]
     assert await bench.engine.suggest("vm st", bench.session) == ["vm start ", "vm stop "]
     assert await bench.engine.suggest(".csv true vm kill ", bench.session) == [
         ".csv true vm kill all ",
@@ -232,8 +232,16 @@ async def test_completion_knows_the_vms() -> None:
     ]
 
 
+async def test_completion_offers_to_start_what_does_not_run_and_to_stop_what_does() -> None:
+    bench = EngineBench({GetVms: VmList(vms=tuple(make_vm(i, f"vm-{s.value}", s) for i, s in enumerate(VmState)))})
+    stop = await bench.engine.suggest("vm stop ", bench.session)
+    assert stop == ["vm stop all ", f"vm stop vm-{VmState.RUNNING.value} "]
+    start = await bench.engine.suggest("vm start v", bench.session)
+    assert start == sorted(f"vm start vm-{state.value} " for state in VmState if state is not VmState.RUNNING)
+
+
 async def test_completion_without_an_answer_is_no_error() -> None:
-    bench = EngineBench({GetVmNames: InvalidError("x")})
+    bench = EngineBench({GetVmNames: InvalidError("x"), GetVms: InvalidError("x")})
     assert await bench.engine.suggest("vm start ", bench.session) == []
     assert await bench.engine.suggest("vm tag", bench.session) == ["vm tag "]
 

@@ -145,7 +145,7 @@ async def test_completion_inside_a_namespace_offers_what_is_there() -> None:
 
     bench = EngineBench({GetVmNames: vms})
     for line, name in [("", "minimega-vm"), ("namespace exp ", "exp-vm"), (".csv t namespace a namespace b ", "b-vm")]:
-        assert f"{line}vm stop {name} " in await bench.engine.suggest(f"{line}vm stop ", bench.session)
+        assert f"{line}vm kill {name} " in await bench.engine.suggest(f"{line}vm kill ", bench.session)
     assert bench.session.namespace == "minimega"
 
 

@@ -163,6 +163,10 @@ async def test_what_completes_an_argument(tmp_path: Path) -> None:
         f"read {tmp_path}/script.mm ",
         f"read {tmp_path}/sub/",
     ]
+    assert await bench.engine.suggest(f"vm config disk a {tmp_path}/s", bench.session) == [
+        f"vm config disk a {tmp_path}/script.mm ",
+        f"vm config disk a {tmp_path}/sub/",
+    ]
     assert await bench.engine.suggest(f"read {tmp_path}/nowhere/", bench.session) == []
     assert await bench.engine.suggest(f"vm start {tmp_path}/s", bench.session) == []
     assert await bench.engine.suggest("quit ", bench.session) == []
