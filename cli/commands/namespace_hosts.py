@@ -36,7 +36,7 @@ def check_hosts(text: str, own_host: str, known: Sequence[str]) -> None:
 async def _add_hosts(call: Call) -> AsyncIterator[Group]:
     """Every namespace has this host, and no others are linked, so whatever may be added is there."""
     host = call.engine.host
-    check_hosts(call.args.text("hosts"), host, call.engine.hosts(call.session.namespace))
+    check_hosts(call.args.text("hostname"), host, call.engine.hosts(call.session.namespace))
     yield Group([Response(host)])
 
 
@@ -64,7 +64,7 @@ COMMANDS = (
         run=_hosts,
     ),
     Command(
-        patterns=("ns add-hosts <hosts>",),
+        patterns=("ns add-hosts <hostname or range or all>",),
         help_short="add hosts to the namespace",
         help_long=f"""\
 Takes a list of names and ranges, such as n[1-3]. `{LOCALHOST}` is the host that

@@ -65,7 +65,7 @@ class Values:
             "vm_config_schedule": {"value": "localhost"},
             "vm_config_volume": {"key": "/data", "value": str(base / "files")},
             "vm_config_networks": {"netspec": "LAN"},
-            "ns_add_hosts": {"hosts": "localhost"},
+            "ns_add_hosts": {"hostname": "localhost"},
             "vm_config_save": {"name": "other"},
             "vm_config_restore": {"name": "small"},
             "log_syslog_remote": {"address": "127.0.0.1:5514"},
