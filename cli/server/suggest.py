@@ -113,14 +113,15 @@ async def suggest(asker: Asker, grammar: Grammar[Command], text: str, session: S
         inner = wanted(grammar, "".join(f"{quote(word)} " for word in want.given)).words
         found.extend(word for word in inner if word.startswith(want.partial))
     if not found and want.partial:
-        absolute = "path" in kinds and want.partial.startswith("/")  # a relative one starts in the file area
-        found = await _anything(asker, session, want.partial, files="" in kinds or absolute)
+        found = await _anything(asker, session, want.partial, files="" in kinds)
     return lines(want.head, found)
 
 
 async def _names(kind: str, asker: Asker, session: Session, partial: str) -> Sequence[str]:
     try:
         match kind:
+            case "path" if partial.startswith("/"):  # a relative one starts in the file area
+                return await asyncio.to_thread(host_files, partial)
             case "area_file" | "path":
                 return await _area_files(asker, session, partial)
             case "alias":

@@ -163,6 +163,7 @@ async def test_what_completes_an_argument(tmp_path: Path) -> None:
         f"read {tmp_path}/script.mm ",
         f"read {tmp_path}/sub/",
     ]
+    bench.bus.reactions[MatchFiles] = FileNames(names=(f"{tmp_path}/sub-of-the-area/",))
     assert await bench.engine.suggest(f"vm config disk a {tmp_path}/s", bench.session) == [
         f"vm config disk a {tmp_path}/script.mm ",
         f"vm config disk a {tmp_path}/sub/",
