@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from cli.grammar.errors import AmbiguousCommandError, LanguageError, UnknownCommandError
 from cli.grammar.lexer import MAX_WORDS
-from cli.grammar.nearest import Attempt, nearest_patterns, understood
+from cli.grammar.nearest import Attempt, nearest_patterns, understood, unknown_word
 from cli.grammar.pattern import Item, Pattern, parse_pattern
 from cli.grammar.quoting import quote
 
@@ -279,12 +279,14 @@ def _synonyms(matches: list[Match[T]]) -> bool:
 def _unknown(grammar: Grammar[T], shown: str, attempts: Sequence[Attempt], words: Sequence[str]) -> UnknownCommandError:
     patterns = [entry.pattern for entry in grammar.entries]
     nearest = nearest_patterns(patterns, attempts, words)
-    known = understood(attempts, words)
+    hints = [f"invalid command: `{_short(shown)}`"]
+    if word := unknown_word(attempts, words):
+        hints.append(f"`{_short(word)}` is no command")
     if nearest:
-        hint = f": did you mean {_either(nearest)}?"
-    else:
-        hint = f": see `help {_short(' '.join(map(quote, known)))}`" if known else ""
-    return UnknownCommandError(f"invalid command: `{_short(shown)}`{hint}", nearest)
+        hints.append(f"did you mean {_either(nearest)}?")
+    elif known := understood(attempts, words):
+        hints.append(f"see `help {_short(' '.join(map(quote, known)))}`")
+    return UnknownCommandError(": ".join(hints), nearest)
 
 
 def _ambiguous(shown: str, candidates: Sequence[str]) -> AmbiguousCommandError:

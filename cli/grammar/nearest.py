@@ -62,6 +62,13 @@ def _by_next_word(furthest: Sequence[Attempt], word: str) -> tuple[str, ...]:
     return _few([attempt.pattern for attempt in furthest])
 
 
+def unknown_word(attempts: Sequence[Attempt], words: Sequence[str]) -> str:
+    """The word that was read as the first of a command inside another, where none begins like that; else empty."""
+    reached, furthest = _furthest(attempts)
+    inside = 0 < reached < len(words) and any(attempt.start == reached for attempt in furthest)
+    return words[reached] if inside else ""
+
+
 def understood(attempts: Sequence[Attempt], words: Sequence[str]) -> tuple[str, ...]:
     """The words, of the innermost command, that were good so far."""
     reached, furthest = _furthest(attempts)

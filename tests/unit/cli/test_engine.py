@@ -110,16 +110,20 @@ async def test_nothing_to_do_answers_nothing(line: str) -> None:
     assert await EngineBench().run(line) == []
 
 
+IN_CSV = "invalid command: `.csv true "
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
         ("kill x", "invalid command: `kill x`: did you mean `vm kill <target>`?"),
-        (".csv true flus", "invalid command: `.csv true flus`: did you mean `ns flush` or `vm flush [target]`?"),
-        (".csv true kill x", "invalid command: `.csv true kill x`: did you mean `vm kill <target>`?"),
-        ("namespace exp qqq", "invalid command: `namespace exp qqq`"),
+        (".csv true flus", f"{IN_CSV}flus`: `flus` is no command: did you mean `ns flush` or `vm flush [target]`?"),
+        (".csv true kill x", f"{IN_CSV}kill x`: `kill` is no command: did you mean `vm kill <target>`?"),
+        ("namespace exp qqq", "invalid command: `namespace exp qqq`: `qqq` is no command"),
+        ("namespace exp vm start", "invalid command: `namespace exp vm start`: did you mean `vm start <target>`?"),
         ("vm list", "invalid command: `vm list`: see `help vm`"),
         ("clear", "invalid command: `clear`: see `help clear`"),
-        (".csv true vm  config nosuch", "invalid command: `.csv true vm  config nosuch`: see `help vm config`"),
+        (".csv true vm  config nosuch", f"{IN_CSV}vm  config nosuch`: see `help vm config`"),
         ("vm strat x", "invalid command: `vm strat x`: did you mean `vm start <target>`?"),
         ('echo "x', 'missing terminal "'),
         ("vm top x", "invalid number of seconds `x`: expected 0 to 3600"),
