@@ -19,7 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from bus.errors import BusError, ConflictError
-from bus.lock import FileLock
+from bus.lock import FileLock, holder
 from bus.paths import Paths
 from cli.attach import MINIMEGA, Ending, Prompt, is_terminal
 from cli.base_directory import prepare, sentence
@@ -39,6 +39,8 @@ DEFAULTS = {
 }
 """minimega's flags. Those about the mesh have no effect on one host; those about cgroups never, they are detected."""
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+NODE_FILE = "minimega.node"
+"""In `run`: the pid of the node that a daemon has made."""
 ALREADY_RUNNING = "minimega appears to already be running, override with -force"
 
 
@@ -50,6 +52,7 @@ class Daemon:
         self._flags = flags
         self._lock = lock
         self._pid_file = base / "minimega.pid"
+        self._node_file = Paths(base).run / NODE_FILE
         self._node = 0
         self._is_ready = False
         self._terminals = [number for number in range(3) if os.isatty(number)]
@@ -78,8 +81,9 @@ class Daemon:
             was_alone = self._node_ended()
             status = self._shut_down()
             self._pid_file.unlink(missing_ok=True)
+            self._node_file.unlink(missing_ok=True)
         if was_alone and status and not failure:
-            failure = "the node has fallen over; its guests run on, and the next start takes them over"
+            failure = "the node has ended: guests that run on are taken over by the next start"
         if failure:
             _say(failure)
         return EXIT_FAILED if failure else status
@@ -88,6 +92,7 @@ class Daemon:
         """Start the node; gives why it does not."""
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)  # until it is known whom to end
         self._node, pipe = fork_node(self._base, self._settle_node)
+        self._node_file.write_text(str(self._node))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         failure = await_ready(pipe)
         if failure:
@@ -230,7 +235,7 @@ def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
     fill_standard_streams()
     export(flags)
     try:
-        base = prepare(base)
+        base = _prepare(base)
         _check_socket(Paths(base).command_socket)
         lock = FileLock(Paths(base).run / f"{MINIMEGA}.lock", MINIMEGA)
     except ConflictError as error:
@@ -242,6 +247,24 @@ def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
         return Daemon(base, flags, lock).run(scripts)
     finally:
         lock.release()
+
+
+def _prepare(base: Path) -> Path:
+    """As `prepare`; a node whose daemon was killed is ended first, because it is nobody's now. Its guests run on."""
+    try:
+        return prepare(base)
+    except ConflictError:
+        if not _has_orphan(Paths(base)) or down(base, guests=False):
+            raise
+    return prepare(base)
+
+
+def _has_orphan(paths: Paths) -> bool:
+    """Whether the node that runs was made by a daemon, and that is dead."""
+    node = holder(paths.run / "node.lock")
+    with contextlib.suppress(OSError, ValueError):
+        return int((paths.run / NODE_FILE).read_text()) == node and not holder(paths.run / f"{MINIMEGA}.lock")
+    return False
 
 
 def _check_socket(path: Path) -> None:

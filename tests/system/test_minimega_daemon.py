@@ -203,7 +203,7 @@ def test_the_node_falls_over(minimega: Minimega) -> None:
         minimega.launch()
         minimega.product.kill("node")
         assert daemon.status() == 1
-        assert "minimega: the node has fallen over; its guests run on" in daemon.said.read_text()
+        assert "minimega: the node has ended: guests that run on are taken over" in daemon.said.read_text()
     assert minimega.product.guest_pids()
     assert not minimega.pid_file.exists()
 
@@ -218,6 +218,23 @@ def test_killed_itself(minimega: Minimega) -> None:
         assert minimega.run("-e", "quit") == Done(0, "", "")
         until(lambda: minimega.product.pid("node") == 0, "the node's end")
     assert leftovers.find(minimega.base, minimega.product.tag) == []
+
+
+@pytest.mark.parametrize("flags", [(), ("-force",)])
+def test_killed_itself_and_started_again(minimega: Minimega, flags: tuple[str, ...]) -> None:
+    """As scripts do it that know no other way: the new one is the owner of what the old one has left."""
+    with minimega.daemon() as daemon:
+        minimega.launch()
+        daemon.process.kill()
+        daemon.status()
+    guests = minimega.product.guest_pids()
+    with minimega.daemon(*flags) as daemon:
+        until(lambda: minimega.pid_file.read_text() == str(daemon.process.pid), "the new one to have its node")
+        assert minimega.run("-e", "version").status == 0
+        assert minimega.product.guest_pids() == guests
+        daemon.process.terminate()
+        assert daemon.status() == 0
+    assert minimega.is_gone()
 
 
 def test_scripts_as_arguments(minimega: Minimega, tmp_path: Path) -> None:
