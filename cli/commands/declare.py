@@ -112,7 +112,7 @@ class Engine(Protocol):
         """Send a request; raises BusError."""
         ...
 
-    def later(self, delay_s: float, work: Coroutine[Any, Any, None]) -> None:
+    def later(self, delay_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do something after a while, whatever becomes of the client."""
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 from bus.errors import NotFoundError
@@ -41,7 +42,7 @@ def parse_delay(text: str) -> int:
 async def _quit(call: Call) -> AsyncIterator[Group]:
     delay_s = parse_delay(call.args.text("delay", "0"))
     if delay_s:
-        call.engine.later(delay_s, _end_all(call.engine))
+        call.engine.later(delay_s, functools.partial(_end_all, call.engine))
         yield Group([Response(call.engine.host, f"quitting after {delay_s} seconds")])
         return
     await _end_all(call.engine)

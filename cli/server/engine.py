@@ -120,12 +120,12 @@ class Engine:
         """The hosts that a namespace is made of: this one, as long as nodes are not linked."""
         return (self.host,)
 
-    def later(self, delay_s: float, work: Coroutine[Any, Any, None]) -> None:
+    def later(self, delay_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do something after a while, whatever becomes of the client."""
 
         async def wait() -> None:
             await asyncio.sleep(delay_s)
-            await work
+            await work()
 
         self._spawn(wait(), "later")
 
