@@ -9,7 +9,7 @@ from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
 from cli.grammar.matcher import MAX_NESTING, NO_ALIASES, Grammar, expand
 from cli.grammar.pattern import Item, Pattern
-from cli.grammar.quoting import quote
+from cli.grammar.quoting import BLANKS, quote
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def wanted(grammar: Grammar[T], text: str, aliases: Mapping[str, tuple[str, ...]
     """Read the beginning of a line; a line with a lexing error or a comment accepts nothing."""
     try:
         line = lex(text)
-        typing = bool(line.words) and not text[-1:].isspace()
+        typing = bool(line.words) and text[-1] not in BLANKS
         typed, partial = (line.words[:-1], line.words[-1]) if typing else (line.words, "")
         done, _ = expand(typed, 0, (frozenset(),) * len(typed), aliases)
     except LanguageError:
@@ -62,12 +62,7 @@ def lines(head: str, suggestions: Sequence[str]) -> list[str]:
 
 
 def _head(text: str, typing: bool) -> str:
-    if not typing:
-        return text
-    start = len(text)
-    while start and not text[start - 1].isspace():
-        start -= 1
-    return text[:start]
+    return text[: max(map(text.rfind, BLANKS)) + 1] if typing else text
 
 
 def _next_items(

@@ -82,6 +82,13 @@ def test_directories_get_no_blank() -> None:
     assert lines("disk ", ["a/", "b c"]) == ['disk "b c" ', "disk a/"]
 
 
+@pytest.mark.parametrize(
+    ("text", "head"), [("vm s", "vm "), ("v", ""), ("\u3000v", "\u3000"), ("vm\techo\x1fa", "vm\t"), ("vm ", "vm ")]
+)
+def test_what_stays_of_the_line(text: str, head: str) -> None:
+    assert wanted(GRAMMAR, text).head == head
+
+
 @given(st.text(max_size=30))
 def test_any_beginning_gives_an_answer(text: str) -> None:
     want = wanted(GRAMMAR, text)
