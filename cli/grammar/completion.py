@@ -57,8 +57,13 @@ def wanted(grammar: Grammar[T], text: str, aliases: Mapping[str, tuple[str, ...]
 
 
 def lines(head: str, suggestions: Sequence[str]) -> list[str]:
-    """Complete replacement lines, sorted: a blank follows each word, none a directory."""
-    return sorted({head + (word if word.endswith("/") else f"{quote(word)} ") for word in suggestions})
+    """Complete replacement lines, sorted: a blank follows each word, none a directory that needs no quotes."""
+    return sorted({head + _followed(quote(word)) for word in suggestions})
+
+
+def _followed(typed: str) -> str:
+    """An open quote could not be completed further, so a directory in quotes is a word like any other."""
+    return typed if typed.endswith("/") else f"{typed} "
 
 
 def _head(text: str, typing: bool) -> str:

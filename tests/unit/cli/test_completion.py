@@ -79,7 +79,7 @@ def test_the_words_of_a_list() -> None:
 
 
 def test_directories_get_no_blank() -> None:
-    assert lines("disk ", ["a/", "b c"]) == ['disk "b c" ', "disk a/"]
+    assert lines("disk ", ["a/", "b c", "d e/"]) == ['disk "b c" ', 'disk "d e/" ', "disk a/"]
 
 
 @pytest.mark.parametrize(
