@@ -68,6 +68,7 @@ def _run(setting: Setting) -> Run:
 
 def _setting_command(name: str) -> Command:
     setting, what = SETTINGS[name]
+    unusual = "false" if setting[0](Output()) else "true"
     return Command(
         patterns=(f".{name} [true,false]", f".{name} <true,false> (command)"),
         help_short=f"{what}: show, change, or choose for one command",
@@ -77,7 +78,7 @@ Whether to {what}.
 Without a value, shows the setting, which belongs to this connection. Before a
 command it counts for that command alone:
 
-	.{name} true vm info""",
+	.{name} {unusual} vm info""",
         scope=Scope.SPECIAL,
         run=_run(setting),
     )
