@@ -75,7 +75,7 @@ def _foreground(base: Path) -> int:
 
 
 def _detached(base: Path) -> int:
-    pid, pipe = fork_node(base, lambda: _log_to_file(base))
+    pid, pipe = fork_node(base, lambda: _detach(base))
     failure = await_ready(pipe)
     if not failure:
         return 0
@@ -106,7 +106,6 @@ def await_ready(pipe: int) -> str:
 
 def _be_node(base: Path, ready_fd: int, settle: Callable[[], None]) -> int:
     os.setsid()
-    os.chdir("/")
     try:
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1):
@@ -120,7 +119,9 @@ def _be_node(base: Path, ready_fd: int, settle: Callable[[], None]) -> int:
     return status
 
 
-def _log_to_file(base: Path) -> None:
+def _detach(base: Path) -> None:
+    """Keep nobody from unmounting the directory that it was started in; say what there is to say in the log."""
+    os.chdir("/")
     log = os.open(Paths(base).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
