@@ -145,6 +145,12 @@ class Flow:
         self._held_bytes += len(content.data)
         return []
 
+    def recipients(self) -> tuple[str, ...]:
+        """Who is to get the next message, if a program makes it for each: all, or whose turn it is."""
+        if self.mode is PipeMode.ALL or not self.readers:
+            return tuple(sorted(self.readers))
+        return (next(self._choices()),)
+
     @property
     def holding(self) -> bool:
         """Whether writers wait."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bus.messages.base import Ack, Event, Message, Query
+from bus.messages.base import Ack, Event, Message, Query, Request
 
 
 class PipeMode(StrEnum):
@@ -118,3 +118,69 @@ class WritePipe(Query[PipeWritten], frozen=True, kw_only=True, omit_defaults=Tru
     repeated: bool = False
     waits: bool = True
     """Otherwise answered as soon as the pipe has taken it, `overloaded` if it is full."""
+
+
+class PipeInput(Event, frozen=True, kw_only=True, omit_defaults=True, tag="pipe.input"):
+    """Messages for a pipe from a publisher that wants no answer, on `pipe-in/<namespace>/<pipe>/`.
+
+    They are dropped and counted when an attached reader is behind.
+    """
+
+    data: bytes
+    framed: bool = False
+
+
+class SetPipe(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="pipe.set"):
+    """Change properties of a pipe, for all its readers and writers; None leaves one as it is."""
+
+    pipe: str
+    mode: PipeMode | None = None
+    overflow: Overflow | None = None
+    log: bool | None = None
+    """Whether each message goes to the log, at level debug."""
+    via: tuple[str, ...] | None = None
+    """Program and arguments that make of each message what one reader gets; empty for none."""
+
+
+class PipeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One pipe as it is now."""
+
+    name: str
+    mode: PipeMode = PipeMode.ALL
+    overflow: Overflow = Overflow.BLOCK
+    log: bool = False
+    via: tuple[str, ...] = ()
+    readers: int = 0
+    """Attached ones."""
+    writers: int = 0
+    count: int = 0
+    """Messages since the plumber started."""
+    dropped: int = 0
+    """Messages that some reader missed, or that a publisher's burst was too much for."""
+    cut_off: int = 0
+    """Readers that fell silent with messages waiting for them."""
+    waiting: bool = False
+    """Whether writers wait for a reader."""
+    last: bytes = b""
+    """Beginning of the last message."""
+
+
+class PipeList(Message, frozen=True, kw_only=True, tag="pipe.list"):
+    """Pipes by name."""
+
+    pipes: tuple[PipeInfo, ...]
+
+
+class GetPipes(Query[PipeList], frozen=True, kw_only=True, omit_defaults=True, tag="pipe.list.get"):
+    """The pipes of the envelope's namespace, or one of them."""
+
+    pipe: str = ""
+
+
+class DeletePipes(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="pipe.delete"):
+    """Delete one pipe of the envelope's namespace, or all: readers get what is there, then the end.
+
+    `not_found` if there is no such pipe.
+    """
+
+    pipe: str = ""
