@@ -101,12 +101,7 @@ class PlumberActor(StepActor[PlumberTable]):
     async def read_pipe(self, msg: ReadPipe, request: RequestContext) -> PipeRead:
         """More for a reader."""
         pipe = self.pipes.ending(request.namespace, msg.pipe, msg.reader) or self._open(request.namespace, msg.pipe)
-        future = self.pipes.read(pipe, msg, time.monotonic())
-        try:
-            async with asyncio.timeout_at(request.deadline - MARGIN_S):
-                return await future
-        except TimeoutError:
-            return PipeRead()
+        return await self.pipes.read(pipe, msg, time.monotonic(), request.deadline - MARGIN_S)
 
     @query
     async def write_pipe(self, msg: WritePipe, request: RequestContext) -> PipeWritten:

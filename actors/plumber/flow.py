@@ -261,6 +261,12 @@ class Flow:
         reader.ticket, reader.wants_bytes, reader.wants_after = ticket, max_bytes, after
         return effects + self._answer(reader)
 
+    def give_up(self, name: str, ticket: int) -> None:
+        """A read that waits is not waited for any more."""
+        reader = self.readers.get(name)
+        if reader is not None and reader.ticket == ticket:
+            reader.ticket = 0
+
     def _settle(self, reader: Reader, done: int) -> list[Effect]:
         """Forget what a reader is done with; who wrote it is told when it was the last."""
         effects: list[Effect] = []

@@ -102,8 +102,8 @@ class Pipes:
 
     # --- what others ask
 
-    def read(self, pipe: Pipe, msg: ReadPipe, now_s: float) -> asyncio.Future[PipeRead]:
-        """More for a reader; raises ConflictError if it was cut off."""
+    async def read(self, pipe: Pipe, msg: ReadPipe, now_s: float, deadline: float) -> PipeRead:
+        """More for a reader, nothing at the deadline on the loop's clock; raises ConflictError if it was cut off."""
         ticket, future = self._wait()
         effects = pipe.flow.read(
             msg.reader, done=msg.done, after=msg.after, max_bytes=msg.max_bytes, ticket=ticket, now_s=now_s
@@ -112,7 +112,12 @@ class Pipes:
             self._waiting.pop(ticket)
             raise ConflictError(f"reader {msg.reader} of {pipe.name} was cut off: it was silent, and messages waited")
         self.carry_out(pipe, effects)
-        return future
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await future
+        except TimeoutError:
+            pipe.flow.give_up(msg.reader, ticket)
+            return PipeRead()
 
     def write(self, pipe: Pipe, msg: WritePipe, content: Content, now_s: float) -> asyncio.Future[None] | None:
         """Take a write; None if it is done. Raises OverloadedError or InvalidError."""
@@ -124,7 +129,7 @@ class Pipes:
             self.put(pipe, content, ticket)
             return future
         try:
-            taken = pipe.writers.take(msg.writer, msg.number, content, ticket, now_s)
+            taken = pipe.writers.take(msg.writer, msg.number, msg.oldest, content, ticket, now_s)
         except TooFarAheadError:
             self._waiting.pop(ticket)
             raise InvalidError(f"write {pipe.writers.known[msg.writer].next} of {msg.writer} is missing") from None

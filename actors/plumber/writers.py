@@ -46,12 +46,12 @@ class Writers:
         self.known: dict[str, Writer] = {}
         self._of_ticket: dict[int, tuple[Writer, int]] = {}
 
-    def take(self, name: str, number: int, content: Content, ticket: int, now_s: float) -> Taken:
+    def take(self, name: str, number: int, oldest: int, content: Content, ticket: int, now_s: float) -> Taken:
         """Take a write under a new ticket, unless it has one. Raises TooFarAheadError.
 
-        After a restart the first number that is heard of counts as the next.
+        Of a writer that is not known the oldest write without an answer counts as the next.
         """
-        writer = self.known.setdefault(name, Writer(now_s, number))
+        writer = self.known.setdefault(name, Writer(now_s, min(oldest, number)))
         writer.heard_s = now_s
         if number in writer.open:
             return Taken([], writer.open[number])

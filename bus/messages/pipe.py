@@ -112,6 +112,8 @@ class WritePipe(Query[PipeWritten], frozen=True, kw_only=True, omit_defaults=Tru
     """Chosen by the writer, unlike any other; empty for a single message of nobody in particular."""
     number: int = 1
     """1 for the first, then one more each time."""
+    oldest: int = 1
+    """Number of the oldest write that has no answer yet; a plumber that was restarted begins with it."""
     data: bytes
     """Whole messages: a line lacking its newline at the end gets one."""
     framed: bool = False
