@@ -114,7 +114,8 @@ class Pipes:
         self.carry_out(pipe, effects)
         try:
             async with asyncio.timeout_at(deadline):
-                return await future
+                read: PipeRead = await future
+                return read
         except TimeoutError:
             pipe.flow.give_up(msg.reader, ticket)
             return PipeRead()
