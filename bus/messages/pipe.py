@@ -154,6 +154,8 @@ class PipeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     via: tuple[str, ...] = ()
     readers: int = 0
     """Attached ones."""
+    subscribers: int = 0
+    """Plain ones, who hold the pipe's topic or a prefix of it."""
     writers: int = 0
     count: int = 0
     """Messages since the plumber started."""

@@ -36,7 +36,7 @@ NOT_FOUND = "vm not found: "
 class Bus(Protocol):
     """What the engine needs of the bus: `bus.port.Port`, or a fake."""
 
-    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str, msg_id: str) -> R:
+    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str, msg_id: str = "") -> R:
         """Send a request; raises BusError."""
         ...
 
@@ -149,8 +149,8 @@ class Engine:
     async def _ask_hosts(self, command: Command, args: Args, session: Session) -> Group:
         if command.request is None:
             raise CommandError("this command does nothing")
+        namespace = session.namespace if command.namespace is None else command.namespace(args, session.namespace)
         request = command.request(args)
-        namespace = session.namespace
         hosts = (self.host,) if command.scope is Scope.LOCAL else self.hosts(namespace)
         asks = [self._ask_host(command, args, request, host, namespace) for host in hosts]
         responses = list(await asyncio.gather(*asks))

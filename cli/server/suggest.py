@@ -12,6 +12,7 @@ from bus.messages.base import WILDCARD, Message, Request
 from bus.messages.files import MatchFiles
 from bus.messages.host import GetJobs
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
+from bus.messages.pipe import GetPipes
 from bus.messages.vm import GetVmNames
 from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
@@ -69,6 +70,11 @@ async def _job_targets(asker: Asker, namespace: str) -> Sequence[str]:
     return [*await _jobs(asker, namespace), WILDCARD]
 
 
+async def _pipes(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("plumber", GetPipes(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [info.name for info in reply.pipes]
+
+
 SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "vm": _vms,
     "vm_target": _vm_targets,
@@ -76,6 +82,7 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "saved_config": _saved_configs,
     "job": _jobs,
     "job_target": _job_targets,
+    "pipe": _pipes,
 }
 """What a command's `completers` may name, beside `area_file` and `alias`."""
 
