@@ -57,6 +57,7 @@ class PipeReader:
         self.name = secrets.token_hex(8)
         self.lost = 0
         """Messages that the pipe dropped for this reader."""
+        self._told_lost = 0
         self._bus = bus
         self._pipe = pipe
         self._namespace = namespace
@@ -146,12 +147,14 @@ class PipeReader:
                 async with asyncio.timeout(ALIVE_S):
                     await self._advanced.wait()
                     await asyncio.sleep(CONSUME_S)  # most often the next question has told by then
-            if self._told < self._done or self._arrived:
-                with contextlib.suppress(BusError):  # the other task meets it as well
+            if self._told < self._after:
+                with contextlib.suppress(BusError):  # the other task meets it as well: who is cut off stays so
                     self._arrive(await self._ask(max_bytes=0))
 
     def _arrive(self, read: PipeRead) -> None:
-        self.lost += read.lost
+        if read.lost > self._told_lost:
+            self.lost += read.lost - self._told_lost
+        self._told_lost = read.lost  # a plumber that was restarted counts from 0
         self._ended |= read.ended
         for delivery in read.deliveries:
             if delivery.number > self._after:

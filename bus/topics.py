@@ -53,9 +53,19 @@ def pipe_topic(namespace: str, pipe: str, reader: str = "") -> str:
     return topic("pipe", namespace, pipe, "to", reader) if reader else topic("pipe", namespace, pipe, "all")
 
 
+def pipe_end_topic(namespace: str, pipe: str) -> str:
+    """Where the deletion of a pipe is told."""
+    return topic("pipe", namespace, pipe, "end")
+
+
 def pipe_input_topic(namespace: str, pipe: str) -> str:
     """Where publishers write into a pipe."""
     return topic("pipe-in", namespace, pipe)
+
+
+def pipeline_topic(namespace: str, state: str) -> str:
+    """What becomes of pipelines, e.g. `pipeline/minimega/failed/`."""
+    return topic("pipeline", namespace, state)
 
 
 def words(topic_text: str) -> tuple[str, ...]:

@@ -9,17 +9,17 @@ import time
 from actors.plumber import state
 from actors.plumber.messages import MessageError, content_of
 from actors.plumber.pipes import Pipe, Pipes
-from actors.plumber.state import Changed, Delete, Deleted
-from actors.plumber.table import PlumberTable, name_error
+from actors.plumber.state import Changed, Delete, Deleted, ReaderKept
+from actors.plumber.table import DEFAULT, PlumberTable, client_error, name_error
 from bus import codec
 from bus.actor import RequestContext, query
-from bus.errors import BusError, CancelledError, InvalidError, NotFoundError
+from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError
 from bus.messages.base import Ack, Message
+from bus.messages.control import CountAllReaders
 from bus.messages.envelope import Envelope
 from bus.messages.pipe import (
     GetPipes,
     LeavePipe,
-    PipeInfo,
     PipeInput,
     PipeList,
     PipeRead,
@@ -31,12 +31,15 @@ from bus.messages.pipe import (
 from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
-from bus.topics import words
+from bus.topics import pipe_topic, words
 from shims import process
 
 TICK_S = 1.0
 MARGIN_S = 1.0
 """An answer leaves so long before the asker gives up."""
+COUNT_S = 3.0
+"""For the broker to count subscribers."""
+SHOWN_TOPIC = 200
 INPUT = "pipe-in/"
 INPUT_CAPACITY = 10_000
 """Batches of publishers that wait to be taken."""
@@ -54,7 +57,11 @@ class PlumberActor(StepActor[PlumberTable]):
             lambda namespace, topic, event: self.publish(topic, event, namespace=namespace),
             lambda work, name: self.spawn(work, name=name),
             self.log,
+            self._remember,
         )
+        self._refused = 0
+        """Inputs of publishers since that was last logged."""
+        self._refusal = ""
 
     def initial_state(self) -> PlumberTable:
         """No pipes."""
@@ -65,8 +72,9 @@ class PlumberActor(StepActor[PlumberTable]):
         return state.step(state_, inp)
 
     async def on_start(self) -> None:
-        """Listen to publishers, and to the clock."""
+        """Listen to publishers, and to the clock; readers of before a crash are waited for."""
         process.raise_descriptor_limit()
+        self._expect_readers()
         self.spawn(self._take_input(), name="pipe-in")
         self.spawn(self._tick(), name="tick")
 
@@ -88,8 +96,8 @@ class PlumberActor(StepActor[PlumberTable]):
         """What the core cannot do itself."""
         match effect:
             case Changed(namespace=namespace, pipe=name):
-                pipe = self._open(namespace, name)
-                pipe.configure(self.state.settings(namespace, name))
+                if (pipe := self.pipes.get(namespace, name)) is not None:
+                    self.pipes.configure(pipe, self.state.settings(namespace, name))
             case Delete():
                 self._delete(effect)
             case _:
@@ -100,20 +108,28 @@ class PlumberActor(StepActor[PlumberTable]):
     @query
     async def read_pipe(self, msg: ReadPipe, request: RequestContext) -> PipeRead:
         """More for a reader."""
+        _check_client(msg.reader)
         pipe = self.pipes.ending(request.namespace, msg.pipe, msg.reader) or self._open(request.namespace, msg.pipe)
         return await self.pipes.read(pipe, msg, time.monotonic(), request.deadline - MARGIN_S)
 
     @query
     async def write_pipe(self, msg: WritePipe, request: RequestContext) -> PipeWritten:
         """Messages from a writer."""
+        if msg.writer:
+            _check_client(msg.writer)
         pipe = self._open(request.namespace, msg.pipe)
         try:
             content = content_of(msg.data, framed=msg.framed, repeated=msg.repeated)
         except MessageError as error:
+            self.pipes.refuse(pipe, msg, time.monotonic())
             raise InvalidError(f"pipe {msg.pipe}: {error}") from error
         future = self.pipes.write(pipe, msg, content, time.monotonic())
         if future is not None:
-            await future
+            try:
+                async with asyncio.timeout_at(request.deadline):
+                    await future
+            except TimeoutError:
+                raise DeadlineError(f"the readers of pipe {msg.pipe} do not have it yet") from None
         return PipeWritten(number=msg.number)
 
     @query
@@ -129,18 +145,21 @@ class PlumberActor(StepActor[PlumberTable]):
 
     @query
     async def get_pipes(self, msg: GetPipes, request: RequestContext) -> PipeList:
-        """Pipes in use, and those that only have properties."""
-        known = self.state.pipes.get(request.namespace, {})
-        infos = {name: Pipe(request.namespace, name, settings).info() for name, settings in known.items()}
-        infos |= {pipe.name: pipe.info() for pipe in self.pipes.of(request.namespace)}
-        chosen = [infos[msg.pipe]] if msg.pipe in infos else [] if msg.pipe else sorted(infos.values(), key=_name)
-        return PipeList(pipes=tuple(chosen))
+        """Pipes in use, and those that only have properties, with their subscribers."""
+        namespace = request.namespace
+        known = self.state.pipes.get(namespace, {})
+        pipes = {name: Pipe(namespace, name, settings) for name, settings in known.items()}
+        pipes |= {pipe.name: pipe for pipe in self.pipes.of(namespace)}
+        chosen = [pipe for name, pipe in sorted(pipes.items()) if msg.pipe in ("", name)]
+        topics = tuple(pipe_topic(namespace, pipe.name) for pipe in chosen)
+        counted = await self.ask("broker", CountAllReaders(topics=topics), timeout_s=COUNT_S) if topics else None
+        subscribers = counted.covering if counted else ()
+        return PipeList(pipes=tuple(pipe.info(count) for pipe, count in zip(chosen, subscribers, strict=True)))
 
     # --- the rest
 
     def _open(self, namespace: str, name: str) -> Pipe:
-        sentence = name_error(name)
-        if sentence:
+        if self.pipes.get(namespace, name) is None and (sentence := name_error(name, namespace)):
             raise InvalidError(sentence)
         return self.pipes.open(namespace, name, self.state.settings(namespace, name))
 
@@ -151,29 +170,52 @@ class PlumberActor(StepActor[PlumberTable]):
         missing = effect.pipe and not (found or effect.known)
         self.feed(Deleted(msg_id=effect.msg_id, error=f"no such pipe: {effect.pipe}" if missing else ""))
 
+    def _expect_readers(self) -> None:
+        """Those that were attached when the plumber before this one ended."""
+        now_s = time.monotonic()
+        for namespace, pipes in self.state.readers.items():
+            for name, readers in pipes.items():
+                if staying := [reader for reader, ended in readers.items() if not ended]:
+                    self.pipes.expect(self._open(namespace, name), staying, now_s)
+                if told := [reader for reader, ended in readers.items() if ended]:
+                    deleted = Pipe(namespace, name, DEFAULT)
+                    deleted.flow.ended = True
+                    self.pipes.expect(deleted, told, now_s)
+                    self.pipes.expect_end(deleted)
+
+    def _remember(self, pipe: Pipe, reader: str, there: bool) -> None:
+        self.feed(ReaderKept(namespace=pipe.namespace, pipe=pipe.name, reader=reader, there=there))
+
     async def _take_input(self) -> None:
         """Publishers have no answer to wait for: what there is no room for is dropped and counted."""
         subscription = await self.port.subscribe(INPUT, capacity=INPUT_CAPACITY)
         async for delivery in subscription:
-            _, namespace, name = words(delivery.topic)
             try:
-                body = codec.decode_body(delivery.body)
-                if not isinstance(body, PipeInput):
-                    raise InvalidError(f"not input for a pipe: {type(body).__name__}")
-                pipe = self._open(namespace, name)
-                content = content_of(body.data, framed=body.framed)
-                if pipe.flow.holding:
-                    pipe.dropped += content.count
-                else:
-                    self.pipes.put(pipe, content)
-            except (BusError, MessageError) as error:
-                self.log.warn("input_refused", topic=delivery.topic, error=str(error))
+                self._take_published(delivery.topic, codec.decode_body(delivery.body))
+            except (BusError, MessageError, ValueError) as error:
+                self._refused += 1
+                self._refusal = f"{delivery.topic[:SHOWN_TOPIC]}: {error}"
+
+    def _take_published(self, topic: str, body: Message) -> None:
+        _, namespace, name = words(topic)
+        if not isinstance(body, PipeInput):
+            raise InvalidError(f"not input for a pipe: {type(body).__name__}")
+        pipe = self._open(namespace, name)
+        content = content_of(body.data, framed=body.framed)
+        if pipe.flow.holding or not pipe.has_room(len(content.data)):
+            pipe.dropped += content.count
+        else:
+            self.pipes.put(pipe, content)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             self.pipes.tick(time.monotonic())
+            if self._refused:
+                self.log.warn("input_refused", error=self._refusal, times=self._refused)
+                self._refused = 0
 
 
-def _name(info: PipeInfo) -> str:
-    return info.name
+def _check_client(name: str) -> None:
+    if sentence := client_error(name):
+        raise InvalidError(sentence)

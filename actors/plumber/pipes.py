@@ -3,65 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-import msgspec
-
-from actors.plumber.flow import CutOff, Deliver, Done, Effect, Flow, FullError, Publish
+from actors.plumber.flow import FullError
 from actors.plumber.messages import Content, split
+from actors.plumber.pipe import Pipe, Written
+from actors.plumber.readers import Attached, CutOff, Deliver, Detached, Done, Effect, Publish
 from actors.plumber.table import MAX_PIPES, PipeSettings
-from actors.plumber.via import EVERYBODY, transform
-from actors.plumber.writers import TooFarAheadError, Writers
-from bus.errors import ConflictError, InvalidError, OverloadedError
+from actors.plumber.via import transform
+from actors.plumber.writers import NOTHING, TooFarAheadError, TooManyError, Writers
+from bus.errors import BusError, CancelledError, ConflictError, InvalidError, OverloadedError
 from bus.logs import Log
 from bus.messages.base import Event
-from bus.messages.pipe import LeavePipe, PipeBatch, PipeInfo, PipeRead, PipeWritten, ReadPipe, WritePipe
-from bus.topics import pipe_topic
+from bus.messages.pipe import LeavePipe, PipeBatch, PipeEnded, PipeRead, PipeWritten, ReadPipe, WritePipe
+from bus.topics import pipe_end_topic, pipe_topic
 
-MAX_BEFORE_VIA = 1_000
-"""Writes that wait for a pipe's program."""
-SHOWN_BYTES = 256
-"""Of the last message in a list of pipes."""
+LATE_S = 2.0
+"""A tick that comes so late tells of this process, not of readers."""
+LOGGED_CHARACTERS = 1_000
+"""Of one message."""
 
-
-class Pipe:
-    """One pipe in use."""
-
-    def __init__(self, namespace: str, name: str, settings: PipeSettings) -> None:
-        self.namespace = namespace
-        self.name = name
-        self.flow = Flow()
-        self.writers = Writers()
-        self.dropped = 0
-        """Messages that publishers wrote while there was no room, or that its via made nothing of."""
-        self.before_via: deque[tuple[Content, int]] = deque()
-        """Writes that its program has not worked on yet, with their tickets."""
-        self.via_runs = False
-        self.configure(settings)
-
-    def configure(self, settings: PipeSettings) -> None:
-        """Its properties from now on."""
-        self.settings = settings
-        self.flow.mode = settings.mode
-        self.flow.overflow = settings.overflow
-
-    def info(self) -> PipeInfo:
-        """As `pipe` shows it."""
-        return PipeInfo(
-            name=self.name,
-            **msgspec.structs.asdict(self.settings),
-            readers=len(self.flow.readers),
-            writers=len(self.writers.known),
-            count=self.flow.seq,
-            dropped=self.dropped + self.flow.dropped,
-            cut_off=self.flow.cut_off,
-            waiting=self.flow.holding,
-            last=self.flow.last[:SHOWN_BYTES],
-        )
+__all__ = ["Pipe", "Pipes"]
 
 
 class Pipes:
@@ -72,16 +36,21 @@ class Pipes:
         publish: Callable[[str, str, Event], None],
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
         log: Log,
+        remember: Callable[[Pipe, str, bool], None] = lambda pipe, reader, there: None,
     ) -> None:
-        """`publish` takes namespace, topic and event; `spawn` work and its name."""
+        """`publish` takes namespace, topic and event; `spawn` work and its name; `remember` who attached or left."""
         self._publish = publish
         self._spawn = spawn
         self._log = log
+        self._remember = remember
         self._pipes: dict[tuple[str, str], Pipe] = {}
-        self._ending: list[Pipe] = []
-        """Deleted, with readers that have not come to the end."""
+        self._ending: dict[tuple[str, str, str], Pipe] = {}
+        """Deleted ones by each of their readers that have not come to the end and left."""
+        self._writers: dict[tuple[str, str], Writers] = {}
+        """Of deleted pipes: who goes on writing goes on with his numbers."""
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._tickets = itertools.count(1)
+        self._ticked_s = 0.0
 
     def get(self, namespace: str, name: str) -> Pipe | None:
         """A pipe that is in use."""
@@ -97,31 +66,63 @@ class Pipes:
         if pipe is None:
             if len(self._pipes) >= MAX_PIPES:
                 raise OverloadedError(f"there are {MAX_PIPES} pipes already: delete some with `clear pipe`")
-            pipe = self._pipes[namespace, name] = Pipe(namespace, name, settings)
+            writers = self._writers.pop((namespace, name), None)
+            pipe = self._pipes[namespace, name] = Pipe(namespace, name, settings, writers)
         return pipe
 
-    # --- what others ask
+    def configure(self, pipe: Pipe, settings: PipeSettings) -> None:
+        """Give a pipe other properties."""
+        self.carry_out(pipe, pipe.configure(settings))
 
-    async def read(self, pipe: Pipe, msg: ReadPipe, now_s: float, deadline: float) -> PipeRead:
-        """More for a reader, nothing at the deadline on the loop's clock; raises ConflictError if it was cut off."""
+    def expect(self, pipe: Pipe, readers: Iterable[str], now_s: float) -> None:
+        """Wait for those who were attached to a pipe before a crash."""
+        pipe.flow.expect(readers, now_s)
+
+    # --- reading
+
+    async def read(self, pipe: Pipe, msg: ReadPipe, now_s: float, deadline: float, *, inside: bool = False) -> PipeRead:
+        """More for a reader, nothing at the deadline on the loop's clock.
+
+        Raises ConflictError if it was cut off, OverloadedError if there are too many. A reader `inside` is part of the
+        plumber: it may take its time.
+        """
         ticket, future = self._wait()
-        effects = pipe.flow.read(
-            msg.reader, done=msg.done, after=msg.after, max_bytes=msg.max_bytes, ticket=ticket, now_s=now_s
-        )
+        try:
+            effects = pipe.flow.read(
+                msg.reader,
+                done=msg.done,
+                after=msg.after,
+                max_bytes=msg.max_bytes,
+                ticket=ticket,
+                now_s=now_s,
+                inside=inside,
+            )
+        except FullError:
+            effects = None
+            why: BusError = OverloadedError(f"pipe {pipe.name} has as many readers as it may have")
+        else:
+            why = ConflictError(f"reader {msg.reader} of {pipe.name} was cut off: it was silent while messages waited")
         if effects is None:
-            self._waiting.pop(ticket)
-            raise ConflictError(f"reader {msg.reader} of {pipe.name} was cut off: it was silent, and messages waited")
+            del self._waiting[ticket]
+            raise why
         self.carry_out(pipe, effects)
         try:
             async with asyncio.timeout_at(deadline):
                 read: PipeRead = await future
                 return read
         except TimeoutError:
-            pipe.flow.give_up(msg.reader, ticket)
             return PipeRead()
+        finally:
+            if self._waiting.pop(ticket, None) is not None:
+                pipe.flow.give_up(msg.reader, ticket)
+
+    # --- writing
 
     def write(self, pipe: Pipe, msg: WritePipe, content: Content, now_s: float) -> asyncio.Future[None] | None:
-        """Take a write; None if it is done. Raises OverloadedError or InvalidError."""
+        """Take a write; None if it is done. Raises OverloadedError or InvalidError, and has not taken it then."""
+        numbered = bool(msg.writer) and msg.waits
+        if not pipe.has_room(len(content.data)) and (not numbered or pipe.writers.would_wait(msg.writer, msg.number)):
+            raise OverloadedError(f"pipe {pipe.name} is full: a reader does not take what waits for it")
         if not msg.waits:
             self.put(pipe, content)
             return None
@@ -132,28 +133,37 @@ class Pipes:
         try:
             taken = pipe.writers.take(msg.writer, msg.number, msg.oldest, content, ticket, now_s)
         except TooFarAheadError:
-            self._waiting.pop(ticket)
-            raise InvalidError(f"write {pipe.writers.known[msg.writer].next} of {msg.writer} is missing") from None
+            del self._waiting[ticket]
+            missing = pipe.writers.known[msg.writer].next
+            raise InvalidError(f"write {missing} of {msg.writer} is missing, {msg.number} is too far ahead") from None
+        except TooManyError:
+            del self._waiting[ticket]
+            raise OverloadedError(f"pipe {pipe.name} has as many writers as it may have") from None
         if taken.ticket != ticket:
             del self._waiting[ticket]
-            if taken.ticket:
-                self._waiting[taken.ticket] = future
-                return future
-            return None
+            if not taken.ticket:
+                return None
+            self._fail(taken.ticket, CancelledError("the same write was asked for again"))
+            self._waiting[taken.ticket] = future
+            return future
         for ready, of in taken.ready:
             self.put(pipe, ready, of)
         return future
 
+    def refuse(self, pipe: Pipe, msg: WritePipe, now_s: float) -> None:
+        """A write whose content is no good: those that come after it need not wait for it."""
+        if msg.writer and msg.waits:
+            self.write(pipe, msg, NOTHING, now_s)
+
     def put(self, pipe: Pipe, content: Content, ticket: int = 0) -> None:
-        """Let messages flow, through the pipe's program if it has one. Raises OverloadedError."""
+        """Let messages flow, through the pipe's program if it has one."""
         if pipe.settings.log:
             self._log_messages(pipe, content)
         if not pipe.settings.via and not pipe.via_runs:
-            self._let_flow(pipe, content, ticket)
+            self.carry_out(pipe, pipe.flow.write(content, ticket, taken=True))
             return
-        if len(pipe.before_via) >= MAX_BEFORE_VIA:
-            self._refuse(pipe, ticket)
-        pipe.before_via.append((content, ticket))
+        pipe.before_via.append(Written(content, ticket))
+        pipe.before_via_bytes += len(content.data)
         if not pipe.via_runs:
             pipe.via_runs = True
             self._spawn(self._run_via(pipe), f"via {pipe.name}")
@@ -163,76 +173,92 @@ class Pipes:
 
         def on_error(reader: str, why: str) -> None:
             pipe.dropped += 1
-            self._log.warn("via_failed", pipe=f"{pipe.namespace}//{pipe.name}", reader=reader, error=why)
+            pipe.via_failures += 1
+            pipe.via_failure = why
 
         try:
-            while pipe.before_via:
-                content, ticket = pipe.before_via[0]
-                parts = None
-                if pipe.settings.via:
-                    parts = await transform(content, pipe.flow.recipients, pipe.settings.via, on_error)
+            while pipe.before_via and not pipe.flow.ended:
+                written = pipe.before_via[0]
+                content = written.content
+                made: list[tuple[str, Content]] | None = None
+                async for parts in transform(content, pipe.flow.recipients, lambda: pipe.settings.via, on_error):
+                    if made is not None:
+                        await self._passed_on(pipe, content, made)
+                        content = Content(b"", 0, content.framed, content.repeated)  # it has been counted
+                    made = parts
+                if pipe.flow.ended:
+                    return
                 pipe.before_via.popleft()
-                if parts and parts[0][0] == EVERYBODY:
-                    content, parts = parts[0][1], None
-                with contextlib.suppress(OverloadedError):
-                    self._let_flow(pipe, content, ticket, parts)
+                pipe.before_via_bytes -= len(written.content.data)
+                self.carry_out(pipe, pipe.flow.write(content, written.ticket, made, taken=True))
         finally:
             pipe.via_runs = False
 
-    def _let_flow(
-        self, pipe: Pipe, content: Content, ticket: int, parts: Sequence[tuple[str, Content]] | None = None
-    ) -> None:
-        try:
-            effects = pipe.flow.write(content, ticket, parts)
-        except FullError:
-            self._refuse(pipe, ticket)
-        else:
-            self.carry_out(pipe, effects)
-
-    def _refuse(self, pipe: Pipe, ticket: int) -> NoReturn:
-        pipe.writers.done(ticket)
-        self._waiting.pop(ticket, None)
-        raise OverloadedError(f"pipe {pipe.name} is full: a reader does not take what waits for it")
+    async def _passed_on(self, pipe: Pipe, content: Content, parts: Sequence[tuple[str, Content]]) -> None:
+        """A piece of a large result; returns when the readers have it."""
+        ticket, future = self._wait()
+        self.carry_out(pipe, pipe.flow.write(content, ticket, parts, taken=True))
+        await future
 
     def _log_messages(self, pipe: Pipe, content: Content) -> None:
         for message in split(content.data, framed=content.framed):
-            text = message.decode("utf-8", "replace").rstrip("\n")
-            self._log.debug("pipe", pipe=f"{pipe.namespace}//{pipe.name}", message=text)
+            text = message[:LOGGED_CHARACTERS].decode("utf-8", "replace").rstrip("\n")
+            self._log.debug("pipe", pipe=str(pipe), message=text)
+
+    # --- leaving and ending
 
     def close(self, error: Exception) -> None:
         """Everybody who waits is told why there is nothing."""
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(error)
-        self._waiting.clear()
+        for ticket in tuple(self._waiting):
+            self._fail(ticket, error)
 
     def leave(self, pipe: Pipe, msg: LeavePipe) -> None:
         """A reader or a writer is gone."""
         if msg.writer:
-            pipe.writers.leave(msg.writer)
+            self._forget(pipe.writers.leave(msg.writer))
         if msg.reader:
             self.carry_out(pipe, pipe.flow.leave(msg.reader))
 
     def end(self, pipe: Pipe) -> None:
         """Delete a pipe: its readers come to its end, the next message makes a new one."""
-        del self._pipes[pipe.namespace, pipe.name]
+        key = pipe.namespace, pipe.name
+        del self._pipes[key]
+        if pipe.writers.known:
+            self._writers[key] = pipe.writers
         self.carry_out(pipe, pipe.flow.end())
-        if pipe.flow.readers:
-            self._ending.append(pipe)
+        for written in pipe.before_via:
+            self.carry_out(pipe, [Done(written.ticket)] if written.ticket else [])
+        pipe.before_via.clear()
+        self.expect_end(pipe)
+        self._publish(pipe.namespace, pipe_end_topic(*key), PipeEnded(count=pipe.flow.seq))
+
+    def expect_end(self, pipe: Pipe) -> None:
+        """Have a deleted pipe's readers come to its end."""
+        for reader in pipe.flow.readers:
+            self._ending[pipe.namespace, pipe.name, reader] = pipe
 
     def ending(self, namespace: str, name: str, reader: str) -> Pipe | None:
         """The deleted pipe that a reader has not come to the end of."""
-        for pipe in self._ending:
-            if (pipe.namespace, pipe.name) == (namespace, name) and reader in pipe.flow.readers:
-                return pipe
-        return None
+        return self._ending.get((namespace, name, reader))
 
     def tick(self, now_s: float) -> None:
         """Part with readers and writers that fell silent."""
-        for pipe in (*self._pipes.values(), *self._ending):
-            self.carry_out(pipe, pipe.flow.tick(now_s))
-            pipe.writers.tick(now_s)
-        self._ending = [pipe for pipe in self._ending if pipe.flow.readers]
+        late_s = now_s - self._ticked_s if self._ticked_s else 0.0
+        self._ticked_s = now_s
+        for pipe in (*self._pipes.values(), *set(self._ending.values())):
+            if late_s > LATE_S:
+                pipe.flow.pardon(late_s)
+            if pipe.flow.readers:
+                self.carry_out(pipe, pipe.flow.tick(now_s))
+            if pipe.writers.known:
+                self._forget(pipe.writers.tick(now_s))
+            if pipe.via_failures:
+                self._log.warn("via_failed", pipe=str(pipe), error=pipe.via_failure, times=pipe.via_failures)
+                pipe.via_failures = 0
+        for key, writers in tuple(self._writers.items()):
+            self._forget(writers.tick(now_s))
+            if not writers.known:
+                del self._writers[key]
 
     # --- what is to be done about it
 
@@ -246,11 +272,17 @@ class Pipes:
                 case Deliver(ticket, deliveries, lost, ended):
                     self._answer(ticket, PipeRead(deliveries=deliveries, lost=lost, ended=ended))
                 case Done(ticket):
-                    pipe.writers.done(ticket)
-                    self._answer(ticket, PipeWritten(number=0))
+                    for answered in pipe.writers.done(ticket):
+                        self._answer(answered, PipeWritten(number=0))
                 case CutOff(reader, lost):
-                    name = f"{pipe.namespace}//{pipe.name}"
-                    self._log.warn("reader_cut_off", pipe=name, reader=reader, lost=lost)
+                    self._log.warn("reader_cut_off", pipe=str(pipe), reader=reader, lost=lost)
+                case Attached(reader, inside):
+                    if not inside:
+                        self._remember(pipe, reader, True)
+                case Detached(reader, inside):
+                    self._ending.pop((pipe.namespace, pipe.name, reader), None)
+                    if not inside:
+                        self._remember(pipe, reader, False)
 
     def _wait(self) -> tuple[int, asyncio.Future[Any]]:
         ticket = next(self._tickets)
@@ -261,6 +293,16 @@ class Pipes:
         future = self._waiting.pop(ticket, None)
         if future is not None and not future.done():
             future.set_result(body)
+
+    def _fail(self, ticket: int, error: Exception) -> None:
+        future = self._waiting.pop(ticket, None)
+        if future is not None and not future.done():
+            future.set_exception(error)
+            future.exception()  # marks it as seen: the asker may be gone already
+
+    def _forget(self, tickets: Iterable[int]) -> None:
+        for ticket in tickets:
+            self._fail(ticket, CancelledError("the writer has left"))
 
 
 def _batch(first_seq: int, content: Content) -> PipeBatch:

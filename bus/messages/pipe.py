@@ -45,6 +45,13 @@ class PipeBatch(Event, frozen=True, kw_only=True, omit_defaults=True, tag="pipe.
     """The writer could not know whether an earlier copy had arrived: these messages may have been seen before."""
 
 
+class PipeEnded(Event, frozen=True, kw_only=True, omit_defaults=True, tag="pipe.ended"):
+    """The pipe was deleted, told on `pipe/<namespace>/<pipe>/end/`; the next message written makes a new one."""
+
+    count: int = 0
+    """Messages that went through it since the plumber started."""
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A batch for one attached reader."""
 
@@ -63,7 +70,7 @@ class PipeRead(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pipe
 
     deliveries: tuple[Delivery, ...] = ()
     lost: int = 0
-    """Messages dropped for this reader since its last read."""
+    """Messages dropped for this reader since it attached to the plumber that answers."""
     ended: bool = False
     """The pipe was deleted: there is nothing more."""
 
@@ -72,18 +79,18 @@ class ReadPipe(Query[PipeRead], frozen=True, kw_only=True, omit_defaults=True, t
     """Give me more of a pipe of the envelope's namespace; waits until there is something or time is nearly up.
 
     The first one attaches the reader, and messages written from then on are for it. Answered at once with
-    `conflict` if the reader was cut off because it had fallen silent; the next read attaches it anew.
+    `conflict` if the reader was cut off because it had fallen silent; to go on, it attaches under another name.
     """
 
     pipe: str
     reader: str
-    """Chosen by the reader, unlike any other, and the same for all its reads."""
+    """Chosen by the reader, unlike any other, and the same for all its reads: 1 to 64 of `A-Za-z0-9_.-`."""
     done: int = 0
     """Everything up to this delivery has been dealt with; 0 at first. What is not done keeps its writer waiting."""
     after: int = 0
     """The last delivery that has arrived; 0 at first."""
     max_bytes: int = 1_048_576
-    """A single batch may be larger."""
+    """Answered with no more than 16 MiB, but a single batch may be larger; 0 is only a sign of life."""
 
 
 class LeavePipe(Query[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="pipe.leave"):
@@ -109,13 +116,13 @@ class WritePipe(Query[PipeWritten], frozen=True, kw_only=True, omit_defaults=Tru
 
     pipe: str
     writer: str = ""
-    """Chosen by the writer, unlike any other; empty for a single message of nobody in particular."""
+    """Chosen by the writer as readers do; empty for a single write of nobody in particular."""
     number: int = 1
     """1 for the first, then one more each time."""
     oldest: int = 1
     """Number of the oldest write that has no answer yet; a plumber that was restarted begins with it."""
     data: bytes
-    """Whole messages: a line lacking its newline at the end gets one."""
+    """Whole messages, at most 32 MiB: a line lacking its newline at the end gets one."""
     framed: bool = False
     repeated: bool = False
     waits: bool = True

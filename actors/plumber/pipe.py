@@ -1,0 +1,74 @@
+"""One pipe in use: its messages' flow, its writers, and the program that works on them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import msgspec
+
+from actors.plumber.flow import MAX_HELD_BYTES, Flow
+from actors.plumber.messages import Content
+from actors.plumber.readers import Effect
+from actors.plumber.table import PipeSettings
+from actors.plumber.writers import Writers
+from bus.messages.pipe import PipeInfo
+
+SHOWN_BYTES = 256
+"""Of the last message in a list of pipes."""
+
+
+class Written(NamedTuple):
+    """Messages on their way, and whom to tell when they are done."""
+
+    content: Content
+    ticket: int = 0
+
+
+class Pipe:
+    """See the module."""
+
+    def __init__(self, namespace: str, name: str, settings: PipeSettings, writers: Writers | None = None) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.settings = settings
+        self.flow = Flow(mode=settings.mode, overflow=settings.overflow)
+        self.writers = writers or Writers()
+        self.dropped = 0
+        """Messages that publishers wrote while there was no room, or that its via made nothing of."""
+        self.before_via: deque[Written] = deque()
+        """Writes that its program has not worked on yet."""
+        self.before_via_bytes = 0
+        self.via_runs = False
+        self.via_failures = 0
+        """Since that was last logged."""
+        self.via_failure = ""
+        """Why, the last time."""
+
+    def configure(self, settings: PipeSettings) -> list[Effect]:
+        """Its properties from now on; returns what is to be done about it."""
+        self.settings = settings
+        return self.flow.configure(settings.mode, settings.overflow)
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more may wait; if nothing does, any number."""
+        waiting = self.flow.held_bytes + self.writers.early_bytes + self.before_via_bytes
+        return not waiting or waiting + size <= MAX_HELD_BYTES
+
+    def __str__(self) -> str:
+        return f"{self.namespace}//{self.name}"
+
+    def info(self, subscribers: int = 0) -> PipeInfo:
+        """As `pipe` shows it."""
+        return PipeInfo(
+            name=self.name,
+            **msgspec.structs.asdict(self.settings),
+            readers=len(self.flow.readers),
+            subscribers=subscribers,
+            writers=len(self.writers.known),
+            count=self.flow.seq,
+            dropped=self.dropped + self.flow.dropped,
+            cut_off=self.flow.cut_off,
+            waiting=self.flow.holding or bool(self.before_via),
+            last=self.flow.last[:SHOWN_BYTES],
+        )
