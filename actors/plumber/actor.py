@@ -8,7 +8,10 @@ import time
 
 from actors.plumber import state
 from actors.plumber.messages import MessageError, content_of
+from actors.plumber.pipeline_state import info_of
+from actors.plumber.pipeline_table import EndLeft, PipelinesCleared, Spawn, Stop
 from actors.plumber.pipes import Pipe, Pipes
+from actors.plumber.running import RunningPipelines
 from actors.plumber.state import Changed, Delete, Deleted, ReaderKept
 from actors.plumber.table import DEFAULT, PlumberTable, client_error, name_error
 from bus import codec
@@ -28,6 +31,7 @@ from bus.messages.pipe import (
     SetPipe,
     WritePipe,
 )
+from bus.messages.pipeline import GetPipelines, PipelineList
 from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
@@ -40,6 +44,8 @@ MARGIN_S = 1.0
 COUNT_S = 3.0
 """For the broker to count subscribers."""
 SHOWN_TOPIC = 200
+STOP_GRACE_S = 1.5
+"""For programs of pipelines when this process ends, which the node waits for."""
 INPUT = "pipe-in/"
 INPUT_CAPACITY = 10_000
 """Batches of publishers that wait to be taken."""
@@ -58,6 +64,14 @@ class PlumberActor(StepActor[PlumberTable]):
             lambda work, name: self.spawn(work, name=name),
             self.log,
             self._remember,
+        )
+        self.running = RunningPipelines(
+            context.tag,
+            self.pipes,
+            lambda stage: self._open(stage.namespace, stage.pipe),
+            self.log,
+            spawn=lambda work, name: self.spawn(work, name=name),
+            feed=self.feed,
         )
         self._refused = 0
         """Inputs of publishers since that was last logged."""
@@ -79,7 +93,8 @@ class PlumberActor(StepActor[PlumberTable]):
         self.spawn(self._tick(), name="tick")
 
     async def stop(self) -> None:
-        """Let go of those who wait; they ask again."""
+        """Let go of those who wait; they ask again. End pipelines, which the next start takes up again."""
+        await self.running.close(STOP_GRACE_S)
         self.pipes.close(CancelledError("the plumber is ending"))
         await super().stop()
 
@@ -100,6 +115,13 @@ class PlumberActor(StepActor[PlumberTable]):
                     self.pipes.configure(pipe, self.state.settings(namespace, name))
             case Delete():
                 self._delete(effect)
+            case Spawn(number=number):
+                if (record := self.state.pipelines.records.get(number)) is not None:
+                    await self.running.start(record)
+            case Stop():
+                self.spawn(self._stop_pipelines(effect), name=f"stop {effect.msg_id}")
+            case EndLeft(records=records):
+                await self.running.end_left(records)
             case _:
                 await super().carry_out(effect)
 
@@ -156,7 +178,18 @@ class PlumberActor(StepActor[PlumberTable]):
         subscribers = counted.covering if counted else ()
         return PipeList(pipes=tuple(pipe.info(count) for pipe, count in zip(chosen, subscribers, strict=True)))
 
+    @query
+    async def get_pipelines(self, msg: GetPipelines, request: RequestContext) -> PipelineList:
+        """Pipelines with their stages as they are now."""
+        found = [one for one in self.state.pipelines.records.values() if one.namespace == request.namespace]
+        infos = [info_of(record, self.running.infos(record.number)) for record in found]
+        return PipelineList(pipelines=tuple(sorted(infos, key=lambda info: info.name)))
+
     # --- the rest
+
+    async def _stop_pipelines(self, effect: Stop) -> None:
+        await self.running.stop(effect.numbers)
+        self.feed(PipelinesCleared(msg_id=effect.msg_id))
 
     def _open(self, namespace: str, name: str) -> Pipe:
         if self.pipes.get(namespace, name) is None and (sentence := name_error(name, namespace)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import NamedTuple
 
@@ -34,11 +35,15 @@ class Pipe:
         self.settings = settings
         self.flow = Flow(mode=settings.mode, overflow=settings.overflow)
         self.writers = writers or Writers()
+        self.feeders = 0
+        """Pipelines that write into it."""
         self.dropped = 0
         """Messages that publishers wrote while there was no room, or that its via made nothing of."""
         self.before_via: deque[Written] = deque()
         """Writes that its program has not worked on yet."""
         self.before_via_bytes = 0
+        self.emptied: asyncio.Event | None = None
+        """For who waits until nothing is on its way any more."""
         self.via_runs = False
         self.via_failures = 0
         """Since that was last logged."""
@@ -55,6 +60,23 @@ class Pipe:
         waiting = self.flow.held_bytes + self.writers.early_bytes + self.before_via_bytes
         return not waiting or waiting + size <= MAX_HELD_BYTES
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way to the readers' queues."""
+        return self.flow.holding or bool(self.before_via)
+
+    async def until_taken(self) -> None:
+        """Wait until nothing is on its way, or the pipe is deleted."""
+        while self.busy:
+            self.emptied = self.emptied or asyncio.Event()
+            await self.emptied.wait()
+
+    def tell_if_taken(self) -> None:
+        """Wake those who wait for that."""
+        if self.emptied is not None and not self.busy:
+            self.emptied.set()
+            self.emptied = None
+
     def __str__(self) -> str:
         return f"{self.namespace}//{self.name}"
 
@@ -65,10 +87,10 @@ class Pipe:
             **msgspec.structs.asdict(self.settings),
             readers=len(self.flow.readers),
             subscribers=subscribers,
-            writers=len(self.writers.known),
+            writers=len(self.writers.known) + self.feeders,
             count=self.flow.seq,
             dropped=self.dropped + self.flow.dropped,
             cut_off=self.flow.cut_off,
-            waiting=self.flow.holding or bool(self.before_via),
+            waiting=self.busy,
             last=self.flow.last[:SHOWN_BYTES],
         )

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from actors.plumber.messages import MAX_MESSAGE, MessageError
 from actors.plumber.table import name_error
+from bus.errors import InvalidError
 from bus.exit_status import describe_exit
 from bus.messages.pipeline import Element
-from bus.vm_names import is_valid
+from bus.pipe_names import SEPARATOR, resolve
 
 PIPE = "pipe:"
 EXEC = "exec:"
-ELSEWHERE = "//"
 MIN_ELEMENTS = 2
 MAX_ELEMENTS = 64
 MAX_BYTES = 131_072
@@ -71,7 +71,7 @@ class Ended(NamedTuple):
 def own_text(text: str, namespace: str) -> str:
     """An element as it is shown in this namespace."""
     explicit = text.startswith(PIPE)
-    name = text.removeprefix(PIPE).removeprefix(f"{namespace}{ELSEWHERE}")
+    name = text.removeprefix(PIPE).removeprefix(f"{namespace}{SEPARATOR}")
     return f"{PIPE}{name}" if explicit else name
 
 
@@ -112,17 +112,16 @@ def stage_of(element: Element, namespace: str, is_program: Callable[[str], bool]
         return ProgramStage(argv)
     if words and is_program(words[0]):
         return ProgramStage(words)
-    if "/" in text and ELSEWHERE not in text.lstrip("/"):
+    if "/" in text and SEPARATOR not in text.lstrip("/"):
         raise ElementError(f"no such program: {_shown(words[0] if words else text)}")
     return _pipe(text, namespace)
 
 
 def _pipe(text: str, namespace: str) -> PipeStage:
-    where, separator, name = text.partition(ELSEWHERE)
-    if not separator:
-        where, name = namespace, text
-    elif not is_valid(where):
-        raise ElementError(f"no namespace can be called `{_shown(where)}`")
+    try:
+        where, name = resolve(text, namespace)
+    except InvalidError as error:
+        raise ElementError(str(error)) from None
     sentence = name_error(name, where)
     if sentence:
         raise ElementError(sentence)

@@ -229,6 +229,7 @@ class Pipes:
         for written in pipe.before_via:
             self.carry_out(pipe, [Done(written.ticket)] if written.ticket else [])
         pipe.before_via.clear()
+        pipe.tell_if_taken()
         self.expect_end(pipe)
         self._publish(pipe.namespace, pipe_end_topic(*key), PipeEnded(count=pipe.flow.seq))
 
@@ -283,6 +284,7 @@ class Pipes:
                     self._ending.pop((pipe.namespace, pipe.name, reader), None)
                     if not inside:
                         self._remember(pipe, reader, False)
+        pipe.tell_if_taken()
 
     def _wait(self) -> tuple[int, asyncio.Future[Any]]:
         ticket = next(self._tickets)
