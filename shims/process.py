@@ -10,6 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -49,6 +50,14 @@ def raise_descriptor_limit() -> None:
     global _first_limit
     _first_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_first_limit[1], _first_limit[1]))
+
+
+def offer_own_programs() -> None:
+    """From now on programs are also found beside this Python, where ours are installed, after all others."""
+    path = os.environ.get("PATH", DEFAULT_PATH)
+    directory = os.path.dirname(sys.executable)
+    if directory not in path.split(os.pathsep):
+        os.environ["PATH"] = f"{path}{os.pathsep}{directory}"
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:

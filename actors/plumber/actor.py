@@ -88,6 +88,7 @@ class PlumberActor(StepActor[PlumberTable]):
     async def on_start(self) -> None:
         """Listen to publishers, and to the clock; readers of before a crash are waited for."""
         process.raise_descriptor_limit()
+        process.offer_own_programs()
         self._expect_readers()
         self.spawn(self._take_input(), name="pipe-in")
         self.spawn(self._tick(), name="tick")
