@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from actors.plumber.messages import MAX_MESSAGE, MessageError
 from actors.plumber.table import name_error
 from bus.errors import InvalidError
 from bus.exit_status import describe_exit
 from bus.messages.pipeline import Element
+from bus.pipe_messages import MAX_MESSAGE, MessageError
 from bus.pipe_names import SEPARATOR, resolve
 
 PIPE = "pipe:"
@@ -185,7 +185,7 @@ class Lines:
         if rest:
             self._begun.append(rest)
             self._size += len(rest)
-        if self._size >= MAX_MESSAGE:
+        if self._size > MAX_MESSAGE:
             raise MessageError(f"a line is longer than {MAX_MESSAGE} bytes")
         return whole
 

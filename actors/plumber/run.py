@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from actors.plumber.messages import MessageError
 from actors.plumber.pipeline import Ended, ProgramStage, Stage, needless, problem, segments
 from actors.plumber.pipes import Pipes
 from actors.plumber.stages import OpenPipe, PipeSink, PipeSource, ProgramSink, ProgramSource, Sink, Source, move
 from bus.errors import BusError
 from bus.messages.pipeline import StageInfo
+from bus.pipe_messages import MessageError
 from shims import process_tree
 from shims.process_tree import Tree
 from shims.program_chain import Chain, ChainProgram

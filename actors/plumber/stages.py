@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from actors.plumber.flow import FullError
-from actors.plumber.messages import Content, content_of, payload, split
 from actors.plumber.pipe import Pipe
 from actors.plumber.pipeline import Lines, PipeStage
 from actors.plumber.pipes import Pipes
 from bus.errors import OverloadedError
 from bus.messages.pipe import Delivery, LeavePipe, ReadPipe
+from bus.pipe_messages import Content, content_of, payload, split
 from shims.program_chain import ReadEnd, WriteEnd
 
 READ_S = 3600.0
