@@ -59,7 +59,7 @@ class Engine:
         self.grammar: Grammar[Command] = Grammar(
             (pattern, command) for command in commands for pattern in command.patterns
         )
-        self._bus = bus
+        self.bus = bus
         self._spawn = spawn
         self._on_bug = on_bug
 
@@ -138,7 +138,7 @@ class Engine:
         while True:
             left_s = timeout_s - (loop.time() - started_s)
             try:
-                return await self._bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
+                return await self.bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
             except BusError as error:
                 patience_s = timeout_s if isinstance(error, OutcomeUnknownError) else min(ABSENT_S, timeout_s)
                 if not error.retryable or loop.time() + pause_s - started_s > patience_s:
