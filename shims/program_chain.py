@@ -140,8 +140,9 @@ class ChainProgram:
 
     async def wait(self) -> None:
         """Wait for its end and take note of how it was."""
-        await process.wait_for_end(self._pidfd)
-        self.note_end()
+        if self.exit_status is None:
+            await process.wait_for_end(self._pidfd)
+            self.note_end()
 
     def note_end(self) -> None:
         """Reap it; it must have ended."""

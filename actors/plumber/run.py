@@ -116,6 +116,8 @@ class Run:
                 self._links = [group.create_task(self._link(number)) for number in range(len(self._sources))]
                 for at, program in self._programs.items():
                     group.create_task(self._watch(at, program))
+                if self._stopping:
+                    self.stop()
             if not all(program.silent for program in self._programs.values()):  # somebody else still has its stderr
                 await _end([Tree(self._mark)])
         finally:
@@ -174,10 +176,9 @@ class Run:
             link.cancel()
 
     def _let_go(self) -> None:
-        """Of all pipes; those of links that have run were let go of by them."""
-        if not self._links:
-            for end in (*self._sources, *self._sinks):
-                end.close()
+        """Of all pipes; links that have run did so by themselves."""
+        for end in (*self._sources, *self._sinks):
+            end.close()
         for chain in self._chains:
             chain.close()
 

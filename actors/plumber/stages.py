@@ -108,6 +108,7 @@ class PipeSink:
         self._stage = stage
         self._pipe = open_pipe(stage)
         self._pipe.feeders += 1
+        self._closed = False
 
     async def take(self, contents: Sequence[Content]) -> None:
         """Write; on return the pipe's readers have it in their queues."""
@@ -121,7 +122,7 @@ class PipeSink:
         try:
             pipe = self._open(self._stage)
             if pipe is not self._pipe:  # the one before was deleted
-                self.close()
+                self._pipe.feeders -= 1
                 self._pipe = pipe
                 pipe.feeders += 1
         except OverloadedError:
@@ -132,8 +133,10 @@ class PipeSink:
         return True
 
     def close(self) -> None:
-        """Write no more; called once."""
-        self._pipe.feeders -= 1
+        """Write no more; harmless when repeated."""
+        if not self._closed:
+            self._pipe.feeders -= 1
+            self._closed = True
 
 
 class ProgramSink:
