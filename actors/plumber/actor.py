@@ -6,9 +6,8 @@ import asyncio
 import socket
 import time
 
-from actors.plumber import state
+from actors.plumber import pipeline_state, state
 from actors.plumber.messages import MessageError, content_of
-from actors.plumber.pipeline_state import info_of
 from actors.plumber.pipeline_table import EndLeft, PipelinesCleared, Spawn, Stop
 from actors.plumber.pipes import Pipe, Pipes
 from actors.plumber.running import RunningPipelines
@@ -90,6 +89,8 @@ class PlumberActor(StepActor[PlumberTable]):
         process.raise_descriptor_limit()
         process.offer_own_programs()
         self._expect_readers()
+        for record in pipeline_state.restarting(self.state.pipelines):
+            self.running.expect(record)
         self.spawn(self._take_input(), name="pipe-in")
         self.spawn(self._tick(), name="tick")
 
@@ -183,7 +184,7 @@ class PlumberActor(StepActor[PlumberTable]):
     async def get_pipelines(self, msg: GetPipelines, request: RequestContext) -> PipelineList:
         """Pipelines with their stages as they are now."""
         found = [one for one in self.state.pipelines.records.values() if one.namespace == request.namespace]
-        infos = [info_of(record, self.running.infos(record.number)) for record in found]
+        infos = [pipeline_state.info_of(record, self.running.infos(record.number)) for record in found]
         return PipelineList(pipelines=tuple(sorted(infos, key=lambda info: info.name)))
 
     # --- the rest

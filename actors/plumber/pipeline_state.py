@@ -182,6 +182,15 @@ def _cleared(table: Pipelines, msg_id: str, time_s: float) -> list[Effect]:
 # ---------------------------------------------------------------- after a start
 
 
+def restarting(table: Pipelines) -> list[PipelineRecord]:
+    """Those that a new process of the actor will start again."""
+    return [record for record in table.records.values() if record.live and _is_restarted(record)]
+
+
+def _is_restarted(record: PipelineRecord) -> bool:
+    return not record.clearing and bool(record.request or record.restart is not Restart.NEVER)
+
+
 def _recovered(table: Pipelines, time_s: float) -> list[Effect]:
     """Nothing goes on by itself: the other ends of all pipes of the programs were in the process that is gone."""
     live = [record for record in table.records.values() if record.live]
@@ -192,7 +201,7 @@ def _recovered(table: Pipelines, time_s: float) -> list[Effect]:
         record.processes = ()
         if record.clearing:
             continue
-        if record.request or record.restart is not Restart.NEVER:
+        if _is_restarted(record):
             record.state = PipelineState.STARTING
             effects.append(Spawn(number=record.number))
         else:

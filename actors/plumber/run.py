@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from actors.plumber.pipeline import Ended, ProgramStage, Stage, needless, problem, segments
+from actors.plumber.pipeline import Ended, PipeStage, ProgramStage, Stage, needless, problem, segments
 from actors.plumber.pipes import Pipes
 from actors.plumber.stages import OpenPipe, PipeSink, PipeSource, ProgramSink, ProgramSource, Sink, Source, move
 from bus.errors import BusError
@@ -20,6 +20,12 @@ MOMENT_S = 0.1
 """A program that nobody needs any more, and ends by itself within this time, has ended for reasons of its own."""
 GRACE_S = 2.0
 """What such a program has until SIGTERM, and then until SIGKILL."""
+
+
+def readers(stages: Sequence[Stage], prefix: str) -> list[tuple[PipeStage, str]]:
+    """The pipes that a pipeline reads, and what it is called as their reader."""
+    parts = segments(stages)
+    return [(part.pipe, f"{prefix}-{part.first}") for part in parts[:-1] if part.pipe is not None]
 
 
 class Run:
@@ -64,13 +70,14 @@ class Run:
     ) -> None:
         """From the end to the beginning: when something begins to flow, whoever comes after it is there."""
         final = len(self._parts) - 1
+        names = [name for _, name in readers(stages, reader)]
         for number in range(final, -1, -1):
             part = self._parts[number]
             if part.pipe is not None:
                 if number > 0:
                     self._sinks.insert(0, PipeSink(pipes, open_pipe, part.pipe))
                 if number < final:
-                    self._sources.insert(0, PipeSource(pipes, open_pipe(part.pipe), f"{reader}-{part.first}"))
+                    self._sources.insert(0, PipeSource(pipes, open_pipe(part.pipe), names.pop()))
                 continue
             argvs = [stage.argv for stage in stages[part.first : part.last + 1] if isinstance(stage, ProgramStage)]
             chain = Chain(argvs, env, fed=number > 0, read=number < final)
@@ -174,6 +181,11 @@ class Run:
         self._stopping = True
         for link in self._links:
             link.cancel()
+
+    def abandon(self) -> None:
+        """End its programs at once, after `follow` has failed."""
+        for program in self._programs.values():
+            program.kill()
 
     def _let_go(self) -> None:
         """Of all pipes; links that have run did so by themselves."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from actors.plumber.pipe import Pipe
 from actors.plumber.pipeline import ElementError, ProgramStage, Stage, stage_of
 from actors.plumber.pipeline_table import (
     PipelineEnded,
@@ -17,10 +19,11 @@ from actors.plumber.pipeline_table import (
     Process,
 )
 from actors.plumber.pipes import Pipes
-from actors.plumber.run import GRACE_S, Run
+from actors.plumber.run import GRACE_S, Run, readers
 from actors.plumber.stages import OpenPipe
 from bus.errors import BusError
 from bus.logs import Log
+from bus.messages.pipe import LeavePipe
 from bus.messages.pipeline import StageInfo
 from bus.step import Input
 from shims import line_buffering, process, process_tree
@@ -52,26 +55,46 @@ class RunningPipelines:
         self._spawn = spawn
         self._feed = feed
         self._runs: dict[int, Run] = {}
+        self._expected: dict[int, list[tuple[Pipe, str]]] = {}
+        """Pipes that keep messages for one that is to be started again, and its readers."""
         self._buffering: Mapping[str, str] | None = None
         self._boot_id = BOOT_ID.read_text().strip()
         self._closing = False
 
+    def expect(self, record: PipelineRecord) -> None:
+        """What is written into the pipes that one reads is kept until it is started again."""
+        with contextlib.suppress(ElementError, BusError):
+            stages = _stages(record, process.environment(record.env))
+            expected = self._expected.setdefault(record.number, [])
+            for stage, reader in readers(stages, _reader(record.number)):
+                pipe = self._open_pipe(stage)
+                self._pipes.expect(pipe, [reader], time.monotonic())
+                pipe.flow.readers[reader].inside = True
+                expected.append((pipe, reader))
+
     async def start(self, record: PipelineRecord) -> None:
         """Start one, or nothing of it."""
-        number = record.number
         env = {**process.environment({**await self._by_lines(), **record.env}), process_tree.MARK: self._mark(record)}
+        if self._closing:
+            return  # the next process starts it
+        number = record.number
+        expected = self._expected.pop(number, [])
         try:
-            stages = [
-                stage_of(element, record.namespace, lambda name: is_program(name, env)) for element in record.elements
-            ]
+            stages = _stages(record, env)
             texts = [element.text for element in record.elements]
-            run = Run(stages, texts, env, f"pipeline-{number}", self._pipes, self._open_pipe)
+            run = Run(stages, texts, env, _reader(number), self._pipes, self._open_pipe)
         except (ElementError, process.NotStartedError, BusError) as error:
+            self._forget(expected)
             self._feed(PipelineRefused(number=number, code=_code(error), message=str(error)))
             return
+        self._forget([one for one in expected if self._pipes.get(one[0].namespace, one[0].name) is not one[0]])
         self._runs[number] = run
         self._feed(self._started(number, stages, run))
         self._spawn(self._follow(number, run), f"pipeline {number}")
+
+    def _forget(self, expected: Iterable[tuple[Pipe, str]]) -> None:
+        for pipe, reader in expected:
+            self._pipes.leave(pipe, LeavePipe(pipe=pipe.name, reader=reader))
 
     def _started(self, number: int, stages: list[Stage], run: Run) -> PipelineStarted:
         return PipelineStarted(
@@ -85,6 +108,10 @@ class RunningPipelines:
     async def _follow(self, number: int, run: Run) -> None:
         try:
             error = await run.follow()
+        except Exception as bug:
+            self._log.exception("pipeline_failed", bug, number=number)
+            error = "internal error in the plumber; its log tells which"
+            run.abandon()
         finally:
             del self._runs[number]
         if not self._closing:
@@ -139,6 +166,16 @@ class RunningPipelines:
         ending = await asyncio.to_thread(process_tree.end, trees, grace_s)
         if ending.left:
             self._log.error("programs_do_not_end", pids=" ".join(map(str, ending.left)))
+
+
+def _stages(record: PipelineRecord, env: Mapping[str, str]) -> list[Stage]:
+    """What its elements mean now; raises ElementError."""
+    return [stage_of(element, record.namespace, lambda name: is_program(name, env)) for element in record.elements]
+
+
+def _reader(number: int) -> str:
+    """What the names of its readers begin with."""
+    return f"pipeline-{number}"
 
 
 def _code(error: Exception) -> str:

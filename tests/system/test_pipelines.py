@@ -220,6 +220,23 @@ def test_a_restarted_pipeline_works(own: Product) -> None:
         until(lambda: pipe(console, "out").get("last message") == "ba", "the line")
 
 
+def test_what_is_written_before_it_is_started_again_is_kept(own: Product) -> None:
+    with own.console() as console:
+        console.ok(
+            'plumb in "sed s/a/b/" out',
+            "plumb x y",
+            "plumb a \"sh -c 'trap : TERM PIPE; while :; do sleep 1026; done'\"",
+        )
+        until(lambda: bool(processes_with("1026")), "it to run")
+        old = own.kill("plumber")
+        own.replaced("plumber", old)
+        for at in range(3):  # the deaf one is given some seconds first
+            console.ok(f"pipe in a{at}", f"pipe x {at}")
+        assert [row["state"] for row in pipelines(console).values()] == ["starting"] * 3
+        until(lambda: count(console, "out") == 3 and count(console, "y") == 3, "the lines")
+        assert pipe(console, "in")["readers"] == "1"
+
+
 def test_what_cannot_be_started_again_is_broken(own: Product) -> None:
     program = own.base / "program"
     program.write_text("#!/bin/sh\nexec cat\n")
