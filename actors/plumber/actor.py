@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 
@@ -15,7 +16,7 @@ from actors.plumber.state import Changed, Delete, Deleted, ReaderKept
 from actors.plumber.table import DEFAULT, PlumberTable, client_error, name_error
 from bus import codec
 from bus.actor import RequestContext, query
-from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError
+from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, OverloadedError
 from bus.messages.base import Ack, Message
 from bus.messages.control import CountAllReaders
 from bus.messages.envelope import Envelope
@@ -113,8 +114,8 @@ class PlumberActor(StepActor[PlumberTable]):
         """What the core cannot do itself."""
         match effect:
             case Changed(namespace=namespace, pipe=name):
-                if (pipe := self.pipes.get(namespace, name)) is not None:
-                    self.pipes.configure(pipe, self.state.settings(namespace, name))
+                with contextlib.suppress(OverloadedError):  # it has its properties when there is room for it
+                    self.pipes.configure(self._open(namespace, name), self.state.settings(namespace, name))
             case Delete():
                 self._delete(effect)
             case Spawn(number=number):
@@ -165,6 +166,7 @@ class PlumberActor(StepActor[PlumberTable]):
         ):
             if pipe is not None:
                 self.pipes.leave(pipe, msg)
+        self.pipes.leave_ended(request.namespace, msg)
         return Ack()
 
     @query

@@ -219,6 +219,12 @@ class Pipes:
         if msg.reader:
             self.carry_out(pipe, pipe.flow.leave(msg.reader))
 
+    def leave_ended(self, namespace: str, msg: LeavePipe) -> None:
+        """A writer is gone whose pipe was deleted meanwhile, and not made anew."""
+        writers = self._writers.get((namespace, msg.pipe))
+        if writers is not None:
+            self._forget(writers.leave(msg.writer))
+
     def end(self, pipe: Pipe) -> None:
         """Delete a pipe: its readers come to its end, the next message makes a new one."""
         key = pipe.namespace, pipe.name
