@@ -115,6 +115,16 @@ def test_a_namespace(shared: Product, console: Console) -> None:
         assert end(process) == (0, b"mine\n", "")
 
 
+def test_the_end_of_a_namespace_ends_its_pipes(shared: Product, console: Console) -> None:
+    with shared.console() as other, attached(shared, "--read", "exp//foo", stdin=None) as reader:
+        other.ok("namespace exp", "plumb foo cat bar")
+        until(lambda: [row["readers"] for row in other.rows("pipe") if row["name"] == "foo"] == ["2"], "both readers")
+        other.ok("pipe foo mode round-robin", "clear namespace exp")
+        assert end(reader) == (0, b"", "")
+        assert (console.rows("namespace exp plumb"), console.rows("namespace exp pipe")) == ([], [])
+        console.ok("clear namespace exp")
+
+
 def test_the_end_of_the_pipe_ends_those_who_read(shared: Product, console: Console) -> None:
     with attached(shared, "foo") as both, attached(shared, "--read", "foo") as reader:
         has_readers(console, "foo", 2)
