@@ -8,7 +8,6 @@ import socket
 import time
 
 from actors.plumber import pipeline_state, state
-from actors.plumber.messages import MessageError, content_of
 from actors.plumber.pipeline_table import EndLeft, PipelinesCleared, Spawn, Stop
 from actors.plumber.pipes import Pipe, Pipes
 from actors.plumber.running import RunningPipelines
@@ -33,6 +32,7 @@ from bus.messages.pipe import (
 )
 from bus.messages.pipeline import GetPipelines, PipelineList
 from bus.paths import Context
+from bus.pipe_messages import MessageError, content_of
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 from bus.topics import pipe_topic, words

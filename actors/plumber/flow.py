@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from actors.plumber.messages import Content, last_of, split
 from actors.plumber.readers import (
     Attached,
     Batch,
@@ -25,6 +24,7 @@ from actors.plumber.readers import (
     Reader,
 )
 from bus.messages.pipe import Overflow, PipeMode
+from bus.pipe_messages import Content, last_of, split
 
 __all__ = ["Attached", "CutOff", "Deliver", "Detached", "Done", "Effect", "Flow", "FullError", "Publish"]
 

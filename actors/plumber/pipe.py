@@ -9,11 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 from actors.plumber.flow import MAX_HELD_BYTES, Flow
-from actors.plumber.messages import Content
 from actors.plumber.readers import Effect
 from actors.plumber.table import PipeSettings
 from actors.plumber.writers import Writers
 from bus.messages.pipe import PipeInfo
+from bus.pipe_messages import Content
 
 SHOWN_BYTES = 256
 """Of the last message in a list of pipes."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 from actors.plumber.flow import FullError
-from actors.plumber.messages import Content, split
 from actors.plumber.pipe import Pipe, Written
 from actors.plumber.readers import Attached, CutOff, Deliver, Detached, Done, Effect, Publish
 from actors.plumber.table import MAX_PIPES, PipeSettings
@@ -18,6 +17,7 @@ from bus.errors import BusError, CancelledError, ConflictError, InvalidError, Ov
 from bus.logs import Log
 from bus.messages.base import Event
 from bus.messages.pipe import LeavePipe, PipeBatch, PipeEnded, PipeRead, PipeWritten, ReadPipe, WritePipe
+from bus.pipe_messages import Content, split
 from bus.topics import pipe_end_topic, pipe_topic
 
 LATE_S = 2.0

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.plumber.messages import Content
 from bus.messages.pipe import Delivery
+from bus.pipe_messages import Content
 
 MAX_QUEUE_BYTES = 4 * 1024 * 1024
 """Of one reader, before its queue is full; one batch more fits, whatever its size."""

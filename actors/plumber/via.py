@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from actors.plumber.messages import Content, content_of, frame, payload, split
+from bus.pipe_messages import Content, content_of, frame, payload, split
 from shims import process
 
 TIMEOUT_S = 5.0

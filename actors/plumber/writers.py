@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from actors.plumber.messages import Content
+from bus.pipe_messages import Content
 
 GONE_S = 60.0
 """How long a writer that says nothing is remembered, unless the pipe still has writes of it."""

@@ -13,8 +13,8 @@ from actors.plumber import flow as flow_module
 from actors.plumber import readers as readers_module
 from actors.plumber.flow import Attached as Came
 from actors.plumber.flow import CutOff, Deliver, Detached, Done, Effect, Flow, FullError, Publish
-from actors.plumber.messages import Content, MessageError, content_of, frame, split
 from bus.messages.pipe import Overflow, PipeMode
+from bus.pipe_messages import Content, MessageError, content_of, frame, split
 
 
 def lines(*texts: str) -> Content:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.plumber import writers as module
-from actors.plumber.messages import Content, content_of
 from actors.plumber.writers import TooFarAheadError, TooManyError, Writers
+from bus.pipe_messages import Content, content_of
 
 
 def content(number: int) -> Content:
