@@ -165,11 +165,21 @@ class PipeReader:
             self._more.set()
 
     async def _ask(self, *, max_bytes: int) -> PipeRead:
-        done = self._done
-        request = ReadPipe(pipe=self._pipe, reader=self.name, done=done, after=self._after, max_bytes=max_bytes)
-        read = await patiently(self._bus, request, READ_S, self._namespace)
-        self._told = max(self._told, done)
-        return read
+        pause_s = PAUSE_FIRST_S
+        while True:
+            # Made anew each time: a plumber that was restarted goes by the first one that it gets.
+            done = self._done
+            request = ReadPipe(pipe=self._pipe, reader=self.name, done=done, after=self._after, max_bytes=max_bytes)
+            try:
+                read = await self._bus.ask(PLUMBER, request, timeout_s=READ_S, namespace=self._namespace)
+            except BusError as error:
+                if not error.retryable and not isinstance(error, OutcomeUnknownError):
+                    raise
+            else:
+                self._told = max(self._told, done)
+                return read
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
 
 class PipeWriter:
@@ -251,19 +261,6 @@ class PipeWriter:
             del self._open[number]
             self._open_bytes -= len(data)
             self._room.set()
-
-
-async def patiently(bus: Asker, request: Request[R], timeout_s: float, namespace: str) -> R:
-    """Ask until there is an answer, for requests that may be repeated; raises BusError only if that is of no use."""
-    pause_s = PAUSE_FIRST_S
-    while True:
-        try:
-            return await bus.ask(PLUMBER, request, timeout_s=timeout_s, namespace=namespace)
-        except BusError as error:
-            if not error.retryable and not isinstance(error, OutcomeUnknownError):
-                raise
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
 
 async def _leave(bus: Asker, request: LeavePipe, namespace: str) -> None:

@@ -77,6 +77,10 @@ class PlumberActor(StepActor[PlumberTable]):
         """Inputs of publishers since that was last logged."""
         self._refusal = ""
 
+    def inbox(self) -> int:
+        """Without the many who only wait for a message, or for a reader."""
+        return max(0, super().inbox() - self.pipes.waiting)
+
     def initial_state(self) -> PlumberTable:
         """No pipes."""
         return PlumberTable()
@@ -142,6 +146,8 @@ class PlumberActor(StepActor[PlumberTable]):
         """Messages from a writer."""
         if msg.writer:
             _check_client(msg.writer)
+        if msg.number < 1:
+            raise InvalidError(f"writes are numbered from 1, not {msg.number}")
         pipe = self._open(request.namespace, msg.pipe)
         try:
             content = content_of(msg.data, framed=msg.framed, repeated=msg.repeated)

@@ -20,6 +20,8 @@ from bus.messages.pipe import LeavePipe, PipeBatch, PipeEnded, PipeRead, PipeWri
 from bus.pipe_messages import Content, split
 from bus.topics import pipe_end_topic, pipe_topic
 
+MAX_WAITING = 50_000
+"""Reads and writes without an answer."""
 LATE_S = 2.0
 """A tick that comes so late tells of this process, not of readers."""
 LOGGED_CHARACTERS = 1_000
@@ -51,6 +53,11 @@ class Pipes:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._tickets = itertools.count(1)
         self._ticked_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many ask for something that has not happened yet."""
+        return len(self._waiting)
 
     def get(self, namespace: str, name: str) -> Pipe | None:
         """A pipe that is in use."""
@@ -293,6 +300,8 @@ class Pipes:
         pipe.tell_if_taken()
 
     def _wait(self) -> tuple[int, asyncio.Future[Any]]:
+        if len(self._waiting) >= MAX_WAITING:
+            raise OverloadedError(f"{MAX_WAITING} readers and writers of pipes wait already")
         ticket = next(self._tickets)
         future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         return ticket, future

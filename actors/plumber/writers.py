@@ -79,6 +79,7 @@ class Writers:
                 raise TooManyError
             writer = self.known[name] = Writer(now_s, max(1, min(oldest, number)))
         writer.heard_s = now_s
+        self._skip(writer, min(oldest, number))
         if number in writer.open:
             return Taken([], writer.open[number])
         if number < writer.next:
@@ -96,6 +97,18 @@ class Writers:
             ready.append((found, writer.open[writer.next]))
             writer.next += 1
         return Taken(ready, ticket)
+
+    def _skip(self, writer: Writer, oldest: int) -> None:
+        """Do not wait for writes below this one: they have had their answer, from a plumber that is no more.
+
+        The first write to reach a new plumber may still have named them, having been on its way for long.
+        """
+        if oldest <= writer.next:
+            return
+        for number in [number for number in writer.early if number < oldest]:
+            self.early_bytes -= len(writer.early.pop(number).data)
+            del self._of_ticket[writer.open.pop(number)]
+        writer.next = oldest
 
     def done(self, ticket: int) -> list[int]:
         """A write is done; gives the tickets that can be answered now, in the order of their numbers."""

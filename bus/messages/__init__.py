@@ -2,4 +2,4 @@
 
 from bus.messages import control, debug, files, guest, host, namespace, pipe, pipeline, schedule, vm
 
-__all__ = ["control", "debug", "files", "guest", "host", "namespace", "pipe", "schedule", "vm"]
+__all__ = ["control", "debug", "files", "guest", "host", "namespace", "pipe", "pipeline", "schedule", "vm"]

@@ -7,13 +7,16 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from bus.client import connect
 from bus.errors import BusError
+from bus.messages.base import Message, Request
 from bus.messages.pipe import GetPipes, PipeInfo, PipeList
 from bus.port import Port
 from tests.integration.processes import broker_serves, kill, serves, until
 
+R = TypeVar("R", bound=Message)
 ROOT = Path(__file__).parents[2]
 MODULES = {"broker": "bus", "plumber": "actors.plumber"}
 
@@ -93,3 +96,8 @@ async def until_pipe(port: Port, name: str, **wanted: object) -> PipeInfo:
     except TimeoutError:
         raise AssertionError(f"{name} never had {wanted}: {last[-1:]}") from None
     return last[-1]
+
+
+async def ask(port: Port, request: Request[R], namespace: str = "minimega") -> R:
+    """Ask the plumber."""
+    return await port.ask("plumber", request, timeout_s=10.0, namespace=namespace)

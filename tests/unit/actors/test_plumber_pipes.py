@@ -149,6 +149,17 @@ async def test_who_was_attached_before_a_crash_gets_what_was_written_meanwhile()
     assert written.done()
 
 
+async def test_a_sign_of_life_from_before_a_crash_does_not_set_the_numbers() -> None:
+    bench = Bench()
+    bench.pipes.expect(bench.pipe, ["r"], 0.0)
+    written = bench.write("a\n", 1)
+    assert written is not None
+    await bench.read(done=40, max_bytes=0)
+    assert not written.done()
+    (delivery,) = (await bench.read(done=41)).deliveries
+    assert delivery.number == 42
+
+
 async def test_who_does_not_come_back_after_a_crash_is_cut_off() -> None:
     bench = Bench()
     bench.pipes.expect(bench.pipe, ["r"], 0.0)

@@ -68,6 +68,17 @@ def test_a_plumber_that_was_restarted_begins_with_the_oldest_write_without_an_an
     assert bench.taken == [7, 8, 9]
 
 
+def test_a_write_that_was_on_its_way_for_long_does_not_have_answered_ones_waited_for() -> None:
+    bench = Bench()
+    bench.ask(9, oldest=7)  # 7 and 8 were answered while it was on its way through a restart of both processes
+    bench.ask(10, oldest=9)
+    assert bench.taken == [9, 10]
+    bench.ask(13, oldest=11)
+    bench.ask(14, oldest=14)
+    assert bench.taken == [9, 10, 14]
+    assert bench.writers.early_bytes == 0
+
+
 def test_too_far_ahead_and_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WRITERS", 1)
     bench = Bench()
