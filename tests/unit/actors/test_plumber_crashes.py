@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.plumber.flow import Flow
-from actors.plumber.messages import content_of
 from actors.plumber.readers import Deliver, Done, Effect
+from bus.pipe_messages import content_of
 
 
 @dataclass
