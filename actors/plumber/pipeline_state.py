@@ -205,6 +205,7 @@ def _recovered(table: Pipelines, time_s: float) -> list[Effect]:
             record.state = PipelineState.STARTING
             effects.append(Spawn(number=record.number))
         else:
+            record.stages = tuple(msgspec.structs.replace(stage, pid=0) for stage in record.stages)
             effects += _finish(table, record, PipelineState.BROKEN, RESTARTED, time_s)
     for msg_id in tuple(table.clears):
         effects += _cleared(table, msg_id, time_s)

@@ -52,6 +52,7 @@ class StageInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     program: bool = False
     pid: int = 0
+    """0 if nobody saw how the program ended."""
     exit_status: int | None = None
     """None while the program runs; negative: the number of the signal that ended it."""
     stderr: str = ""

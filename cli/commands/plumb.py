@@ -81,7 +81,9 @@ def _program(stage: StageInfo) -> str:
 
 
 def _how(stage: StageInfo) -> str:
-    return "running" if stage.exit_status is None else describe_exit(stage.exit_status)
+    if stage.exit_status is not None:
+        return describe_exit(stage.exit_status)
+    return "running" if stage.pid else "exit status unknown"
 
 
 def _row(info: PipelineInfo) -> tuple[str, ...]:

@@ -229,6 +229,7 @@ def test_a_restart_of_the_plumber(restart: Restart, program_first: bool, again: 
         assert bench.listed() == {"a b": "running"}
     else:
         assert changed(effects).pipeline.error == RESTARTED
+        assert changed(effects).pipeline.stages == (StageInfo(text="x", program=True),)
         assert bench.listed() == {"a b": "broken"}
         assert bench.step(Recovered()) == []
 
