@@ -35,6 +35,9 @@ from bus.topics import MAX_TOPIC, node_topic, stats_topic
 
 TICK_S = 0.25
 STATS_EVERY_TICKS = 4
+PIPES = b"pipe/"
+"""Only the plumber publishes below it."""
+PLUMBER = "plumber"
 OWN_NAMES = ("broker", "node")
 
 
@@ -48,7 +51,8 @@ class Broker(Process):
         self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
         self.router = Router(context.host)
         self.readers = Readers()
-        self.counters = {"requests": 0, "replies": 0, "events": 0, "dropped": 0, "malformed": 0}
+        self.counters = {"requests": 0, "replies": 0, "events": 0, "dropped": 0, "malformed": 0, "refused": 0}
+        self._plumber = f"{PLUMBER}@{context.host}"
         self._seq = 0
         self._numbers = TopicNumbers()
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -199,6 +203,9 @@ class Broker(Process):
             case msg.CountReaders(topic=topic):
                 count = msg.TopicCount(exact=self.readers.exact(topic), covering=self.readers.covering(topic))
                 self._reply(identity, envelope, count)
+            case msg.CountAllReaders(topics=topics):
+                exact, covering = tuple(map(self.readers.exact, topics)), tuple(map(self.readers.covering, topics))
+                self._reply(identity, envelope, msg.TopicCounts(exact=exact, covering=covering))
             case msg.Lookup(address=address):
                 self._reply(identity, envelope, msg.Found(present=self._is_present(address)))
             case msg.GetStatus():
@@ -255,9 +262,20 @@ class Broker(Process):
         if len(frames) != 3 or not topic.endswith(b"/") or len(topic) > MAX_TOPIC or topic.startswith(b"sync/"):
             self.counters["malformed"] += 1
             return
+        if topic.startswith(PIPES) and codec.sender(frames[1]) != self._plumber:
+            self._refuse_pipe(topic)
+            return
         self.counters["events"] += 1
         with contextlib.suppress(zmq.Again):
             self._xpub.send(frames)
+
+    def _refuse_pipe(self, topic: bytes) -> None:
+        """What passes through pipes is the plumber's to tell; said once, because whoever does this does it often."""
+        if not self.counters["refused"]:
+            self.log.warn(
+                "pipe_event_refused", topic=topic[:200].decode("utf-8", "replace"), reason="not the plumber's"
+            )
+        self.counters["refused"] += 1
 
     def _on_subscription(self, frames: list[bytes]) -> None:
         answer_on = self.readers.heard(frames[0])

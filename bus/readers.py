@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from bus.topics import MAX_TOPIC
 
 _SYNC = b"sync/"
@@ -12,6 +14,8 @@ class Readers:
 
     def __init__(self) -> None:
         self._counts: dict[bytes, int] = {}
+        self._lengths: Counter[int] = Counter()
+        """How many prefixes there are of each length."""
 
     def heard(self, frame: bytes) -> bytes | None:
         """Take in one frame (1 or 0, then the prefix); returns the topic to answer on if it subscribes to `sync/`."""
@@ -20,11 +24,15 @@ class Readers:
         prefix, joins = frame[1:], frame[0] == 1
         if prefix.startswith(_SYNC):
             return prefix if joins else None
-        count = self._counts.get(prefix, 0) + (1 if joins else -1)
+        before = self._counts.get(prefix, 0)
+        count = before + (1 if joins else -1)
         if count > 0:
             self._counts[prefix] = count
-        else:
-            self._counts.pop(prefix, None)
+            self._lengths[len(prefix)] += before == 0
+        elif before:
+            del self._counts[prefix]
+            self._lengths[len(prefix)] -= 1
+        self._lengths += Counter()  # drops those that are 0
         return None
 
     def exact(self, topic: str) -> int:
@@ -34,4 +42,4 @@ class Readers:
     def covering(self, topic: str) -> int:
         """Subscriptions whose prefix this topic starts with."""
         encoded = topic.encode()
-        return sum(count for prefix, count in self._counts.items() if encoded.startswith(prefix))
+        return sum(self._counts.get(encoded[:length], 0) for length in self._lengths if length <= len(encoded))

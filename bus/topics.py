@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MAX_TOPIC = 1024
 """Bytes; longer topics are refused by the broker."""
@@ -46,6 +46,31 @@ def job_topic(host: str, job_id: int) -> str:
 def file_topic(host: str, what: str) -> str:
     """Transfers of files: `started`, `progress`, `done` or `failed`."""
     return topic("file", host, what)
+
+
+def pipe_topic(namespace: str, pipe: str, reader: str = "") -> str:
+    """Messages of a pipe: those for everybody, or those for one reader alone."""
+    return topic("pipe", namespace, pipe, "to", reader) if reader else topic("pipe", namespace, pipe, "all")
+
+
+def pipe_end_topic(namespace: str, pipe: str) -> str:
+    """Where the deletion of a pipe is told."""
+    return topic("pipe", namespace, pipe, "end")
+
+
+def pipe_input_topic(namespace: str, pipe: str) -> str:
+    """Where publishers write into a pipe."""
+    return topic("pipe-in", namespace, pipe)
+
+
+def pipeline_topic(namespace: str, state: str) -> str:
+    """What becomes of pipelines, e.g. `pipeline/minimega/failed/`."""
+    return topic("pipeline", namespace, state)
+
+
+def words(topic_text: str) -> tuple[str, ...]:
+    """What `topic` was made of."""
+    return tuple(unquote(part) for part in topic_text.split("/")[:-1])
 
 
 def sync_topic(nonce: str) -> str:

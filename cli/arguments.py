@@ -13,7 +13,7 @@ VALUES = (
 """Flags that take a value."""
 SWITCHES = (
     *("help", "h", "version", "cli", "e", "attach", "nostdin", "force", "panic", "v", "verbose"),
-    *("json", "check", "detach", "durable", "guests", "yes"),
+    *("json", "check", "detach", "durable", "guests", "yes", "read", "write", "framed"),
 )
 """Flags that are on or off."""
 WORDS = {

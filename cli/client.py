@@ -80,17 +80,6 @@ class CommandClient:
         self._owed -= not reply.get("More")
         return reply
 
-    def become_pipe(self, name: str) -> socket.socket:
-        """Turn the connection into a reader and writer of a named pipe; raises ServerGoneError.
-
-        From now on both directions carry JSON strings, over the socket that is returned.
-        """
-        try:
-            self._socket.sendall(json.dumps({"Command": "", "Suggest": "", "PlumbPipe": name}).encode() + b"\n")
-        except ConnectionError:
-            raise ServerGoneError from None
-        return self._socket
-
     def run(self, line: str) -> Iterator[dict[str, object]]:
         """Run a command line and give its replies, up to the last; raises ServerGoneError."""
         self.send(command=line)

@@ -21,7 +21,7 @@ SUBCOMMANDS = {
     "attach": ("namespace",),
     "exec": ("namespace", "json"),
     "read": ("namespace", "json", "check"),
-    "pipe": ("namespace",),
+    "pipe": ("namespace", "read", "write", "framed"),
     "up": ("detach", "durable", *START_FLAGS),
     "down": ("guests",),
     "nuke": ("yes",),
@@ -249,9 +249,15 @@ def _attach(program: str, options: Options) -> int:
 
 
 def _pipe(program: str, options: Options, name: str) -> int:
-    from cli.pipe import pipe
+    from cli.pipe import Ends, pipe
 
-    return pipe(base_directory(program, options), name, namespace=options.values.get("namespace", ""))
+    one_way = options.is_on("read") != options.is_on("write")
+    ends = Ends(
+        reads=options.is_on("read") or not one_way,
+        writes=options.is_on("write") or not one_way,
+        framed=options.is_on("framed"),
+    )
+    return pipe(base_directory(program, options), name, ends, namespace=options.values.get("namespace", ""))
 
 
 def _version() -> int:

@@ -1,97 +1,189 @@
-"""`minibus pipe`: stdin into a pipe of a running minibus, and what flows through that pipe to stdout."""
+"""`minibus pipe`: stdin into a pipe of a running minibus, and what flows through that pipe to stdout.
+
+It attaches over the bus, by credit, so that nothing is lost on the way (see `bus.pipes`). Stdin and stdout have a
+thread each: while one of them blocks, this program still tells the plumber that it lives.
+"""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import fcntl
+import functools
 import os
-import socket
+import select
+import signal
+import stat
 import sys
-import threading
-from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
-from cli.client import CommandClient, ServerGoneError, cannot_connect, errors_of
-from cli.grammar.quoting import quote
+from bus.client import connect
+from bus.errors import BusError, UnreachableError
+from bus.lock import holder
+from bus.messages.base import DEFAULT_NAMESPACE
+from bus.pipe_messages import as_frames, as_lines
+from bus.pipe_names import resolve
+from bus.pipes import Asker, PipeReader, PipeWriter
+from cli.blocking import BlockingCalls
+from cli.pipe_input import Frames, InputError, Lines
+from cli.running import running
 
-READ_SIZE = 65_536
-MAX_LINE = 1_048_576
-"""Bytes; a longer line is sent in pieces."""
 STDIN = 0
+STDOUT = 1
+LOOK_S = 1.0
+GONE_S = 10.0
+"""How long node and broker may be away, as they are in a restart, before this gives up."""
+EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
-def pipe(base: str, name: str, *, namespace: str = "") -> int:
-    """Connect stdin and stdout to the named pipe; returns the exit status once minibus has closed it.
+class Ends(NamedTuple):
+    """What of this program is connected to the pipe."""
 
-    The end of stdin is passed on, and what others write still arrives.
+    reads: bool = True
+    writes: bool = True
+    framed: bool = False
+    """Messages on stdin and stdout are bytes after their length instead of lines."""
+
+
+def pipe(base: str, name: str, ends: Ends = Ends(), *, namespace: str = "") -> int:  # noqa: B008 - it is immutable
+    """Connect stdin and stdout to the named pipe; returns the exit status.
+
+    Ends with stdin, once the readers have everything, and with the pipe. Raises BrokenPipeError when it only reads, and
+    nobody reads its output.
     """
+    signal.signal(signal.SIGTERM, _terminated)
     try:
-        client = CommandClient(base)
-    except OSError as error:
-        return _fail(cannot_connect(base, error))
-    try:
-        if namespace and not _enter(client, namespace):
-            return 1
-        connection = client.become_pipe(name)
-        threading.Thread(target=_write, args=(connection,), name="stdin", daemon=True).start()
-        return _read(connection)
-    except ServerGoneError:
-        return _fail("the server has closed the connection")
-    finally:
-        client.close()
-
-
-def _enter(client: CommandClient, namespace: str) -> bool:
-    errors = [error for reply in client.run(f"namespace {quote(namespace)}") for error in errors_of(reply)]
-    for error in errors:
-        sys.stderr.write(f"{error}\n")
-    return not errors
-
-
-def _read(connection: socket.socket) -> int:
-    """Print what arrives: JSON strings, or one object that says what is wrong."""
-    pending = b""
-    while data := _receive(connection):
-        *values, pending = (pending + data).split(b"\n")
-        for text in values:
-            value = json.loads(text) if text.strip() else ""
-            if isinstance(value, dict):
-                return _fail("\n".join(errors_of(value)) or "the server attaches nobody to this pipe")
-            if sys.stdout is not None:
-                sys.stdout.write(str(value))
-        print(end="", flush=True)
+        where, pipe_name = resolve(name, namespace or DEFAULT_NAMESPACE)
+        asyncio.run(_attend(Path(base), where, pipe_name, ends))
+    except (BusError, InputError) as error:
+        sys.stderr.write(f"minibus: {error}\n")
+        return 1
     return 0
 
 
-def _receive(connection: socket.socket) -> bytes:
+def _terminated(number: int, frame: object) -> NoReturn:
+    """Say goodbye to the plumber, and leave as if it had not been caught."""
+    sys.exit(EXIT_TERMINATED)
+
+
+async def _attend(base: Path, namespace: str, name: str, ends: Ends) -> None:
+    async with connect(base) as port:
+        work = _both if ends.reads and ends.writes else _read if ends.reads else _write
+        async with running(work(port, namespace, name, ends.framed)) as task, running(_until_gone(base)) as gone:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await (task if task.done() else gone)
+
+
+async def _until_gone(base: Path) -> None:
+    """Raise UnreachableError when minibus has ended and does not come back."""
+    locks = (base / "run" / "node.lock", base / "run" / "broker.lock")
+    loop = asyncio.get_running_loop()
+    seen_s = loop.time()
+    while loop.time() - seen_s < GONE_S:
+        if any(map(holder, locks)):
+            seen_s = loop.time()
+        await asyncio.sleep(LOOK_S)
+    raise UnreachableError(f"minibus does not run on {base} any more")
+
+
+async def _read(bus: Asker, namespace: str, name: str, framed: bool) -> None:
+    async with (
+        PipeReader(bus, name, namespace=namespace) as reader,
+        running(_copy_out(reader, framed)) as outgoing,
+        running(_until_unread()) as unread,
+    ):
+        await asyncio.wait({outgoing, unread}, return_when=asyncio.FIRST_COMPLETED)
+        if not (outgoing.done() and await outgoing):
+            raise BrokenPipeError
+
+
+async def _write(bus: Asker, namespace: str, name: str, framed: bool) -> None:
+    async with PipeWriter(bus, name, namespace=namespace, framed=framed) as writer:
+        await _copy_in(writer, framed)
+
+
+async def _both(bus: Asker, namespace: str, name: str, framed: bool) -> None:
+    async with PipeWriter(bus, name, namespace=namespace, framed=framed) as writer, AsyncExitStack() as reading:
+        reader = await reading.enter_async_context(PipeReader(bus, name, namespace=namespace))
+        async with (
+            running(_copy_in(writer, framed)) as incoming,
+            running(_copy_out(reader, framed)) as outgoing,
+            running(_until_unread()) as unread,
+        ):
+            await asyncio.wait({incoming, outgoing, unread}, return_when=asyncio.FIRST_COMPLETED)
+            if incoming.done():
+                await incoming
+            elif not (outgoing.done() and await outgoing):
+                await reading.aclose()
+                await incoming
+
+
+async def _copy_in(writer: PipeWriter, framed: bool) -> None:
+    """Write stdin into the pipe; done when its readers have everything."""
+    stdin = BlockingCalls("stdin")
+    messages = Frames() if framed else Lines()
     try:
-        return connection.recv(READ_SIZE)
-    except ConnectionError:
-        return b""
+        while data := await stdin.call(functools.partial(_receive, messages.wants)):
+            if whole := messages.feed(data):
+                await writer.write(whole)
+        if whole := messages.end():
+            await writer.write(whole)
+    except InputError:
+        await writer.drain()
+        raise
+    await writer.drain()
 
 
-def _write(connection: socket.socket) -> None:
-    """Send stdin line by line, then tell that there is no more."""
+async def _copy_out(reader: PipeReader, framed: bool) -> bool:
+    """Print what comes; False when nobody takes the output any more, True at the end of the pipe."""
+    stdout = BlockingCalls("stdout")
+    form = as_frames if framed else as_lines
+    lost = 0
+    while (delivery := await reader.next()) is not None:
+        if reader.lost > lost:
+            sys.stderr.write(f"minibus: {reader.lost - lost} messages were dropped, because this reader was behind\n")
+            lost = reader.lost
+        data = form(delivery.data, framed=delivery.framed)
+        if not await stdout.call(functools.partial(_print, data)):
+            return False
+    return True
+
+
+async def _until_unread() -> None:
+    """Wait until nobody can read what is printed any more; for ever if stdout is no pipe, which alone tells."""
+    unread = asyncio.Event()
+    is_pipe = sys.stdout is not None and stat.S_ISFIFO(os.fstat(STDOUT).st_mode)
+    if not is_pipe or fcntl.fcntl(STDOUT, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY:
+        await unread.wait()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(STDOUT, unread.set)  # epoll(7) tells of EPOLLERR whatever it was asked
     try:
-        for line in lines_of(STDIN):
-            connection.sendall(json.dumps(line.decode("utf-8", "replace")).encode() + b"\n")
-        connection.shutdown(socket.SHUT_WR)
-    except OSError:  # the other end has gone, which the reader sees as well; or stdin is closed
-        return
+        await unread.wait()
+    finally:
+        loop.remove_reader(STDOUT)
 
 
-def lines_of(fd: int) -> Iterator[bytes]:
-    """The lines of a file descriptor as they come, each with a newline even if the last one has none."""
-    pending = b""
-    while data := os.read(fd, READ_SIZE):  # not sys.stdin: its lock would be held at the end of the program
-        *lines, pending = (pending + data).split(b"\n")
-        yield from (line + b"\n" for line in lines)
-        if len(pending) > MAX_LINE:
-            yield pending
-            pending = b""
-    if pending:
-        yield pending + b"\n"
+def _receive(size_bytes: int) -> bytes:
+    """More of stdin, empty at its end or if there is none."""
+    while sys.stdin is not None:
+        try:
+            return os.read(STDIN, size_bytes)  # not sys.stdin: its lock would be held at the end of the program
+        except BlockingIOError:
+            select.select([STDIN], [], [])
+        except OSError:
+            break
+    return b""
 
 
-def _fail(sentence: str) -> int:
-    sys.stderr.write(sentence if sentence.startswith("Error") else f"minibus: {sentence}")
-    sys.stderr.write("\n")
-    return 1
+def _print(data: bytes) -> bool:
+    """Write all of it to stdout; False if nobody takes it. Raises OSError for what is wrong with a file."""
+    left = memoryview(data if sys.stdout is not None else b"")
+    while left:
+        try:
+            left = left[os.write(STDOUT, left) :]
+        except BlockingIOError:
+            select.select([], [STDOUT], [])
+        except BrokenPipeError:
+            return False
+    return sys.stdout is not None

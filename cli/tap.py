@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import json
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from bus.client import connect
 from bus.errors import BusError, MalformedError
 from bus.port import Delivery
 
+SHOWN_BYTES = 512
+"""Of one value that is bytes, e.g. the messages of a pipe that came together."""
 MAX_FOLLOWED = 65_536
 """Topics whose numbers are remembered."""
 
@@ -76,12 +80,12 @@ def event_json(delivery: Delivery) -> str:
 
 
 def event_line(delivery: Delivery) -> str:
-    """Local time, topic, and the body on one line."""
+    """Local time, topic, and the body on one line; bytes that are text are shown as such."""
     when = datetime.fromtimestamp(delivery.envelope.time, UTC).astimezone()
     body = _body(delivery.body)
     if isinstance(body, dict):
         body.pop("type", None)  # the topic says as much
-    return f"{when:%H:%M:%S}.{when.microsecond // 1000:03d} {delivery.topic} {_dump(body)}"
+    return f"{when:%H:%M:%S}.{when.microsecond // 1000:03d} {delivery.topic} {_dump(body, _readable)}"
 
 
 def _body(data: bytes) -> Any:
@@ -92,9 +96,19 @@ def _body(data: bytes) -> Any:
         return data
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain, skipkeys=True)
-
-
 def _plain(value: object) -> str:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else repr(value)
+
+
+def _readable(value: object) -> str:
+    if not isinstance(value, bytes):
+        return repr(value)
+    beginning = value[:SHOWN_BYTES]
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(beginning)  # a character may be cut in two
+    if "\ufffd" in text:
+        text = _plain(beginning)
+    return text if len(value) <= SHOWN_BYTES else f"{text}... ({len(value)} bytes)"
+
+
+def _dump(value: Any, default: Callable[[object], str] = _plain) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=default, skipkeys=True)

@@ -41,7 +41,7 @@ class FakeBus:
         self.reactions: dict[type[Message], Reaction] = dict(reactions or {})
         self.asked: list[Asked] = []
 
-    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str, msg_id: str) -> R:
+    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str, msg_id: str = "") -> R:
         """As `bus.port.Port.ask`."""
         asked = Asked(to, request, namespace, msg_id)
         self.asked.append(asked)

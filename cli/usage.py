@@ -88,10 +88,23 @@ status is 1 if any of them failed.
 
   --namespace NS   begin in that namespace""",
     "pipe": """\
-usage: minibus pipe [--base DIR] [--namespace NS] NAME
+usage: minibus pipe [--base DIR] [--namespace NS] [--read] [--write] [--framed]
+                    NAME
 
-Writes the lines of stdin into the pipe of that name, and prints what anybody
-writes into it. After the end of stdin it goes on printing.""",
+Writes the lines of stdin into the pipe of that name and prints what anybody
+writes into it, itself included. Nothing is lost on the way: whoever writes
+waits for the slowest reader (`minibus exec help pipe` tells what else there
+is). Ends with stdin, once the readers have everything, and when the pipe is
+deleted. NAME may be NAMESPACE//PIPE.
+
+  --read           only print, whatever stdin is, until the pipe is deleted
+  --write          only write
+  --framed         messages on stdin and stdout are any bytes, each after its
+                   length: four bytes, big-endian
+  --namespace NS   a pipe of that namespace
+
+  tail -F events | minibus pipe --write log
+  minibus pipe --read log | grep --line-buffered error""",
     "nuke": """\
 usage: minibus nuke [--base DIR] [--yes]
 

@@ -7,9 +7,11 @@ import contextlib
 import os
 import resource
 import shutil
+import signal
 import stat
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 CHUNK: Final = 65_536
@@ -50,6 +52,14 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_first_limit[1], _first_limit[1]))
 
 
+def offer_own_programs() -> None:
+    """From now on programs are also found beside this Python, where ours are installed, after all others."""
+    path = os.environ.get("PATH", DEFAULT_PATH)
+    directory = os.path.dirname(sys.executable)
+    if directory not in path.split(os.pathsep):
+        os.environ["PATH"] = f"{path}{os.pathsep}{directory}"
+
+
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with `changes` laid over it; an empty value removes a variable."""
     return {name: value for name, value in {**os.environ, **changes}.items() if value}
@@ -67,8 +77,10 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
     return found
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], *, stdout: int, stderr: int) -> Started:
-    """Start a program as the leader of a new session, with nothing to read; raises NotStartedError.
+def start(
+    argv: Sequence[str], env: Mapping[str, str], *, stdout: int, stderr: int, stdin: int = subprocess.DEVNULL
+) -> Started:
+    """Start a program as the leader of a new session, by default with nothing to read; raises NotStartedError.
 
     `env` is its whole environment. The working directory is this process's own.
     """
@@ -77,7 +89,7 @@ def start(argv: Sequence[str], env: Mapping[str, str], *, stdout: int, stderr: i
         program = subprocess.Popen(
             argv,
             executable=path,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             env=env,
@@ -203,20 +215,37 @@ class Capture:
         return not self.truncated
 
 
+@contextlib.contextmanager
+def _holding(data: bytes) -> Iterator[int]:
+    """Something to read these bytes from: a file in memory, which no program can keep us waiting with."""
+    if not data:
+        yield subprocess.DEVNULL
+        return
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
 class Program:
     """A program that is run to its end, its output captured.
 
     It has ended when its own process has: children that live on lose their output, and are not waited for.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], limit: int) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], limit: int, stdin: bytes = b"") -> None:
         """Start it; of all it says the first `limit` bytes are kept. Raises NotStartedError."""
         self._capture = Capture(limit)
         fds: list[int] = []
         try:
             fds += os.pipe2(os.O_CLOEXEC)
             fds += os.pipe2(os.O_CLOEXEC)
-            self._process = start(argv, env, stdout=fds[1], stderr=fds[3])
+            with _holding(stdin) as source:
+                self._process = start(argv, env, stdout=fds[1], stderr=fds[3], stdin=source)
         except (NotStartedError, OSError) as error:
             for fd in fds:
                 os.close(fd)
@@ -248,3 +277,9 @@ class Program:
                 reader.close()
         stdout, stderr = (bytes(part) for part in self._capture.kept)
         return Outcome(stdout, stderr, self._process.wait(), self._capture.truncated)
+
+    def kill(self) -> None:
+        """End it and what it started, at once, after `outcome` was cancelled."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()

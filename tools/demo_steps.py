@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
+from bus import codec
+from bus.messages.base import DEFAULT_NAMESPACE
+from bus.messages.pipe import PipeBatch
+from bus.pipes import PipeWriter
+from bus.port import Subscription
+from bus.topics import pipe_topic
 from shims import rootfs
 from tools.demo_program import DemoError
 from tools.demo_report import event_name, first_rows, per_guest, plural
@@ -12,6 +19,11 @@ from tools.demo_run import Demo, Step
 
 COLUMNS = "id,name,state,uptime,pid"
 ROWS = 5
+PIPE = "demo"
+PIPE_LINES = 20_000
+LINES_AT_ONCE = 500
+TAP_S = 10.0
+"""How long the lines may be on their way."""
 EVENTS = 3
 
 
@@ -65,6 +77,42 @@ async def running_guests(demo: Demo) -> int:
     return sum(len(response["Tabular"] or []) for group in answer.splitlines() for response in json.loads(group))
 
 
+async def pipe(demo: Demo) -> str:
+    """Write into a pipe while a plain subscriber of the bus taps it; raises DemoError unless it sees every line."""
+    if demo.port is None:
+        raise DemoError("the demo is not connected to the bus")
+    lines = [f"line {number} of {PIPE_LINES}\n".encode() for number in range(1, PIPE_LINES + 1)]
+    tap = await demo.port.subscribe(pipe_topic(DEFAULT_NAMESPACE, PIPE))
+    try:
+        begin = time.perf_counter()
+        async with PipeWriter(demo.port, PIPE) as writer:
+            for at in range(0, len(lines), LINES_AT_ONCE):
+                await writer.write(b"".join(lines[at : at + LINES_AT_ONCE]))
+        seen = await _tapped(tap, len(lines))
+        took_s = time.perf_counter() - begin
+        demo.screen.show(f"$ minibus exec pipe\n{await demo.command('pipe')}\n")
+    finally:
+        tap.close()
+    if seen != b"".join(lines):
+        raise DemoError(f"the tap saw other lines than those written: {len(seen)} bytes")
+    return f"{len(lines):,} lines tapped by a subscriber, {len(lines) / took_s:,.0f} a second"
+
+
+async def _tapped(tap: Subscription, count: int) -> bytes:
+    """The data of the next so many messages."""
+    data: list[bytes] = []
+    try:
+        async with asyncio.timeout(TAP_S):
+            while count > 0:
+                batch = codec.decode_body((await tap.next()).body)
+                if isinstance(batch, PipeBatch):
+                    data.append(batch.data)
+                    count -= batch.count
+    except TimeoutError:
+        raise DemoError(f"{count} lines never came") from None
+    return b"".join(data)
+
+
 async def kill(demo: Demo) -> str:
     """End all, and see on the bus that they did."""
     begin = time.perf_counter()
@@ -87,6 +135,7 @@ STEPS = (
     Step("launch", "launching containers", launch),
     Step("start", "starting containers", start),
     Step("look", "looking at them", look),
+    Step("pipe", "tapping a pipe", pipe),
     Step("kill", "killing containers", kill),
     Step("flush", "flushing containers", flush),
 )

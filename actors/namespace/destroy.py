@@ -1,4 +1,5 @@
-"""The end of a namespace: its VMs are killed and flushed on every host, then nobody remembers it.
+"""The end of a namespace: its pipelines and pipes end and its VMs are killed and flushed on every host, then nobody
+remembers it.
 
 Every step may be repeated, so that an end that went wrong half-way is brought about by asking for it once more.
 """
@@ -6,8 +7,10 @@ Every step may be repeated, so that an end that went wrong half-way is brought a
 from __future__ import annotations
 
 from actors.namespace.table import Destruction, Namespace, NamespaceTable
-from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD, Message, Request
+from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD, Ack, Message, Request
 from bus.messages.namespace import DestroyReport, NamespaceDestroyed
+from bus.messages.pipe import DeletePipes
+from bus.messages.pipeline import ClearPipelines
 from bus.messages.vm import FlushVms, GetVmNames, KillVms, VmNames, VmReport
 from bus.ranges import fold
 from bus.step import Ask, Effect, Fail, Publish, Received, Reply
@@ -21,12 +24,15 @@ MAX_ROUNDS = 3
 SHOWN_NAMES = 200
 """Characters of the names of VMs that could not be ended."""
 STILL_LAUNCHING = "scheduler still running for namespace"
-REQUESTS: dict[str, Request[VmReport] | Request[VmNames]] = {
-    "kill": KillVms(target=WILDCARD),
-    "flush": FlushVms(),
-    "look": GetVmNames(),
+REQUESTS: dict[str, tuple[str, Request[Ack] | Request[VmReport] | Request[VmNames]]] = {
+    "plumb": ("plumber", ClearPipelines()),
+    "pipe": ("plumber", DeletePipes()),
+    "kill": ("vm", KillVms(target=WILDCARD)),
+    "flush": ("vm", FlushVms()),
+    "look": ("vm", GetVmNames()),
 }
-"""What each host is asked, in this order."""
+"""Which actor of each host is asked for what, in this order."""
+AFTER = {"plumb": "pipe", "pipe": "kill"}
 
 
 def refusal(table: NamespaceTable, name: str) -> str:
@@ -48,16 +54,17 @@ def destroy(table: NamespaceTable, inp: Received) -> list[Effect]:
     table.destructions[inp.msg_id] = Destruction(namespace=name, open=len(hosts))
     if not hosts:
         return _finish(table, inp.msg_id)
-    return [_ask(table, inp.msg_id, "kill", 0, host) for host in hosts]
+    return [_ask(table, inp.msg_id, "plumb", 0, host) for host in hosts]
 
 
 def _ask(table: NamespaceTable, msg_id: str, what: str, turn: int, host: str) -> Ask:
     tag = f"{TAG}{what}/{turn}/{host}/{msg_id}"
     table.asks[tag] = msg_id
+    actor, request = REQUESTS[what]
     return Ask(
         tag=tag,
-        to=f"vm@{host}",
-        body=REQUESTS[what],
+        to=f"{actor}@{host}",
+        body=request,
         timeout_s=TIMEOUT_S,
         namespace=table.destructions[msg_id].namespace,
         cause=msg_id,
@@ -69,6 +76,8 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
     what, turn, host = _parts(tag)
     destruction = table.destructions[msg_id]
     match what, body:
+        case "plumb" | "pipe", Ack():
+            return [_ask(table, msg_id, AFTER[what], turn, host)]
         case "kill", VmReport(errors=errors):
             destruction.errors.extend(errors)
             return [_ask(table, msg_id, "flush", turn, host)]
@@ -89,9 +98,11 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
 
 
 def failed(table: NamespaceTable, tag: str, msg_id: str, message: str) -> list[Effect]:
-    """A host cannot be asked: the others go on."""
-    _, _, host = _parts(tag)
+    """An actor cannot be asked: the VMs of its host end even so, and the other hosts go on."""
+    what, turn, host = _parts(tag)
     table.destructions[msg_id].errors.append(f"{host}: {message}")
+    if what in AFTER:
+        return [_ask(table, msg_id, AFTER[what], turn, host)]
     return _host_through(table, msg_id)
 
 

@@ -84,6 +84,19 @@ class CountReaders(Query[TopicCount], frozen=True, kw_only=True, tag="control.re
     topic: str
 
 
+class TopicCounts(Message, frozen=True, kw_only=True, tag="control.topic_counts"):
+    """As `TopicCount`, for several topics in the order in which they were asked for."""
+
+    exact: tuple[int, ...]
+    covering: tuple[int, ...]
+
+
+class CountAllReaders(Query[TopicCounts], frozen=True, kw_only=True, tag="control.readers.count_all"):
+    """To the broker: who listens to these topics?"""
+
+    topics: tuple[str, ...]
+
+
 class Found(Message, frozen=True, kw_only=True, tag="control.found"):
     """Whether an actor is registered."""
 

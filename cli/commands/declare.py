@@ -152,6 +152,8 @@ class Command:
     scope: Scope = Scope.LOCAL
     to: str = ""
     """Actor that is asked; empty if `run` does it."""
+    namespace: Callable[[Args, str], str] | None = None
+    """The namespace it acts in, made of its words and the session's; None if it is always the session's."""
     request: Callable[[Args], Request[Any]] | None = None
     """Raises CommandError if the words make no sense."""
     answer: Callable[[Any, Args], Answer] = silent

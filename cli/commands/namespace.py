@@ -163,8 +163,8 @@ command that changes something in it.""",
 Without a name, this connection acts in the default namespace again; nothing is
 destroyed.
 
-With a name, ends all VMs of that namespace and forgets its configurations and
-its queue. Files stay. The default namespace is only emptied. If this connection
+With a name, ends all pipelines, pipes and VMs of that namespace and forgets its
+configurations and its queue. Files stay. The default namespace is only emptied. If this connection
 acts in the namespace, it acts in the default one from then on.
 
 What could not be ended is an error, and the namespace stays until it is cleared

@@ -8,10 +8,14 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
+from bus.errors import BusError
+from bus.pipe_names import resolve
+from bus.pipes import Asker
 from bus.ranges import fold
 from cli.commands.stop import ConnectionEnds
 from cli.render import encode_json, render
 from cli.response import Group, failure
+from cli.server.pipe_mode import ClientStalledError, PipeConnection
 from cli.server.stream import RequestStream, SocketRequest, StreamError
 from cli.session import Session
 
@@ -28,6 +32,11 @@ class CommandRunner(Protocol):
     """What a connection needs of the engine."""
 
     host: str
+
+    @property
+    def bus(self) -> Asker:
+        """What pipes are read and written over."""
+        ...
 
     def run_line(self, text: str, session: Session) -> AsyncGenerator[Group, None]:
         """Run a line."""
@@ -51,12 +60,12 @@ class Connection:
         writer.transport.set_write_buffer_limits(high=MAX_UNSENT)
 
     async def serve(self) -> None:
-        """Until the client leaves, sends what is no request, or a command ends the connection."""
+        """Until the client leaves or stalls, sends what is no request, or a command ends the connection."""
         patience_s = CLOSE_S
         try:
             while (request := await self._next()) is not None:
                 await self._answer(request)
-        except (StreamError, ConnectionEnds, ConnectionError):
+        except (StreamError, ConnectionEnds, ClientStalledError, ConnectionError):
             pass
         except asyncio.CancelledError:
             patience_s = STOP_S
@@ -84,7 +93,7 @@ class Connection:
 
     async def _answer(self, request: SocketRequest) -> None:
         if request.plumb_pipe:
-            await self._send(failure(self._engine.host, "there are no pipes to attach to"), more=False)
+            await self._become_pipe(request.plumb_pipe)
             raise ConnectionEnds
         if bool(request.command) == bool(request.suggest):
             await self._send(failure(self._engine.host, "must specify either command or suggest"), more=False)
@@ -93,6 +102,15 @@ class Connection:
             await self._write({"Resp": [], "Rendered": "", "More": False, "omitempty": lines, "Suggest": lines})
         else:
             await self._run(request.command)
+
+    async def _become_pipe(self, name: str) -> None:
+        """From now on the client reads and writes a pipe; if that cannot be, it gets one reply that says why."""
+        try:
+            namespace, pipe = resolve(name, self._session.namespace)
+            ends = PipeConnection(self._engine.bus, namespace, pipe, self._reader, self._writer)
+            await ends.serve(self._stream.rest())
+        except BusError as error:
+            await self._send(failure(self._engine.host, str(error)), more=False)
 
     async def _run(self, line: str) -> None:
         """Hold each group back until the next exists: the last real one must be the one without `More`."""

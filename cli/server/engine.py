@@ -36,7 +36,7 @@ NOT_FOUND = "vm not found: "
 class Bus(Protocol):
     """What the engine needs of the bus: `bus.port.Port`, or a fake."""
 
-    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str, msg_id: str) -> R:
+    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str, msg_id: str = "") -> R:
         """Send a request; raises BusError."""
         ...
 
@@ -59,7 +59,7 @@ class Engine:
         self.grammar: Grammar[Command] = Grammar(
             (pattern, command) for command in commands for pattern in command.patterns
         )
-        self._bus = bus
+        self.bus = bus
         self._spawn = spawn
         self._on_bug = on_bug
 
@@ -138,7 +138,7 @@ class Engine:
         while True:
             left_s = timeout_s - (loop.time() - started_s)
             try:
-                return await self._bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
+                return await self.bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
             except BusError as error:
                 patience_s = timeout_s if isinstance(error, OutcomeUnknownError) else min(ABSENT_S, timeout_s)
                 if not error.retryable or loop.time() + pause_s - started_s > patience_s:
@@ -149,8 +149,8 @@ class Engine:
     async def _ask_hosts(self, command: Command, args: Args, session: Session) -> Group:
         if command.request is None:
             raise CommandError("this command does nothing")
+        namespace = session.namespace if command.namespace is None else command.namespace(args, session.namespace)
         request = command.request(args)
-        namespace = session.namespace
         hosts = (self.host,) if command.scope is Scope.LOCAL else self.hosts(namespace)
         asks = [self._ask_host(command, args, request, host, namespace) for host in hosts]
         responses = list(await asyncio.gather(*asks))

@@ -44,7 +44,10 @@ class RequestStream:
         """Why nothing more can be read, once something came that is no request."""
 
     def feed(self, data: bytes) -> list[SocketRequest]:
-        """The requests that these bytes complete. Those before a broken one still count; then `broken` is set."""
+        """The requests that these bytes complete. Those before a broken one still count; then `broken` is set.
+
+        After one that asks for a pipe nothing more is read: `rest` has what came after it.
+        """
         requests: list[SocketRequest] = []
         if self.broken is not None:
             return requests
@@ -52,12 +55,20 @@ class RequestStream:
         try:
             while (value := self._next()) is not None:
                 requests.append(parse_request(value))
+                if requests[-1].plumb_pipe:
+                    return requests
             if len(self._buffer) > MAX_REQUEST:
                 raise StreamError(f"request of more than {MAX_REQUEST} bytes")
         except StreamError as error:
             self.broken = error
             self._buffer.clear()
         return requests
+
+    def rest(self) -> bytes:
+        """What has come and is not part of a request yet; it is forgotten here."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
 
     def _next(self) -> bytes | None:
         if self._depth == 0 and not self._begin():

@@ -12,6 +12,8 @@ from bus.messages.base import WILDCARD, Message, Request
 from bus.messages.files import MatchFiles
 from bus.messages.host import GetJobs
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
+from bus.messages.pipe import GetPipes
+from bus.messages.pipeline import GetPipelines
 from bus.messages.vm import GetVmNames, GetVms, VmState
 from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
@@ -86,6 +88,16 @@ async def _job_targets(asker: Asker, namespace: str) -> Sequence[str]:
     return [*await _jobs(asker, namespace), WILDCARD]
 
 
+async def _pipelines(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("plumber", GetPipelines(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [info.name for info in reply.pipelines]
+
+
+async def _pipes(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("plumber", GetPipes(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [info.name for info in reply.pipes]
+
+
 SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "vm": _vms,
     "vm_target": _vm_targets,
@@ -95,6 +107,8 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "saved_config": _saved_configs,
     "job": _jobs,
     "job_target": _job_targets,
+    "pipe": _pipes,
+    "pipeline": _pipelines,
 }
 """What a command's `completers` may name, beside `area_file`, `path`, `alias` and `command`."""
 

@@ -12,6 +12,7 @@ from bus.errors import InvalidError
 from bus.messages.base import Ack, Message
 from bus.messages.control import Nuke, StopNode
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetDraft, GetNamespaces, NamespaceList
+from bus.messages.pipe import LeavePipe, ReadPipe
 from bus.messages.vm import GetVms
 from cli.server.connection import MAX_UNSENT, Connection
 from cli.testing import Asked, make_vms, serving
@@ -206,8 +207,9 @@ async def test_nuke_that_cannot_be_begun_says_why(base_dir: Path) -> None:
         assert (await client.command("nuke"))["Resp"][0]["Error"] == "cannot start it"
 
 
-async def test_pipes_are_refused_in_words(base_dir: Path) -> None:
-    async with serving(base_dir) as server, server.client() as client:
-        await client.send({"PlumbPipe": "foo"})
-        assert (await client.receive())["Resp"][0]["Error"]
+async def test_a_pipe_that_cannot_be_attached_to_is_refused_in_words(base_dir: Path) -> None:
+    refused = InvalidError("the name of a pipe cannot contain `/`")
+    async with serving(base_dir, {ReadPipe: refused, LeavePipe: Ack()}) as server, server.client() as client:
+        await client.send({"PlumbPipe": "a/b"})
+        assert (await client.receive())["Resp"][0]["Error"] == str(refused)
         assert await client.is_closed()

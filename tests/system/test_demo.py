@@ -80,6 +80,8 @@ def test_five_containers_come_and_go(base: Path) -> None:
     assert "Events on the bus: 5 launched, 5 started, 5 quit, 5 flushed; none lost." in out
     assert len(re.findall(r"\| demo\d +\| RUNNING ", out)) == 5
     assert re.search(r"^warden +\d+ +running", out, re.MULTILINE)
+    assert re.search(r"^pipe +\d+\.\d\d s  20,000 lines tapped", out, re.MULTILINE)
+    assert "| demo | all  | 1       |" in out, "the tap counts as a reader"
     assert re.search(r"^launch +\d+\.\d\d s  5 containers", out, re.MULTILINE)
     assert re.search(r"^all together +\d+\.\d s$|^all together +\d\.\d\d s$", out, re.MULTILINE)
 

@@ -16,7 +16,7 @@ from tests.system.product import Console, Product, product_on, until
 
 FIRST = ("vm_launch", "vm_launch_container", "vm_launch_kvm")
 """Methods that need the configuration as it is at the beginning."""
-LAST = ("file_delete", "vm_kill", "vm_flush", "clear_all")
+LAST = ("clear_plumb", "clear_pipe", "file_delete", "vm_kill", "vm_flush", "clear_all")
 """Methods that take away what others need."""
 ENDING = ("quit", "nuke")
 """Methods after which nobody answers."""
@@ -39,6 +39,24 @@ def connected(
     finally:
         client._socketfile.close()
         client._socket.close()
+
+
+def test_pipes(module: ModuleType, shared: Product) -> None:
+    with connected(module, shared) as client, shared.console() as console:
+        client.pipe_mode("chat", "round-robin")
+        client.pipe("chat", "hello")
+        client.plumb("chat", "copy")
+        until(lambda: bool(client.pipe()[0]["Tabular"][0][2] == "1"), "the pipeline to read")
+        client.pipe("chat", "again")
+        (response,) = client.pipe()
+        assert response["Header"][:6] == ["name", "mode", "readers", "writers", "via", "last message"]
+        until(lambda: [row["last message"] for row in console.rows("pipe")] == ["again"] * 2, "the copy")
+        assert [row[0] for row in client.plumb()[0]["Tabular"]] == ["chat copy"]
+        client.clear_plumb()
+        client.clear_pipe("chat")
+        assert [row["name"] for row in console.rows("pipe")] == ["copy"]
+        client.clear_pipe()
+        assert console.rows("pipe") == []
 
 
 # --- every method
@@ -68,6 +86,8 @@ class Values:
             "ns_add_hosts": {"hostname": "localhost"},
             "vm_config_save": {"name": "other"},
             "vm_config_restore": {"name": "small"},
+            "plumb": {"src": "from", "dst": "to"},
+            "clear_plumb": {"pipeline": "from to"},
             "log_syslog_remote": {"address": "127.0.0.1:5514"},
         }
         self._by_key: dict[str, Callable[[], str]] = {

@@ -22,6 +22,8 @@ from bus.messages.namespace import (
     SetConfig,
     SetQueueing,
 )
+from bus.messages.pipe import DeletePipes
+from bus.messages.pipeline import ClearPipelines
 from bus.messages.vm import FlushVms, GetVmNames, GuestKind, KillVms, VmList, VmNames, VmReport, VmResult
 from bus.step import Ask, AskFailed, Effect, Fail, Publish
 from bus.testing import answer, events, only, received, replies, the, through_snapshot
@@ -54,8 +56,16 @@ def refused(effects: list[Effect], msg_id: str = "m1") -> tuple[str, str]:
 
 
 def begin(table: NamespaceTable, namespace: str = "exp", msg_id: str = "m1") -> Ask:
-    """Ask for the end; the first ask of the one host."""
-    return the(Ask, do(table, DestroyNamespace(), msg_id, namespace))
+    """Ask for the end; what the one host is asked once its pipelines and pipes have ended."""
+    return after_pipes(table, the(Ask, do(table, DestroyNamespace(), msg_id, namespace)))
+
+
+def after_pipes(table: NamespaceTable, plumb: Ask) -> Ask:
+    """A host ends pipelines and pipes; what it is asked then."""
+    pipe = the(Ask, step(table, answer(plumb, Ack())))
+    assert (plumb.to, plumb.body) == (pipe.to, ClearPipelines())
+    assert (pipe.to.partition("@")[0], pipe.body) == ("plumber", DeletePipes())
+    return the(Ask, step(table, answer(pipe, Ack())))
 
 
 def end_round(table: NamespaceTable, kill: Ask, flushed: VmReport, left: dict[str, str]) -> list[Effect]:
@@ -69,6 +79,15 @@ def end_round(table: NamespaceTable, kill: Ask, flushed: VmReport, left: dict[st
 def names(table: NamespaceTable) -> list[str]:
     """All namespaces that are listed."""
     return [info.name for info in namespace_list(table).namespaces]
+
+
+def test_a_plumber_that_cannot_be_asked_keeps_no_vm_alive(table: NamespaceTable) -> None:
+    plumb = the(Ask, do(table, DestroyNamespace(), namespace="exp"))
+    pipe = the(Ask, step(table, AskFailed(tag=plumb.tag, code="unreachable", message="nobody")))
+    kill = the(Ask, step(table, AskFailed(tag=pipe.tag, code="unreachable", message="nobody")))
+    report = replies(end_round(table, kill, ONE_VM, {}))["m1"]
+    assert report == DestroyReport(errors=("h1: nobody", "h1: nobody"))
+    assert "exp" in names(table), "its end can be asked for again"
 
 
 def test_a_namespace_is_opened_once(table: NamespaceTable) -> None:
@@ -167,7 +186,8 @@ def test_vms_that_cannot_be_ended_stay_listed(table: NamespaceTable) -> None:
 
 def test_errors_do_not_stop_the_rest(table: NamespaceTable) -> None:
     table.namespaces["exp"].hosts = ("h1", "h2", "h3")
-    first, second, third = only(Ask, do(table, DestroyNamespace(), namespace="exp"))
+    asks = only(Ask, do(table, DestroyNamespace(), namespace="exp"))
+    first, second, third = (after_pipes(table, ask) for ask in asks)
     assert step(table, AskFailed(tag=first.tag, code="unreachable", message="nobody is at vm@h1")) == []
     assert end_round(table, third, ONE_VM, {}) == []
     flush = the(Ask, step(table, answer(second, VmReport(errors=("a: it does not die",)))))

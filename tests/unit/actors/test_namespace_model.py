@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors.namespace.state import step
 from actors.namespace.table import NamespaceTable, first_table
-from bus.messages.base import Message, Request
+from bus.messages.base import Ack, Message, Request
 from bus.messages.namespace import (
     CloneConfig,
     DestroyNamespace,
@@ -23,6 +23,8 @@ from bus.messages.namespace import (
     SetConfig,
     SetQueueing,
 )
+from bus.messages.pipe import DeletePipes
+from bus.messages.pipeline import ClearPipelines
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import (
     FlushVms,
@@ -134,6 +136,8 @@ class NamespaceMachine(RuleBasedStateMachine):
                 return VmReport(results=tuple(VmResult(name=name, host=hosts[0]) for name in names))
             case GetVmNames():
                 return VmNames(uuids={name: f"uuid-{name}" for _, _, name in mine})
+            case ClearPipelines() | DeletePipes():
+                return Ack()
             case KillVms():
                 self.vms |= dict.fromkeys(mine, False)
                 return VmReport()

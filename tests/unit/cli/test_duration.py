@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.duration import format_duration
+from cli.duration import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,30 @@ from cli.duration import format_duration
 )
 def test_as_go_writes_it(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("200ms", 0.2),
+        ("1.0s", 1.0),
+        ("1m30s", 90.0),
+        ("1h2m3.5s", 3723.5),
+        (".5s", 0.5),
+        ("5.s", 5.0),
+        ("-1.5h", -5400.0),
+        ("+3us", 3e-6),
+        ("3\u00b5s", 3e-6),
+        ("3\u03bcs", 3e-6),
+        ("7ns", 7e-9),
+    ],
+)
+def test_what_is_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", ".s", "1 s", "1S", "1s2", "--1s", "1d", "1e3s", "\u0661s", "1s" * 60])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        parse_duration(text)

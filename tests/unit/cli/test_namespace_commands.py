@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bus.errors import ConflictError, InvalidError, NotFoundError
-from bus.messages.base import Message
+from bus.messages.base import Ack, Message
 from bus.messages.namespace import (
     DestroyNamespace,
     DestroyReport,
@@ -16,6 +16,8 @@ from bus.messages.namespace import (
     NamespaceList,
     OpenNamespace,
 )
+from bus.messages.pipe import DeletePipes
+from bus.messages.pipeline import ClearPipelines
 from bus.messages.vm import GetVmNames, VmNames
 from cli.commands.everything import LINES
 from cli.session import Session
@@ -150,10 +152,12 @@ async def test_completion_inside_a_namespace_offers_what_is_there() -> None:
 
 
 async def test_clear_all_runs_every_part_whatever_the_others_do() -> None:
-    bench = EngineBench(world("exp", exp="no"))
+    pipes: dict[type[Message], Any] = {ClearPipelines: NotFoundError("gone"), DeletePipes: Ack()}
+    bench = EngineBench(world("exp", exp="no") | pipes)
     await bench.run("echo x")
     groups = await bench.run(".json true clear all")
-    assert [[response.error for response in group.responses] for group in groups] == [["exp: no"], [""]]
+    errors = [[response.error for response in group.responses] for group in groups]
+    assert errors == [["exp: no"], ["gone"], [""], [""]]
     assert all(group.output and group.output.form == "json" for group in groups)
     assert sorted(destroyed(bench)) == ["exp", "minimega"]
     assert bench.session.history.lines == (".json true clear all",)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 
 import msgpack
@@ -36,6 +37,22 @@ def test_an_event_as_json() -> None:
 def test_an_event_as_a_line() -> None:
     line = event_line(delivery(msgpack.packb({"type": "vm.started", "name": "a\nb"})))
     assert line.endswith('.250 vm/minimega/web/started/ {"name":"a\\nb"}')
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"one\ntw\xc3\xb6\n", "one\ntw\u00f6\n"),
+        (b"\xff\x00", "/wA="),
+        (b"", ""),
+        (b"x" * 511 + "\u00f6".encode() + b"\n", "x" * 511 + "... (514 bytes)"),
+    ],
+)
+def test_messages_of_a_pipe_are_shown_as_text_if_they_are(data: bytes, shown: str) -> None:
+    event = delivery(msgpack.packb({"type": "pipe.batch", "first_seq": 1, "count": 2, "data": data}))
+    body = json.loads(event_line(event).partition(" ")[2].partition(" ")[2])
+    assert body == {"first_seq": 1, "count": 2, "data": shown}
+    assert json.loads(event_json(event))["body"]["data"] == base64.b64encode(data).decode()
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x93", b"\x81\x93\x01\x02\x03\x01"])

@@ -1,0 +1,1 @@
+"""Small programs for vias and pipelines, in the manner of minimega's: line by line from stdin to stdout."""
