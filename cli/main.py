@@ -171,7 +171,7 @@ def _subcommand(program: str, options: Options, subcommand: str, given: list[str
         case "attach":
             return _attach(program, options)
         case "pipe":
-            if not any(rest):
+            if not rest:
                 raise UsageError("pipe needs a name")
             return _pipe(program, options, rest[0])
         case "version":
