@@ -155,15 +155,20 @@ class PipeReader:
         """Nothing more will come."""
         return self.fd < 0
 
-    def _read(self) -> None:
+    def _next(self) -> bytes:
+        """What is there now; empty if nothing is, or if nothing will be any more."""
         try:
             data = os.read(self.fd, CHUNK)
         except BlockingIOError:
-            return
+            return b""
         if not data:
             self.close()
             self._on_end()
-        elif not self._take(data) and len(data) == CHUNK:
+        return data
+
+    def _read(self) -> None:
+        data = self._next()
+        if data and not self._take(data) and len(data) == CHUNK:
             self._loop.remove_reader(self.fd)
             self._pause = self._loop.call_later(PAUSE_S, self._go_on)
 
@@ -174,15 +179,7 @@ class PipeReader:
     def drain(self) -> None:
         """Read what is there now, at most what the pipe held; a writer that goes on is not waited for."""
         for _ in range(2):
-            if self.closed:
-                return
-            try:
-                data = os.read(self.fd, CHUNK)
-            except BlockingIOError:
-                return
-            if not data:
-                self.close()
-                self._on_end()
+            if self.closed or not (data := self._next()):
                 return
             self._take(data)
 
