@@ -36,7 +36,8 @@ from bus.pipe_messages import MessageError, content_of
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 from bus.topics import pipe_topic, words
-from shims import process
+from shims import process, process_tree
+from shims.process_tree import Tree
 
 TICK_S = 1.0
 MARGIN_S = 1.0
@@ -59,11 +60,13 @@ class PlumberActor(StepActor[PlumberTable]):
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
+        self._via_mark = f"{context.tag}-via"
         self.pipes = Pipes(
             lambda namespace, topic, event: self.publish(topic, event, namespace=namespace),
             lambda work, name: self.spawn(work, name=name),
             self.log,
             self._remember,
+            {process_tree.MARK: self._via_mark},
         )
         self.running = RunningPipelines(
             context.tag,
@@ -90,8 +93,9 @@ class PlumberActor(StepActor[PlumberTable]):
         return state.step(state_, inp)
 
     async def on_start(self) -> None:
-        """Listen to publishers, and to the clock; readers of before a crash are waited for."""
+        """Listen to publishers, and to the clock; readers of before a crash are waited for, its vias ended."""
         process.raise_descriptor_limit()
+        process_tree.end([Tree(self._via_mark)], 0.0)
         process.offer_own_programs()
         self._expect_readers()
         for record in pipeline_state.restarting(self.state.pipelines):

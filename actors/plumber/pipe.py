@@ -45,6 +45,8 @@ class Pipe:
         self.emptied: asyncio.Event | None = None
         """For who waits until nothing is on its way any more."""
         self.via_runs = False
+        self.via_task: asyncio.Task[None] | None = None
+        """Its program at work."""
         self.via_failures = 0
         """Since that was last logged."""
         self.via_failure = ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.plumber.flow import FullError
 from actors.plumber.pipe import Pipe, Written
 from actors.plumber.readers import Attached, CutOff, Deliver, Detached, Done, Effect, Publish
 from actors.plumber.table import MAX_PIPES, PipeSettings
-from actors.plumber.via import transform
+from actors.plumber.via import Program, transform
 from actors.plumber.writers import NOTHING, TooFarAheadError, TooManyError, Writers
 from bus.errors import BusError, CancelledError, ConflictError, InvalidError, OverloadedError
 from bus.logs import Log
@@ -30,6 +30,9 @@ LOGGED_CHARACTERS = 1_000
 __all__ = ["Pipe", "Pipes"]
 
 
+NOTHING_MORE: Mapping[str, str] = {}
+
+
 class Pipes:
     """See the module. What is asked of a pipe is answered by a future; who cancels it does not wait any more."""
 
@@ -39,12 +42,17 @@ class Pipes:
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
         log: Log,
         remember: Callable[[Pipe, str, bool], None] = lambda pipe, reader, there: None,
+        via_environment: Mapping[str, str] = NOTHING_MORE,
     ) -> None:
-        """`publish` takes namespace, topic and event; `spawn` work and its name; `remember` who attached or left."""
+        """`publish` takes namespace, topic and event; `spawn` work and its name; `remember` who attached or left.
+
+        `via_environment` is laid over what the programs of vias inherit.
+        """
         self._publish = publish
         self._spawn = spawn
         self._log = log
         self._remember = remember
+        self._via_environment = via_environment
         self._pipes: dict[tuple[str, str], Pipe] = {}
         self._ending: dict[tuple[str, str, str], Pipe] = {}
         """Deleted ones by each of their readers that have not come to the end and left."""
@@ -183,12 +191,14 @@ class Pipes:
             pipe.via_failures += 1
             pipe.via_failure = why
 
+        pipe.via_task = asyncio.current_task()
         try:
             while pipe.before_via and not pipe.flow.ended:
                 written = pipe.before_via[0]
                 content = written.content
                 made: list[tuple[str, Content]] | None = None
-                async for parts in transform(content, pipe.flow.recipients, lambda: pipe.settings.via, on_error):
+                program = Program(lambda: pipe.settings.via, self._via_environment)
+                async for parts in transform(content, pipe.flow.recipients, program, on_error):
                     if made is not None:
                         await self._passed_on(pipe, content, made)
                         content = Content(b"", 0, content.framed, content.repeated)  # it has been counted
@@ -199,7 +209,7 @@ class Pipes:
                 pipe.before_via_bytes -= len(written.content.data)
                 self.carry_out(pipe, pipe.flow.write(content, written.ticket, made, taken=True))
         finally:
-            pipe.via_runs = False
+            pipe.via_runs, pipe.via_task = False, None
 
     async def _passed_on(self, pipe: Pipe, content: Content, parts: Sequence[tuple[str, Content]]) -> None:
         """A piece of a large result; returns when the readers have it."""
@@ -239,6 +249,8 @@ class Pipes:
         if pipe.writers.known:
             self._writers[key] = pipe.writers
         self.carry_out(pipe, pipe.flow.end())
+        if pipe.via_task is not None:
+            pipe.via_task.cancel()  # which ends the program
         for written in pipe.before_via:
             self.carry_out(pipe, [Done(written.ticket)] if written.ticket else [])
         pipe.before_via.clear()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from bus.pipe_messages import Content, content_of, frame, payload, split
 from shims import process
@@ -22,16 +23,24 @@ Parts = list[tuple[str, Content]]
 """What each reader gets."""
 
 
+class Program(NamedTuple):
+    """What makes a message."""
+
+    argv: Callable[[], Sequence[str]]
+    """Empty: a message is passed on as it is. Asked for each message, as it may be changed while many wait."""
+    environment: Mapping[str, str]
+    """Laid over the plumber's."""
+
+
 async def transform(
     content: Content,
     recipients: Callable[[], Sequence[str]],
-    program: Callable[[], Sequence[str]],
+    program: Program,
     on_error: Callable[[str, str], None],
 ) -> AsyncIterator[Parts]:
     """What each reader gets of some messages, all at the end or in several pieces if it is much.
 
-    `recipients` says who is to get the next message, `program` what makes it (nothing: it is passed on as it is),
-    `on_error` takes a reader that gets nothing of one, and why.
+    `recipients` says who is to get the next message, `on_error` takes a reader that gets nothing of one, and why.
     """
     slots = asyncio.Semaphore(AT_ONCE)
     made: dict[str, list[bytes]] = {}
@@ -40,7 +49,8 @@ async def transform(
     async def for_reader(reader: str, message: bytes, argv: Sequence[str]) -> None:
         nonlocal size
         async with slots:
-            result = await _run(argv, payload(message, framed=True) if content.framed else message)
+            given = payload(message, framed=True) if content.framed else message
+            result = await _run(argv, program.environment, given)
         if isinstance(result, str):
             on_error(reader, result)
             return
@@ -53,7 +63,7 @@ async def transform(
             size += len(result)
 
     for message in split(content.data, framed=content.framed):
-        argv = program()
+        argv = program.argv()
         readers = recipients() or (EVERYBODY,)
         if argv:
             await asyncio.gather(*(for_reader(reader, message, argv) for reader in readers))
@@ -73,10 +83,10 @@ def _parts(made: dict[str, list[bytes]], content: Content) -> Parts:
     ]
 
 
-async def _run(argv: Sequence[str], message: bytes) -> bytes | str:
+async def _run(argv: Sequence[str], environment: Mapping[str, str], message: bytes) -> bytes | str:
     """Its output, or why there is none."""
     try:
-        program = process.Program(argv, process.environment({}), MAX_OUTPUT, stdin=message)
+        program = process.Program(argv, process.environment(environment), MAX_OUTPUT, stdin=message)
     except process.NotStartedError as error:
         return str(error)
     try:

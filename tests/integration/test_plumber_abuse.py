@@ -24,9 +24,12 @@ from bus.messages.pipe import (
     SetPipe,
     WritePipe,
 )
+from bus.paths import base_tag
 from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
+from shims.process_tree import marked
 from tests.integration.plumber_host import PlumberHost, ask, pipe_info, plumber_host, until_pipe
+from tests.integration.processes import until
 
 MIB = 1024 * 1024
 
@@ -274,11 +277,32 @@ async def test_a_via_that_hangs_can_be_cleared(host: tuple[PlumberHost, Port]) -
     assert (await pipe_info(port, "v")).dropped == 1
 
 
+async def via_runs(base: Path) -> bool:
+    """Whether the program of a via does."""
+    return bool(marked(f"{base_tag(base.absolute())}-via"))
+
+
+async def via_is_gone(base: Path) -> bool:
+    """Whether none does."""
+    return not await via_runs(base)
+
+
+async def test_a_via_that_hangs_ends_with_a_plumber_that_was_killed(host: tuple[PlumberHost, Port]) -> None:
+    plumber, port = host
+    await ask(port, SetPipe(pipe="killed", via=("sleep", "1000")))
+    await ask(port, WritePipe(pipe="killed", data=b"1\n", waits=False))
+    await until(lambda: via_runs(plumber.base))
+    plumber.restart("plumber")
+    await until(lambda: via_is_gone(plumber.base))
+    await ask(port, DeletePipes(pipe="killed"))
+
+
 async def test_a_pipe_whose_via_hangs_can_be_deleted(host: tuple[PlumberHost, Port]) -> None:
-    _, port = host
+    plumber, port = host
     await ask(port, SetPipe(pipe="v", via=("sleep", "1000")))
     async with PipeReader(port, "v") as reader:
         await ask(port, WritePipe(pipe="v", data=b"1\n2\n", waits=False))
         await ask(port, DeletePipes(pipe="v"))
         assert await asyncio.wait_for(reader.next(), 5) is None
+    await until(lambda: via_is_gone(plumber.base), wait_s=3)  # long before its time is up
     await ask(port, WritePipe(pipe="v", data=b"new\n"))
