@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bus import descriptors
 from bus.supervision import ChildSpec
 from shims.linux import process
 
@@ -22,3 +23,4 @@ ROSTER: tuple[ChildSpec, ...] = (
 def prepare_node() -> None:
     """What the node needs from the kernel before its first fork."""
     process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+    descriptors.raise_limit()

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bus import descriptors
 from bus.control import ControlLane, send
 from bus.errors import BusError, InvalidError
 from bus.lock import MOMENT_S, FileLock
@@ -137,6 +138,7 @@ def run_process(process: type[Process], base: Path, lane_socket: socket.socket |
         where = context(base)
         if lane_socket is None:
             _log_as_told()
+            descriptors.raise_limit()  # otherwise the node has done it
         wait_s = MOMENT_S if lane_socket is None else PREDECESSOR_S
         lock = FileLock(where.paths.run / f"{process.kind}.lock", process.kind, wait_s=wait_s)
     except (BusError, OSError) as error:

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import importlib
 import os
-import select
 import selectors
 import signal
 import socket
@@ -25,7 +24,7 @@ from bus import control, lock, supervision
 from bus.log_owner import CALLS, LogOwner
 from bus.logs import OUTLET, Log
 from bus.paths import Paths
-from bus.processes import describe_status, reap_soon, start_apart
+from bus.processes import describe_status, reap_soon, start_apart, wait_for_end
 from bus.supervision import Child, ChildSpec, ChildState
 
 TICK_S = 0.25
@@ -375,7 +374,7 @@ class Node:
         """Give a warden that owns nothing the moment it takes to end, so that nothing of ours is left behind."""
         for pidfd in self._pidfds.values():
             # It has no lane to say that it stays, so it gets a short while.
-            select.select([pidfd], [], [], OUTLIVING_UNHEARD_S)
+            wait_for_end(pidfd, OUTLIVING_UNHEARD_S)
         for child in self.children:
             lane = self._lanes.get(child.spec.name)
             if lane is None or not child.alive:

@@ -79,11 +79,18 @@ def pss_mib(pid: int) -> float:
         return 0.0
 
 
+def wait_for_end(pidfd: int, timeout_s: float) -> None:
+    """Return when the process has ended, or in vain after that time. Not by select(2), which ends at descriptor 1,023."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(timeout_s * 1000)
+
+
 def reap_soon(pid: int) -> None:
     """Reap a child that has closed its lane, the last thing it does; waits no longer than that takes."""
     with contextlib.suppress(ChildProcessError, ProcessLookupError):
         pidfd = os.pidfd_open(pid)
-        select.select([pidfd], [], [], REAPED_S)
+        wait_for_end(pidfd, REAPED_S)
         os.close(pidfd)
         os.waitpid(pid, os.WNOHANG)
 

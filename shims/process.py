@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from bus import descriptors
+
 CHUNK: Final = 65_536
 """Bytes: what a pipe holds (pipe(7))."""
 PAUSE_S: Final = 0.005
@@ -22,8 +24,6 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 Started = subprocess.Popen[bytes]
 """A program that runs: `pid`, and `wait` for its status once it has ended."""
-
-_first_limit: tuple[int, int] = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 class NotStartedError(Exception):
@@ -43,13 +43,6 @@ class Outcome(NamedTuple):
     """Negative: the number of the signal that ended it."""
     truncated: bool
     """It said more than was to be kept."""
-
-
-def raise_descriptor_limit() -> None:
-    """Let this process have as many descriptors as it may; the programs it starts get what it had before."""
-    global _first_limit
-    _first_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_first_limit[1], _first_limit[1]))
 
 
 def offer_own_programs() -> None:
@@ -98,9 +91,9 @@ def start(
     except (OSError, ValueError) as error:  # ValueError: a NUL byte
         raise NotStartedError(*_refusal(path, error)) from error
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if resource.getrlimit(resource.RLIMIT_NOFILE) != _first_limit:
+        if (limit := descriptors.limit_before()) is not None:
             # Afterwards and from outside: code of ours between fork and exec would rule out vfork(2).
-            resource.prlimit(program.pid, resource.RLIMIT_NOFILE, _first_limit)
+            resource.prlimit(program.pid, resource.RLIMIT_NOFILE, limit)
     return program
 
 

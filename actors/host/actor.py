@@ -75,7 +75,6 @@ class HostActor(StepActor[HostTable]):
 
     async def on_start(self) -> None:
         """Take back the jobs' pipes, and say what this host lacks."""
-        process.raise_descriptor_limit()
         await self._jobs.restore()
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.feed(Located(host=self.context.host, tag=self.context.tag, boot_id=boot_id))

@@ -94,7 +94,6 @@ class PlumberActor(StepActor[PlumberTable]):
 
     async def on_start(self) -> None:
         """Listen to publishers, and to the clock; readers of before a crash are waited for, its vias ended."""
-        process.raise_descriptor_limit()
         process_tree.end([Tree(self._via_mark)], 0.0)
         process.offer_own_programs()
         self._expect_readers()

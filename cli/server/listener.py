@@ -26,11 +26,8 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, An
 
 
 def room_for_clients() -> int:
-    """How many clients this process can have; its limit of descriptors is raised as far as it may be (getrlimit(2))."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
+    """How many clients this process can have."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # `bus.descriptors` has raised it
     return MAX_CLIENTS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CLIENTS, soft - RESERVED))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from bus import descriptors
 from bus.errors import ConflictError
 from bus.lock import FileLock
 from bus.logs import Log
@@ -66,7 +66,7 @@ class Warden:
         self._listener = listener
         self._compiler = compiler
         self._planner: Planner | None = None
-        self._descriptor_limit = _raise_descriptor_limit()
+        descriptors.raise_limit()  # the node has done so, but this may be run by hand
         self._connections: set[Connection] = set()
         self._stopping = False
         """Told to stop, which it does once no container lives and no client is connected."""
@@ -170,7 +170,7 @@ class Warden:
             if reason:
                 self.log.warn("no_seccomp", reason=reason)
             self._cloner.load_filter(program)
-            self._planner = Planner(CapabilityDrop(), reason, self._descriptor_limit)
+            self._planner = Planner(CapabilityDrop(), reason, descriptors.limit_before())
         return self._planner
 
     def _make_cloner(self, on_cloned: Callable[[Container, int, int], None]) -> ClonerLink:
@@ -253,15 +253,6 @@ def _take_lock(base: Path) -> FileLock:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
-
-
-def _raise_descriptor_limit() -> tuple[int, int] | None:
-    """Allow as many open files as may be: a container takes two. Returns the limits before, None if unchanged."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return None
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft, hard
 
 
 def _listen(path: Path) -> socket.socket:

@@ -118,8 +118,5 @@ async def test_a_client_that_never_reads_does_not_keep_the_server_from_stopping(
 
 @pytest.mark.parametrize(("limit", "room"), [(200, 200 - RESERVED), (10, 1), (15_000, MAX_CLIENTS)])
 def test_the_room_follows_the_limit_of_descriptors(monkeypatch: pytest.MonkeyPatch, limit: int, room: int) -> None:
-    raised: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda what: (5, limit))
-    monkeypatch.setattr(resource, "setrlimit", lambda what, limits: raised.append(limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (limit, 1 << 20))
     assert room_for_clients() == room
-    assert raised == [(limit, limit)]

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bus import descriptors
 from shims import process
 from shims.process import NotStartedError, Outcome, PipeReader, Program
 
@@ -91,16 +92,27 @@ async def test_it_gets_no_descriptor_of_ours() -> None:
         os.close(kept)
 
 
-async def test_it_gets_the_limit_of_descriptors_that_was_there_before() -> None:
+async def test_it_gets_the_limit_of_descriptors_that_was_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(descriptors, "_before", None)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
     try:
-        process.raise_descriptor_limit()
+        descriptors.raise_limit()
+        descriptors.raise_limit()  # as an actor does whose node has done so
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
         assert (await sh("sleep 0.1; ulimit -n")).stdout == b"512\n"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        process.raise_descriptor_limit()
+
+
+async def test_a_limit_that_was_not_raised_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(descriptors, "_before", None)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        assert (await sh("ulimit -n")).stdout == b"512\n"
+        assert descriptors.limit_before() is None
+    finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
