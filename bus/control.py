@@ -5,8 +5,9 @@ that does not answer a ping counts as hung.
 
 Child to node: `ready`, `pong`, `store_fd` and `drop_fd` (with a name), `fetch_fds`, and from the broker `call`. Node to
 child: `ping`, `drain`, `stop`, `fd` (one per stored descriptor), `fds_end`, `answer`, `logging` (settings), to the
-warden and to `host` `reaped`, to the broker `event`. A child that cannot run here says `refused` with one sentence; a
-warden that will not stop, `staying`, and for each record that the log ring keeps, `record`.
+warden and to `host` `reaped`, to the broker `event`. A child that cannot run here says `refused` with one sentence, one
+that ends because of a bug `last_words`; a warden that will not stop, `staying`, and for each record that the log ring
+keeps, `record`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import Any
 from bus.logs import Log
 
 MAX_PACKET = 64 * 1024
+MAX_WORDS = 300
+"""Characters of a sentence to the node."""
 STORE_S = 1.0
 """How long a child waits for the node to make room for a descriptor, when it stores hundreds at once."""
 
@@ -107,6 +110,10 @@ class ControlLane:
     def ready(self) -> None:
         """Tell the node that this actor serves."""
         self._send({"type": "ready"})
+
+    def last_words(self, sentence: str) -> None:
+        """Tell the node why this process is about to end by itself."""
+        self._send({"type": "last_words", "message": sentence[:MAX_WORDS]})
 
     def store_fd(self, name: str, fd: int) -> None:
         """Give the node a copy of a descriptor, to be handed back after a restart."""

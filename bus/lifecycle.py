@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bus import descriptors
-from bus.control import ControlLane, send
+from bus.control import MAX_WORDS, ControlLane, send
 from bus.errors import BusError, InvalidError
 from bus.lock import MOMENT_S, FileLock
 from bus.log_settings import from_environment
@@ -153,6 +153,7 @@ def run_process(process: type[Process], base: Path, lane_socket: socket.socket |
         return _refuse(process, lane_socket, error)
     except Exception as error:
         Log(process.kind).exception("crashed", error)
+        _say(lane_socket, "last_words", f"{type(error).__name__}: {error}"[:MAX_WORDS])
         return EXIT_BUG
     finally:
         lock.release()
@@ -169,6 +170,10 @@ def _log_as_told() -> None:
 def _refuse(process: type[Process], lane_socket: socket.socket | None, error: Exception) -> int:
     message = f"{process.kind}: {error}"
     sys.stderr.write(f"minibus {message}\n")
-    if lane_socket is not None and lane_socket.fileno() >= 0:
-        send(lane_socket, {"type": "refused", "message": message})
+    _say(lane_socket, "refused", message)
     return EXIT_REFUSED
+
+
+def _say(lane_socket: socket.socket | None, what: str, message: str) -> None:
+    if lane_socket is not None and lane_socket.fileno() >= 0:
+        send(lane_socket, {"type": what, "message": message})

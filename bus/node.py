@@ -123,7 +123,7 @@ class Node:
                 self.log.error("child_hung", child=child.spec.name, pid=child.pid, state=child.state.value)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)
-                child.heard_s = now_s
+                supervision.hung(child, now_s)
 
     def _check_start(self) -> None:
         if self._was_ready:
@@ -240,6 +240,8 @@ class Node:
                 supervision.heard(child, int(packet.get("inbox", 0)), time.monotonic())
             case "refused":
                 child.refusal = str(packet.get("message", ""))
+            case "last_words":
+                child.last_words = str(packet.get("message", ""))
             case "store_fd" if fd is not None:
                 old = stored.pop(str(packet.get("name")), None)
                 stored[str(packet.get("name"))] = fd
@@ -322,7 +324,7 @@ class Node:
     def _ended(self, child: Child, how: str) -> None:
         self._read(child)  # its last words may still lie in the lane
         self._close_lane(child)
-        supervision.ended(child, how, time.monotonic())
+        supervision.ended(child, how, time.monotonic(), time.time())
         if child.state is ChildState.STOPPED:
             return
         self.log.error("child_ended", child=child.spec.name, how=how, next=child.state.value)

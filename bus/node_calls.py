@@ -98,9 +98,15 @@ async def _call(lane: ControlLane, what: str, **arguments: Any) -> dict[str, Any
 
 
 async def _actors(lane: ControlLane) -> msg.ActorList:
+    found = await processes(lane)
+    sizes = await asyncio.to_thread(lambda: {one.pid: pss_mib(one.pid) for one in found if one.pid})
+    return msg.ActorList(actors=tuple(msgspec.structs.replace(one, pss_mib=sizes.get(one.pid, 0.0)) for one in found))
+
+
+async def processes(lane: ControlLane) -> tuple[msg.ActorStatus, ...]:
+    """The node and its children, without their memory, which takes milliseconds to find out; raises BusError."""
     rows = (await _call(lane, "actors")).get("actors", [])
-    sizes = await asyncio.to_thread(lambda: {row["pid"]: pss_mib(row["pid"]) for row in rows if row["pid"]})
-    return msg.ActorList(actors=tuple(msg.ActorStatus(**row, pss_mib=sizes.get(row["pid"], 0.0)) for row in rows))
+    return tuple(msgspec.convert(row, msg.ActorStatus) for row in rows)
 
 
 async def _lines(lane: ControlLane) -> tuple[debug.LogLine, ...]:

@@ -225,6 +225,7 @@ class StepActor(Actor, Generic[S]):
             self.memory.note(effects, inp.time_s, self._origin)
         except Exception as error:
             self.log.exception("step_failed", error, input=type(inp).__name__)
+            self.lane.last_words(f"its step failed on {type(inp).__name__}: {type(error).__name__}: {error}")
             self._give_up()
             return
         self._queue.extend(effects)

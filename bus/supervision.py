@@ -6,8 +6,10 @@ given up; one that stays up for `STABLE_S` begins anew. After Erlang's superviso
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 STABLE_S = 10.0
 PING_INTERVAL_S = 1.0
@@ -15,6 +17,10 @@ HANG_S = 5.0
 """Silence after which a child counts as hung. Its lane is served before all else, so a busy child still answers."""
 START_S = 30.0
 """A child that is not ready by then counts as hung."""
+KEPT_FALLS = 5
+"""Of each child that are told, newest last."""
+MAX_REASON = 300
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,13 @@ class Child:
     start_at_s: float = 0.0
     kill_at_s: float = 0.0
     falls_s: list[float] = field(default_factory=list)
+    verdict: str = ""
+    """Why the node ended it by force."""
+    last_words: str = ""
+    """What it said before it ended by itself."""
+    falls: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_FALLS))
+    """`time_s` (UTC), `kind` and `reason` of the last ones."""
+    falls_by_kind: Counter[str] = field(default_factory=Counter)
 
     @property
     def alive(self) -> bool:
@@ -70,7 +83,7 @@ class Child:
         return self.pid != 0
 
 
-def row(child: Child) -> dict[str, str | int]:
+def row(child: Child) -> dict[str, Any]:
     """What `minibus ps` shows of it."""
     return {
         "actor": child.spec.name,
@@ -79,13 +92,16 @@ def row(child: Child) -> dict[str, str | int]:
         "restarts": child.restarts,
         "inbox": child.inbox,
         "reason": child.reason,
+        "falls": list(child.falls),
+        "falls_by_kind": dict(child.falls_by_kind),
     }
 
 
 def started(child: Child, pid: int, now_s: float) -> None:
     """It has been forked, or found running."""
     child.pid, child.started_s, child.heard_s = pid, now_s, now_s
-    child.state, child.refusal = ChildState.STARTING, ""
+    child.state = ChildState.STARTING
+    child.refusal = child.verdict = child.last_words = ""
 
 
 def ready(child: Child, now_s: float) -> None:
@@ -112,14 +128,23 @@ def stopping(child: Child, now_s: float) -> None:
     child.kill_at_s = now_s + child.spec.stop_grace_s
 
 
-def ended(child: Child, how: str, now_s: float) -> None:
-    """Its process is gone: decide whether and when it comes back."""
+def hung(child: Child, now_s: float) -> None:
+    """It is being ended by force, because it does not answer; if that takes a while, it is tried again."""
+    child.heard_s = now_s
+    child.verdict = f"hung: no answer for {HANG_S:g} s" if child.state is ChildState.RUNNING else "hung: never ready"
+
+
+def ended(child: Child, how: str, now_s: float, wall_s: float = 0.0) -> None:
+    """Its process is gone: decide whether and when it comes back. `wall_s` is UTC seconds since 1970, to be told."""
     lived_s = now_s - child.started_s
     child.pid = child.inbox = 0
     if child.state is ChildState.STOPPING:
         child.state = ChildState.STOPPED
         return
-    child.reason = child.refusal or how
+    child.reason = _reason(child, how)
+    kind = _kind_of_fall(child, how)
+    child.falls.append({"time_s": wall_s, "kind": kind, "reason": child.reason})
+    child.falls_by_kind[kind] += 1
     if child.refusal and child.restarts == 0 and child.state is ChildState.STARTING:
         child.state = ChildState.FAILED
         return
@@ -133,6 +158,26 @@ def ended(child: Child, how: str, now_s: float) -> None:
     child.state = ChildState.BACKOFF
     child.restarts += 1
     child.start_at_s = now_s + min(first * 2 ** (len(child.falls_s) - 1), most)
+
+
+def _reason(child: Child, how: str) -> str:
+    if child.refusal:
+        return child.refusal
+    if child.verdict:
+        return child.verdict
+    return f"{how}: {child.last_words}"[:MAX_REASON] if child.last_words else how
+
+
+def _kind_of_fall(child: Child, how: str) -> str:
+    """One of few words, for counting: `refused`, `hung`, `killed`, `exited` or `lost`."""
+    if child.refusal:
+        return "refused"
+    if child.verdict:
+        return "hung"
+    return next((kind for start, kind in _KINDS if how.startswith(start)), "lost")
+
+
+_KINDS = (("killed by", "killed"), ("exit status", "exited"))
 
 
 def is_hung(child: Child, now_s: float) -> bool:

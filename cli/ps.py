@@ -7,6 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from bus.client import connect
 from bus.errors import BusError
@@ -33,8 +36,8 @@ async def _actors(base: Path) -> Sequence[ActorStatus]:
         return reply.actors
 
 
-def status_object(actor: ActorStatus) -> dict[str, str | int | float]:
-    """What programs read."""
+def status_object(actor: ActorStatus) -> dict[str, Any]:
+    """What programs read; the keys of the table first."""
     return {
         "actor": actor.actor,
         "pid": actor.pid,
@@ -42,12 +45,15 @@ def status_object(actor: ActorStatus) -> dict[str, str | int | float]:
         "restarts": actor.restarts,
         "inbox": actor.inbox,
         "pss_mib": round(actor.pss_mib, 2),
+        "reason": actor.reason,
+        "falls": [msgspec.structs.asdict(fall) for fall in actor.falls],
     }
 
 
 def status_table(actors: Sequence[ActorStatus]) -> str:
     """Aligned columns, numbers to the right; why something was restarted stands at the end of its line."""
-    rows = [HEADER, *(tuple(map(str, status_object(actor).values())) for actor in actors)]
+    objects = map(status_object, actors)
+    rows = [HEADER, *(tuple(str(one[name]) for name in HEADER) for one in objects)]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     reasons = ["", *(actor.reason for actor in actors)]
     lines = [

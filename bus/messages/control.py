@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from bus.messages.base import Ack, Event, Message, Query, Request
 
 
@@ -109,6 +111,15 @@ class Lookup(Query[Found], frozen=True, kw_only=True, tag="control.lookup"):
     address: str
 
 
+class Fall(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a process that was not to end."""
+
+    time_s: float
+    kind: str
+    """killed (by a signal), exited, hung, refused (it said that it cannot run here) or lost (nobody saw how)."""
+    reason: str
+
+
 class ActorStatus(Message, frozen=True, kw_only=True, omit_defaults=True, tag="node.actor"):
     """One process of a node."""
 
@@ -121,6 +132,10 @@ class ActorStatus(Message, frozen=True, kw_only=True, omit_defaults=True, tag="n
     pss_mib: float = 0.0
     reason: str = ""
     """Why it was restarted last; empty if never."""
+    falls: tuple[Fall, ...] = ()
+    """The last five, newest last."""
+    falls_by_kind: dict[str, int] = {}
+    """How often it fell, since the node was started."""
 
 
 class ActorList(Message, frozen=True, kw_only=True, tag="node.actors"):

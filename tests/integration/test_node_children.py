@@ -47,7 +47,7 @@ def test_a_child_that_cannot_run_fails_the_start_with_its_sentence(base_dir: Pat
 
 def test_a_child_that_never_starts_is_given_up_and_fails_the_start(base_dir: Path) -> None:
     with node(base_dir, "first", "crasher") as running:
-        assert running.said() == "crasher does not start: exit status 70\n"
+        assert running.said() == "crasher does not start: exit status 70: ValueError: a bug at the start\n"
         assert running.process.wait(WAIT_S) == 1
         assert running.errors().count('"event": "crashed"') == 3
         assert "ValueError: a bug at the start" in running.errors()

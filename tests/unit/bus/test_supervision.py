@@ -144,3 +144,42 @@ def test_ready_is_heard_once_and_only_when_starting() -> None:
     assert one.state is ChildState.STOPPING
     assert not supervision.all_ready([running(), one])
     assert supervision.all_ready([running(), running()])
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "forced", "kind", "reason"),
+    [
+        ("killed by SIGSEGV", "", False, "killed", "killed by SIGSEGV"),
+        ("killed by SIGKILL", "", True, "hung", "hung: no answer for 5 s"),
+        ("exit status 70", "ValueError: odd", False, "exited", "exit status 70: ValueError: odd"),
+        ("ended (nobody saw how)", "", False, "lost", "ended (nobody saw how)"),
+    ],
+)
+def test_why_it_fell_is_kept_and_counted(how: str, said: str, forced: bool, kind: str, reason: str) -> None:
+    one = running()
+    one.last_words = said
+    if forced:
+        supervision.hung(one, 6.0)
+    supervision.ended(one, how, 7.0, 1_700_000_000.0)
+    shown = supervision.row(one)
+    assert shown["falls"] == [{"time_s": 1_700_000_000.0, "kind": kind, "reason": reason}]
+    assert (shown["reason"], shown["falls_by_kind"]) == (reason, {kind: 1})
+    supervision.started(one, 11, 8.0)
+    supervision.ended(one, "exit status 1", 9.0)
+    assert one.reason == "exit status 1", "what an earlier process said is not its own"
+
+
+def test_the_last_falls_are_kept_and_all_are_counted() -> None:
+    one = child(max_restarts=100)
+    for number in range(20):
+        fall(one, float(number))
+    assert len(one.falls) == supervision.KEPT_FALLS
+    assert one.falls_by_kind == {"killed": 20}
+
+
+def test_one_that_is_never_ready_is_hung_too() -> None:
+    one = child()
+    supervision.started(one, 10, 0.0)
+    supervision.hung(one, START_S)
+    supervision.ended(one, "killed by SIGKILL", START_S)
+    assert (one.reason, one.falls[0]["kind"]) == ("hung: never ready", "hung")

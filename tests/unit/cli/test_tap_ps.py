@@ -6,7 +6,7 @@ import json
 import msgpack
 import pytest
 
-from bus.messages.control import ActorStatus
+from bus.messages.control import ActorStatus, Fall
 from bus.messages.envelope import Envelope
 from bus.port import Delivery
 from cli import tap
@@ -76,7 +76,15 @@ def test_the_memory_of_topics_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 ACTORS = (
     ActorStatus(actor="node", pid=1, state="running", pss_mib=9.876),
-    ActorStatus(actor="vm", pid=12345, state="backoff", restarts=3, inbox=7, reason="killed by SIGKILL"),
+    ActorStatus(
+        actor="vm",
+        pid=12345,
+        state="backoff",
+        restarts=3,
+        inbox=7,
+        reason="killed by SIGKILL",
+        falls=(Fall(time_s=5.0, kind="killed", reason="killed by SIGKILL"),),
+    ),
 )
 
 
@@ -96,4 +104,6 @@ def test_ps_as_json() -> None:
         "restarts": 3,
         "inbox": 7,
         "pss_mib": 0.0,
+        "reason": "killed by SIGKILL",
+        "falls": [{"time_s": 5.0, "kind": "killed", "reason": "killed by SIGKILL"}],
     }
