@@ -124,6 +124,12 @@ PARAMS: tuple[Param, ...] = (
         "host directories mounted inside: target inside, source on the host",
         ("volumes",),
     ),
+    Param(
+        *("processes", "processes", S.UNSIGNED, CONTAINER, "Processes"),
+        "how many processes and threads there may be inside",
+        minimum=1,
+        maximum=2**22,
+    ),
     Param("seccomp", "seccomp", S.BOOLEAN, CONTAINER, "Seccomp", "whether dangerous system calls are refused"),
 )
 

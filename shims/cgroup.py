@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from shims.cgroup_hierarchy import CONTROLLERS, Hierarchy, Limits, read_file
 from shims.cgroup_v1 import HierarchyV1
 from shims.cgroup_v2 import CORE, HierarchyV2
+from shims.guest_share import read_share
 
 __all__ = ["Cgroups", "Layout", "Limits", "Tree", "detect", "host_layout", "pids"]
 
@@ -22,6 +23,7 @@ _LOST_WITHOUT = {
     "memory": "memory is not limited: this host has no memory controller",
     "devices": "device access is not limited: this host has no devices controller",
     "cpu": "the number of CPUs is not limited: this host has no cpu controller",
+    "pids": "the number of processes is not limited: this host has no pids controller",
 }
 
 
@@ -112,8 +114,9 @@ class Cgroups:
             return
         if "freezer" not in self._by_controller:
             raise OSError(2, "this host has neither a cgroup freezer nor cgroup version 2", "/sys/fs/cgroup")
+        share = read_share()
         for tree in self._trees:
-            tree.prepare()
+            tree.prepare(share)
         self._prepared = True
 
     def create(self, name: str, limits: Limits) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from shims.guest_share import GuestShare
+
 TOP: Final = "minibus"
 CPU_PERIOD_US: Final = 100_000
 """The kernel's default: short enough that a container held to its quota does not stall for whole seconds."""
@@ -31,14 +33,15 @@ DEVICE_RULES: Final = (
     "c 1:9 rwm",
     "c *:* m",
     "b *:* m",
-    "c 5:1 rwm",
-    "c 4:0 rwm",
-    "c 4:1 rwm",
     "c 136:* rwm",
     "c 5:2 rwm",
     "c 10:200 rwm",
 )
-"""null zero full tty random urandom; any node may be made; console, tty0, tty1, ptys, ptmx, tun (cgroup-v1 devices)."""
+"""null zero full tty random urandom; any node may be made; ptys, ptmx, tun (cgroup-v1 devices).
+
+Not 5:1, 4:0 and 4:1, although minimega has them: they are the console and the terminals of the *host*, on which a guest
+could read what is typed. A container's /dev/console is a pty.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class Limits:
 
     memory_bytes: int
     vcpus: int
+    processes: int
+    """Threads count as well."""
 
 
 def write_file(path: str, value: bytes) -> None:
@@ -83,7 +88,7 @@ class Hierarchy(ABC):
         """The cgroup of one container."""
         return f"{self.base}/{name}"
 
-    def prepare(self) -> None:
+    def prepare(self, share: GuestShare) -> None:
         """Make the directories above the containers and set what holds for all of them; existing ones are used."""
         for _ in range(_MKDIR_ATTEMPTS):
             for path in (self.top, self.base):
@@ -91,10 +96,22 @@ class Hierarchy(ABC):
                     os.mkdir(path, 0o755)
             try:
                 self._set_up_base()
+                self._bound_all(share)
             except FileNotFoundError:  # another base directory's warden removed the empty top between the two steps
                 continue
             return
         raise FileNotFoundError(2, os.strerror(2), self.base)
+
+    def _bound_all(self, share: GuestShare) -> None:
+        """On the top, which all base directories of this host have in common."""
+        for file, value in self.share_settings(share):
+            path = f"{self.top}/{file}"
+            if read_file(path).strip() != value:
+                try:
+                    write_file(path, value)
+                except OSError as error:
+                    if error.errno != errno.EBUSY:  # guests that run already have more, and there is nothing to reclaim
+                        raise
 
     def create(self, name: str, limits: Limits) -> None:
         """Make one container's cgroup with its limits. Leaves nothing on failure."""
@@ -145,6 +162,10 @@ class Hierarchy(ABC):
     @abstractmethod
     def settings(self, limits: Limits) -> list[tuple[str, bytes]]:
         """(file, value) pairs to write into a new cgroup."""
+
+    @abstractmethod
+    def share_settings(self, share: GuestShare) -> list[tuple[str, bytes]]:
+        """(file, value) pairs that bound all guests of this host together."""
 
     @abstractmethod
     def freeze(self, name: str) -> None:

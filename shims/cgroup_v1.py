@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shims.cgroup_hierarchy import CPU_PERIOD_US, DEVICE_RULES, Hierarchy, Limits, read_file, write_file
+from shims.guest_share import GuestShare
 
 
 class HierarchyV1(Hierarchy):
@@ -17,9 +18,18 @@ class HierarchyV1(Hierarchy):
             found.append(("memory.limit_in_bytes", b"%d" % limits.memory_bytes))
         if "cpu" in self.controllers:
             found.append(("cpu.cfs_quota_us", b"%d" % (limits.vcpus * CPU_PERIOD_US)))
+        if "pids" in self.controllers:
+            found.append(("pids.max", b"%d" % limits.processes))
         if "devices" in self.controllers and not self._devices_inherited:
             found.append(("devices.deny", b"a"))
             found += [("devices.allow", rule.encode()) for rule in DEVICE_RULES]
+        return found
+
+    def share_settings(self, share: GuestShare) -> list[tuple[str, bytes]]:
+        """See `Hierarchy.share_settings`."""
+        found = [("pids.max", b"%d" % share.processes)] if "pids" in self.controllers else []
+        if "memory" in self.controllers:
+            found.append(("memory.limit_in_bytes", b"%d" % share.memory_bytes))
         return found
 
     def freeze(self, name: str) -> None:
@@ -42,13 +52,15 @@ class HierarchyV1(Hierarchy):
         return 0
 
     def _set_up_base(self) -> None:
-        if "memory" in self.controllers and read_file(f"{self.base}/memory.use_hierarchy").strip() != b"1":
-            write_file(f"{self.base}/memory.use_hierarchy", b"1")
+        if "memory" in self.controllers:
+            for path in (self.top, self.base):
+                if read_file(f"{path}/memory.use_hierarchy").strip() != b"1":
+                    write_file(f"{path}/memory.use_hierarchy", b"1")
         if "devices" in self.controllers:
             self._devices_inherited = self._restrict_devices()
 
     def _restrict_devices(self) -> bool:
-        """Set the device list on the base, from which new cgroups copy theirs: 14 writes once, not per container.
+        """Set the device list on the base, from which new cgroups copy theirs: 11 writes once, not per container.
 
         False if the base has children left that keep it from changing.
         """

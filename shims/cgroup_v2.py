@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shims.cgroup_hierarchy import CPU_PERIOD_US, DEVICE_RULES, Hierarchy, Limits, read_file, write_file
+from shims.guest_share import GuestShare
 from shims.linux.bpf import attach_device_rules
 
 CORE = frozenset({"freezer", "devices"})
@@ -19,6 +20,15 @@ class HierarchyV2(Hierarchy):
             found.append(("memory.max", b"%d" % limits.memory_bytes))
         if "cpu" in self.controllers:
             found.append(("cpu.max", b"%d %d" % (limits.vcpus * CPU_PERIOD_US, CPU_PERIOD_US)))
+        if "pids" in self.controllers:
+            found.append(("pids.max", b"%d" % limits.processes))
+        return found
+
+    def share_settings(self, share: GuestShare) -> list[tuple[str, bytes]]:
+        """See `Hierarchy.share_settings`."""
+        found = [("pids.max", b"%d" % share.processes)] if "pids" in self.controllers else []
+        if "memory" in self.controllers:
+            found.append(("memory.max", b"%d" % share.memory_bytes))
         return found
 
     def freeze(self, name: str) -> None:

@@ -135,6 +135,7 @@ def container_spec(guest: GuestSpec, tag: str) -> ContainerSpec:
         volumes=tuple(Volume(source=source, target=target) for target, source in sorted(config.volumes.items())),
         memory_mib=config.memory_mib,
         vcpus=config.vcpus,
+        processes=config.processes,
         seccomp=config.seccomp,
     )
 

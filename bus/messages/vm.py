@@ -64,6 +64,8 @@ class VmConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fifos: int = 0
     volumes: dict[str, str] = {}
     """Target inside to source on the host."""
+    processes: int = 4096
+    """How many processes and threads there may be inside."""
     seccomp: bool = True
 
 

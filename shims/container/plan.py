@@ -20,6 +20,7 @@ from shims.linux.mount import escape_option
 MIN_MEMORY_MIB: Final = 4
 MAX_MEMORY_MIB: Final = 1 << 30
 MAX_VCPUS: Final = 4096
+MAX_PROCESSES: Final = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 MAX_FIFOS: Final = 1024
 HOST_NAME_MAX: Final = 64
 MAX_SHOWN: Final = 200
@@ -69,7 +70,7 @@ class Plan:
 
 def limits_of(spec: ContainerSpec) -> Limits:
     """The spec's limits in the kernel's units."""
-    return Limits(memory_bytes=spec.memory_mib << 20, vcpus=spec.vcpus)
+    return Limits(memory_bytes=spec.memory_mib << 20, vcpus=spec.vcpus, processes=spec.processes)
 
 
 def check_spec(spec: ContainerSpec) -> None:
@@ -84,6 +85,8 @@ def check_spec(spec: ContainerSpec) -> None:
         raise RefusedError(f"memory of {spec.memory_mib} MiB is more than any host has")
     if not 1 <= spec.vcpus <= MAX_VCPUS:
         raise RefusedError(f"vcpus has to be between 1 and {MAX_VCPUS}, not {spec.vcpus}")
+    if not 1 <= spec.processes <= MAX_PROCESSES:
+        raise RefusedError(f"processes has to be between 1 and {MAX_PROCESSES}, not {spec.processes}")
     if not 0 <= spec.fifos <= MAX_FIFOS:
         raise RefusedError(f"fifos has to be between 0 and {MAX_FIFOS}, not {spec.fifos}")
     if not spec.init or not spec.init[0]:

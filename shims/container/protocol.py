@@ -40,6 +40,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     volumes: tuple[Volume, ...] = ()
     memory_mib: int = 2048
     vcpus: int = 1
+    processes: int = 4096
+    """Threads count as well."""
     seccomp: bool = True
 
 

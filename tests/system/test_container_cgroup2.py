@@ -14,7 +14,7 @@ from shims.cgroup import Cgroups, Layout, Limits, Tree
 from tests.system.container_host import until
 
 TAG = "t2cg"
-LIMITS = Limits(memory_bytes=64 << 20, vcpus=1)
+LIMITS = Limits(memory_bytes=64 << 20, vcpus=1, processes=100)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ Pre-init:        {}
 FIFOs:           0
 Volumes:         {}
                  /data -> /host/dir
+Processes:       4096
 Seccomp:         true
 """.format(*[""] * 11)
 

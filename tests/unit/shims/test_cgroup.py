@@ -23,7 +23,7 @@ V1 = """\
 UNIFIED = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 SPACED = "30 23 0:26 / /mnt/a\\040b rw - cgroup2 none rw\n"
-LIMITS = Limits(memory_bytes=64 << 20, vcpus=3)
+LIMITS = Limits(memory_bytes=64 << 20, vcpus=3, processes=500)
 
 
 def found(layout: Layout) -> dict[str, tuple[int, str]]:
@@ -62,7 +62,10 @@ def test_what_is_missing_is_said() -> None:
     layout = detect(SPACED, lambda root: ["memory"])
     assert found(layout)["memory"] == (2, "/mnt/a b")
     assert layout.missing == ("cpu", "pids")
-    assert Cgroups(layout, "abcd").warnings == ("the number of CPUs is not limited: this host has no cpu controller",)
+    assert Cgroups(layout, "abcd").warnings == (
+        "the number of CPUs is not limited: this host has no cpu controller",
+        "the number of processes is not limited: this host has no pids controller",
+    )
 
 
 @pytest.mark.parametrize("text", ["", "rubbish", "1 2 3 4", "31 23 0:28 / /x rw - cgroup"])
@@ -80,7 +83,7 @@ def test_a_host_that_cannot_freeze() -> None:
     [
         ({"memory"}, [("memory.limit_in_bytes", b"67108864")]),
         ({"cpu"}, [("cpu.cfs_quota_us", b"300000")]),
-        ({"freezer", "pids"}, []),
+        ({"freezer", "pids"}, [("pids.max", b"500")]),
     ],
 )
 def test_settings_of_version_1(controllers: set[str], expected: list[tuple[str, bytes]]) -> None:
@@ -92,12 +95,12 @@ def test_device_rules_of_version_1() -> None:
     assert settings[0] == ("devices.deny", b"a")
     assert settings[1] == ("devices.allow", b"c 1:3 rwm")
     assert ("devices.allow", b"c 10:200 rwm") in settings
-    assert len(settings) == 15
+    assert len(settings) == 12
 
 
 def test_settings_of_version_2() -> None:
     tree = HierarchyV2("/r", {"memory", "cpu", "freezer", "devices", "pids"}, "abcd")
-    assert tree.settings(LIMITS) == [("memory.max", b"67108864"), ("cpu.max", b"300000 100000")]
+    assert tree.settings(LIMITS) == [("memory.max", b"67108864"), ("cpu.max", b"300000 100000"), ("pids.max", b"500")]
 
 
 class TestOnFiles:
