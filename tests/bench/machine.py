@@ -146,6 +146,21 @@ def build_rootfs(target: Path) -> Path:
     return target
 
 
+USED = ("AnonPages", "Shmem", "KernelStack", "PageTables", "Percpu", "VmallocUsed")
+"""What is nobody else's to take (proc(5), meminfo); slabs are counted by their objects, because empty ones are."""
+
+
+def used_kib() -> float:
+    """Memory that is in use on the whole machine, files cached by the kernel apart."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    pages = sum(float(fields[1]) for fields in lines if fields[0].rstrip(":") in USED)
+    try:
+        slabs = [line.split()[1:4] for line in Path("/proc/slabinfo").read_text().splitlines()[2:]]
+    except OSError as error:
+        raise UnavailableError(f"/proc/slabinfo: {error.strerror}") from error
+    return pages + sum(int(active) * int(size) for active, _, size in slabs) / 1024
+
+
 def compile_launch() -> Path:
     """Build the C reference; raises UnavailableError where there is no compiler."""
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -163,3 +178,15 @@ def launch_reference(program: Path, count: int, rootfs: Path, work: Path) -> dic
     arguments = [str(program), str(count), str(rootfs), str(work), *INIT]
     result: dict[str, float] = json.loads(run(arguments, timeout_s=120))
     return result
+
+
+@contextlib.contextmanager
+def launched_reference(program: Path, count: int, rootfs: Path, work: Path) -> Iterator[None]:
+    """The containers of the C reference, running; they are removed at the end."""
+    arguments = [str(program), "-w", str(count), str(rootfs), str(work), *INIT]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        if process.stdout.readline() != "launched\n":
+            raise UnavailableError("the C reference could not launch its containers")
+        yield
+        process.communicate(timeout=120)

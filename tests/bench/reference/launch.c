@@ -1,12 +1,13 @@
 /*
  * launch: what one thread of C needs to start and to remove N containers.
  *
- *     launch COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]
+ *     launch [-w] COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]
  *
  * Each container gets new mount, PID, network, IPC and UTS namespaces, an overlay over ROOTFS, its own proc, sysfs,
  * /dev with nodes, /dev/shm and /dev/pts, four cgroups, and INIT as its PID 1. The next one is begun when the exec of
  * the one before has succeeded. Then all are killed and everything that was made is removed.
  *
+ * With -w all of them run on until standard input ends; that they run is said with a line "launched".
  * Prints one JSON object: count, launch_s (all), first_s and last_s (the first and the last 100), kill_s.
  * Exit status: 0 measured, 1 something failed (one line on stderr), 130 interrupted. Nothing stays behind in any case.
  */
@@ -49,6 +50,7 @@ static char cgroup_roots[4][512]; /* <mount>/minibus-bench/<pid> for each hierar
 static int hierarchies;
 static pid_t *pids;
 static int count, created;        /* asked for; directories exist for this many */
+static int waits;
 static const char *rootfs, *work_dir;
 static char **init; /* path and arguments of PID 1 */
 static volatile sig_atomic_t interrupted;
@@ -276,6 +278,14 @@ static int remove_all(void)
     return remove_cgroup_roots() < 0 ? -1 : result;
 }
 
+static void await_end_of_input(void)
+{
+    char byte;
+    printf("launched\n");
+    fflush(stdout);
+    while (read(STDIN_FILENO, &byte, 1) > 0) {}
+}
+
 static void catch_signals(void)
 {
     const int caught[] = {SIGINT, SIGTERM, SIGHUP};
@@ -285,8 +295,9 @@ static void catch_signals(void)
 
 static int read_arguments(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "-w") == 0) waits = 1, argc--, argv++;
     if (argc < 5 || (count = atoi(argv[1])) < 1) {
-        fprintf(stderr, "usage: launch COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]\n");
+        fprintf(stderr, "usage: launch [-w] COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]\n");
         return -1;
     }
     rootfs = argv[2], work_dir = argv[3], init = argv + 4;
@@ -312,11 +323,13 @@ int main(int argc, char **argv)
         if (++done == batch) first = now_s();
     }
     end = now_s();
+    if (waits && done == count) await_end_of_input();
+    double removing = now_s();
     int removed = remove_all();
     double gone = now_s();
     if (interrupted) return 130;
     if (done < count || removed < 0) return 1;
     printf("{\"count\": %d, \"launch_s\": %.6f, \"first_s\": %.6f, \"last_s\": %.6f, \"kill_s\": %.6f}\n", count,
-           end - start, first - start, end - last, gone - end);
+           end - start, first - start, end - last, gone - removing);
     return 0;
 }
