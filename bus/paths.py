@@ -18,6 +18,9 @@ FILES = "MINIBUS_FILES"
 """Environment variable: the file area, if it is not `<base>/files`."""
 START_FLAGS = "MINIBUS_FLAGS"
 """Environment variable that carries what a node was started with to those who show it: a JSON object of strings."""
+CONSOLE_ADDRESS = "MINIBUS_CONSOLE_ADDRESS"
+"""Environment variable: at which IP address the TCP ports of consoles are, if not at `LOOPBACK`; `none`: at none."""
+LOOPBACK = "127.0.0.1"
 DEFAULT_BASE = "/var/lib/minibus"
 MAX_BASE = 80
 """Bytes: a unix socket's path holds 107 (unix(7)), and the longest of ours adds about 25."""
@@ -103,6 +106,11 @@ def start_flags() -> dict[str, str]:
     except ValueError:
         return {}
     return {str(name): str(value) for name, value in flags.items()} if isinstance(flags, dict) else {}
+
+
+def console_address() -> str:
+    """Where the TCP ports of consoles are: an IP address or `none`."""
+    return os.environ.get(CONSOLE_ADDRESS) or LOOPBACK
 
 
 def host_name() -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import Literal
 
-from actors.container.console import Consoles
+from actors.container.console_requests import ConsoleRequests
+from actors.container.console_table import Consoles, Home
 from actors.container.state import (
     CallWarden,
+    ConsolesMoved,
     ContainerTable,
     DropConsole,
     GuestState,
@@ -20,8 +23,22 @@ from actors.container.state import (
 )
 from actors.container.step import step
 from bus.actor import RequestContext, query
-from bus.messages.guest import GuestExit, GuestList, GuestSamples, GuestStatus, ListGuests, SampleGuests
-from bus.paths import Context
+from bus.messages.base import Ack
+from bus.messages.console import ConsoleInput, ConsoleOutput, ReadConsole, ResizeConsole, TypeAtConsole
+from bus.messages.guest import (
+    CreateGuests,
+    ForgetGuests,
+    GuestExit,
+    GuestList,
+    GuestSamples,
+    GuestStatus,
+    KillGuests,
+    ListGuests,
+    PauseGuests,
+    SampleGuests,
+    StartGuests,
+)
+from bus.paths import Context, console_address
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 from shims.container.client import WardenClient, WardenGoneError, WardenRefusedError
@@ -29,6 +46,8 @@ from shims.container.protocol import ContainerStatus, Exited
 from shims.usage import measure
 
 RECONNECT_S = 0.05
+TEND_S = 2.0
+"""Between looks for consoles that are not served as they should be."""
 SHOWN: dict[GuestState, Literal["building", "running", "paused", "exited"]] = {
     GuestState.CREATING: "building",
     GuestState.BUILDING: "building",
@@ -43,11 +62,15 @@ class ContainerActor(StepActor[ContainerTable]):
 
     kind = "container"
     state_type = ContainerTable
+    requests = (CreateGuests, StartGuests, PauseGuests, KillGuests, ForgetGuests)
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
         self._lost = asyncio.Event()
-        self._consoles = Consoles(store=self.lane.store_fd, drop=self.lane.drop_fd)
+        self._consoles = Consoles(
+            store=self.lane.store_fd, drop=self.lane.drop_fd, address=console_address(), log=self.log
+        )
+        self._console_requests = ConsoleRequests(self._consoles, lambda: self.state.guests)
         self._warden = WardenClient(context.paths.run / "warden", on_exited=self._on_exited, on_gone=self._lost.set)
 
     def initial_state(self) -> ContainerTable:
@@ -60,8 +83,19 @@ class ContainerActor(StepActor[ContainerTable]):
 
     async def on_start(self) -> None:
         """Take back the consoles, then follow the warden for as long as this actor lives."""
-        self._consoles.restore(await self.lane.fetch_fds())
+        self._consoles.restore(await self.lane.fetch_fds(), self._homes())
+        self._tell_ports()
         self.spawn(self._follow_warden(), name="warden")
+        self.spawn(self._tend_consoles(), name="consoles")
+
+    async def stop(self) -> None:
+        """Let those go who wait for output: the base waits for requests that are under way."""
+        self._console_requests.end()
+        await super().stop()
+
+    def inbox(self) -> int:
+        """Without the viewers that wait for output, which is no work."""
+        return super().inbox() - self._console_requests.waiting
 
     async def on_stop(self) -> None:
         """The containers stay with the warden, the terminals with the node."""
@@ -82,10 +116,58 @@ class ContainerActor(StepActor[ContainerTable]):
 
     async def _open_consoles(self, containers: tuple[ContainerStatus, ...]) -> None:
         """Consoles of living containers that the node did not hand back: started by hand, or it was restarted too."""
-        for container in containers:
-            if container.state != "exited" and container.guest_id not in self._consoles:
-                with contextlib.suppress(WardenRefusedError):
-                    self._consoles.add(container.guest_id, await self._warden.open_console(container.guest_id))
+        living = {container.guest_id for container in containers if container.state != "exited"}
+        for vm_id in self._consoles.vm_ids():
+            if vm_id not in living:
+                self._consoles.end(vm_id)
+        self._console_requests.lost.clear()
+        await self._open_missing(living)
+        self._tell_ports()
+
+    async def _open_missing(self, living: set[int]) -> None:
+        for vm_id, home in self._homes().items():
+            if vm_id not in living or vm_id in self._consoles or vm_id in self._console_requests.lost:
+                continue
+            try:
+                master = await self._warden.open_console(vm_id)
+            except WardenRefusedError as refused:
+                self._console_requests.lost.add(vm_id)
+                self.log.warn("console_lost", vm_id=vm_id, reason=str(refused))
+                continue
+            if master >= 0 and vm_id not in self._consoles and vm_id in self._homes():
+                self._consoles.go_on(vm_id, home, master)
+            elif master >= 0:
+                os.close(master)
+
+    async def _tend_consoles(self) -> None:
+        """Serve what could not be served at once, for want of descriptors."""
+        while True:
+            await asyncio.sleep(TEND_S)
+            self._consoles.open_missing()
+            with contextlib.suppress(WardenGoneError):
+                await self._open_missing(
+                    {vm_id for vm_id, guest in self.state.guests.items() if guest.state is not GuestState.CREATING}
+                )
+            self._tell_ports()
+
+    def _homes(self) -> dict[int, Home]:
+        """Of all containers that live, as far as is known."""
+        return {
+            vm_id: Home(guest.spec.instance_dir, guest.console_port)
+            for vm_id, guest in self.state.guests.items()
+            if guest.state is not GuestState.EXITED
+        }
+
+    def _tell_ports(self) -> None:
+        """Consoles that are at other ports than before; not those that are still to be fetched from the warden."""
+        known = {*self._consoles.vm_ids(), *self._console_requests.lost}
+        moved = {
+            vm_id: self._consoles.port(vm_id)
+            for vm_id, home in self._homes().items()
+            if vm_id in known and home.port != self._consoles.port(vm_id)
+        }
+        if moved:
+            self.feed(ConsolesMoved(ports=moved))
 
     def _on_exited(self, notice: Exited) -> None:
         self._consoles.end(notice.guest_id)
@@ -122,9 +204,15 @@ class ContainerActor(StepActor[ContainerTable]):
             case Verb.CREATE:
                 assert call.spec is not None  # noqa: S101 - for the type checker: every CREATE carries one
                 created, master = await self._warden.create(call.spec)
-                self._consoles.drop(call.vm_id)
-                self._consoles.add(call.vm_id, master)
-                return WardenAnswered(call=call.call, pid=created.pid, warnings=created.warnings)
+                self._console_requests.lost.discard(call.vm_id)
+                missing = self._consoles.begin(call.vm_id, Home(call.spec.instance_dir), master)
+                warning = (f"its console is not served yet: {missing}",) if missing else ()
+                return WardenAnswered(
+                    call=call.call,
+                    pid=created.pid,
+                    warnings=(*created.warnings, *warning),
+                    console_port=self._consoles.port(call.vm_id),
+                )
             case Verb.START:
                 await self._warden.start(call.vm_id)
             case Verb.FREEZE:
@@ -149,3 +237,18 @@ class ContainerActor(StepActor[ContainerTable]):
         """Resource use over a window."""
         known = [vm_id for vm_id in msg.vm_ids if vm_id in self.state.guests]
         return GuestSamples(samples=await measure(self.context.tag, known, msg.window_s))
+
+    @query
+    async def read_console(self, msg: ReadConsole, request: RequestContext) -> ConsoleOutput:
+        """What a console says."""
+        return await self._console_requests.read(msg)
+
+    @query
+    async def type_at_console(self, msg: TypeAtConsole, request: RequestContext) -> ConsoleInput:
+        """Input of a viewer; idempotent by its position."""
+        return await self._console_requests.type(msg)
+
+    @query
+    async def resize_console(self, msg: ResizeConsole, request: RequestContext) -> Ack:
+        """The window of a viewer."""
+        return await self._console_requests.resize(msg)

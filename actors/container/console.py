@@ -1,103 +1,177 @@
-"""The consoles of containers: reads every pty master, keeps the last of what was said.
+"""One console: reads a container's pty master always, shows what it says to all viewers, types what they type.
 
-A container whose console nobody reads stands still once the pty's buffer is full, so they are always read. The node
-holds a copy of each master, because closing the last one ends any init that uses its terminal.
+A container whose console nobody reads stands still once the pty's buffer is full, so it is read whoever watches.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+import select
+import socket
+import termios
 
-SCROLL_BACK = 64 * 1024
-"""Bytes kept per console, the oldest dropped first."""
+from actors.container.console_poller import Poller
+from actors.container.console_sockets import Viewer
+from shims.scroll_back import ScrollBack
+
+ROWS, COLUMNS = 24, 80
+"""Size of the window until a viewer says otherwise."""
 REOPEN_S = 1.0
 CHUNK = 4096
 """Bytes a pty gives at most in one read (drivers/tty/n_tty.c)."""
+INPUT_BYTES = 16 * 1024
+"""What waits for a container that does not read what is typed; viewers have to wait beyond that."""
+LAST_READS = 64
+"""Of a container that has ended: more than a pty's buffers hold."""
+MAX_VIEWERS = 64
+"""Connections at a time."""
 
 
-def store_name(vm_id: int) -> str:
-    """Under which name the node keeps the copy."""
-    return f"pty-{vm_id}"
+class Console:
+    """See the module. Owns the master and the scroll-back's file."""
 
+    def __init__(self, master: int, scroll_back: ScrollBack, poller: Poller) -> None:
+        self.scroll_back = scroll_back
+        self.ended = False
+        self._master = master
+        self._poller = poller
+        self._viewers: set[Viewer] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._input = bytearray()
+        self._events = 0
+        """What the master is watched for."""
+        self._reopening: asyncio.TimerHandle | None = None
+        os.set_blocking(master, False)
+        with contextlib.suppress(termios.error):
+            if termios.tcgetwinsize(master) == (0, 0):
+                termios.tcsetwinsize(master, (ROWS, COLUMNS))
+        self._look_out()
 
-class Consoles:
-    """Pty masters by VM."""
+    # --- what viewers want
 
-    def __init__(self, *, store: Callable[[str, int], None], drop: Callable[[str], None]) -> None:
-        self._store = store
-        self._drop = drop
-        self._masters: dict[int, int] = {}
-        self._kept: dict[int, bytearray] = {}
-        self._loop = asyncio.get_running_loop()
+    def welcome(self, connection: socket.socket) -> None:
+        """Someone has connected; is shown the scroll-back first."""
+        if len(self._viewers) >= MAX_VIEWERS:
+            with connection, contextlib.suppress(OSError):
+                connection.send(b"minibus: this console has %d viewers, which is as many as can be\r\n" % MAX_VIEWERS)
+            return
+        viewer = Viewer(connection, self, self._poller, self._viewers.discard)
+        if not viewer.is_gone:
+            self._viewers.add(viewer)
 
-    def add(self, vm_id: int, master: int) -> None:
-        """Take a new master, and give the node a copy."""
-        self._store(store_name(vm_id), master)
-        self._read_from(vm_id, master)
+    async def until_more(self, offset: int, timeout_s: float) -> None:
+        """Wait until there are bytes beyond an offset of the stream, or the console has ended, or time is over."""
+        if self.scroll_back.end > offset or self.ended or timeout_s <= 0:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting.discard(future)
 
-    def __contains__(self, vm_id: int) -> bool:
-        return vm_id in self._masters
+    def room(self) -> int:
+        """How many bytes of input it takes now."""
+        return INPUT_BYTES - len(self._input)
 
-    def restore(self, stored: dict[str, int]) -> None:
-        """Take the masters that the node handed back."""
-        for name, master in stored.items():
-            vm_id = name.removeprefix("pty-")
-            if vm_id.isdecimal():
-                self._read_from(int(vm_id), master)
-            else:
-                os.close(master)
+    def type(self, data: bytes) -> int:
+        """Type, as far as there is room; how many bytes have been taken."""
+        taken = data[: self.room()]
+        self._input += taken
+        self._type_on()
+        return len(taken)
 
-    def end(self, vm_id: int) -> None:
-        """The container has ended: close the master, keep what it said."""
-        if vm_id in self._masters:
-            self._close(vm_id)
-            self._drop(store_name(vm_id))
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the window's size; the programs in front are sent SIGWINCH. Raises OSError."""
+        try:
+            termios.tcsetwinsize(self._master, (rows, columns))
+        except termios.error as error:
+            raise OSError(*error.args) from None
 
-    def drop(self, vm_id: int) -> None:
-        """Forget all of it; harmless when there is none."""
-        self.end(vm_id)
-        self._kept.pop(vm_id, None)
+    # --- the end
 
-    def scroll_back(self, vm_id: int) -> bytes:
-        """The last of what the container said."""
-        return bytes(self._kept.get(vm_id, b""))
+    def end(self) -> None:
+        """The container has ended: take its last words, show them, let everybody go."""
+        for _ in range(LAST_READS):
+            if not self._read():
+                break
+        self.ended = True
+        self.close()
 
     def close(self) -> None:
-        """Stop reading; the node's copies keep the terminals open."""
-        for vm_id in list(self._masters):
-            self._close(vm_id)
+        """Let go of everything; copies of the master elsewhere keep the terminal open."""
+        self.release()
+        for viewer in tuple(self._viewers):
+            viewer.close()
+        if self._reopening is not None:
+            self._reopening.cancel()
+        self._poller.unwatch(self._master)
+        os.close(self._master)
+        self.scroll_back.close()
 
-    def _read_from(self, vm_id: int, master: int) -> None:
-        self._close(vm_id)
-        os.set_blocking(master, False)
-        self._masters[vm_id] = master
-        self._kept.setdefault(vm_id, bytearray())
-        self._loop.add_reader(master, self._read, vm_id)
+    def release(self) -> None:
+        """Let those go who wait for more."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
 
-    def _read(self, vm_id: int) -> None:
+    # --- the terminal
+
+    def _look_out(self) -> None:
+        if self._reopening is not None:
+            return
+        events = select.EPOLLIN | (select.EPOLLOUT if self._input else 0)
+        if events != self._events:
+            self._events = events
+            self._poller.watch(self._master, events, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._type_on()
+        if events & ~select.EPOLLOUT and not self._read():
+            self._reopen_later()
+
+    def _read(self) -> bool:
+        """Take what it says; False if nobody has the other end open, or there is nothing."""
         try:
-            data = os.read(self._masters[vm_id], CHUNK)
+            data = os.read(self._master, CHUNK)
         except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            # EIO: nobody has the other end open now (pty(7)); init may open its console again later.
-            self._loop.remove_reader(self._masters[vm_id])
-            self._loop.call_later(REOPEN_S, self._read_again, vm_id, self._masters[vm_id])
-            return
-        kept = self._kept[vm_id]
-        kept += data
-        del kept[:-SCROLL_BACK]
+            return True
+        except OSError:  # EIO, see pty(7)
+            return False
+        self.scroll_back.append(data)
+        for viewer in tuple(self._viewers):
+            viewer.update()
+        self.release()
+        return bool(data)
 
-    def _read_again(self, vm_id: int, master: int) -> None:
-        if self._masters.get(vm_id) == master:
-            self._loop.add_reader(master, self._read, vm_id)
+    def _reopen_later(self) -> None:
+        """Init may open its console again; until then the kernel would say all the time that there is an end."""
+        self._poller.unwatch(self._master)
+        self._events = 0
+        self._reopening = asyncio.get_running_loop().call_later(REOPEN_S, self._reopen)
 
-    def _close(self, vm_id: int) -> None:
-        master = self._masters.pop(vm_id, None)
-        if master is not None:
-            self._loop.remove_reader(master)
-            os.close(master)
+    def _reopen(self) -> None:
+        self._reopening = None
+        self._look_out()
+
+    def _type_on(self) -> None:
+        was_full = self.room() == 0
+        while self._input:
+            try:
+                written = os.write(self._master, self._input[:CHUNK])
+            except BlockingIOError:
+                break
+            except OSError:
+                self._input.clear()  # there is no terminal any more
+                break
+            del self._input[:written]
+        self._look_out()
+        if was_full and self.room():
+            for viewer in tuple(self._viewers):
+                viewer.update()

@@ -6,11 +6,20 @@ the warden or this actor was away meanwhile, what the warden lists decides how e
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
 
-from bus.messages.guest import GuestExit, GuestReport, GuestReports, GuestSpec, ReportExits
+from bus.messages.guest import (
+    GuestConsole,
+    GuestExit,
+    GuestReport,
+    GuestReports,
+    GuestSpec,
+    ReportConsoles,
+    ReportExits,
+)
 from bus.step import Ask, Effect, Fail, Input, Reply
 from shims.container.protocol import ContainerSpec, ContainerStatus, Volume
 
@@ -43,6 +52,8 @@ class Guest(msgspec.Struct, kw_only=True):
     spec: ContainerSpec
     state: GuestState = GuestState.CREATING
     pid: int = 0
+    console_port: int = 0
+    """TCP port of its console; 0 if there is none."""
     exit: GuestExit | None = None
 
 
@@ -80,6 +91,7 @@ class ContainerTable(msgspec.Struct, kw_only=True):
     calls: dict[str, Call] = {}
     requests: dict[str, Waiting] = {}
     exits_sent: int = 0
+    ports_sent: int = 0
 
 
 class WardenAnswered(Input, frozen=True, kw_only=True, omit_defaults=True, tag="warden_answered"):
@@ -89,6 +101,13 @@ class WardenAnswered(Input, frozen=True, kw_only=True, omit_defaults=True, tag="
     error: str = ""
     pid: int = 0
     warnings: tuple[str, ...] = ()
+    console_port: int = 0
+
+
+class ConsolesMoved(Input, frozen=True, kw_only=True, omit_defaults=True, tag="consoles_moved"):
+    """Consoles are served at other TCP ports than before; 0: at none."""
+
+    ports: dict[int, int]
 
 
 class WardenExited(Input, frozen=True, kw_only=True, omit_defaults=True, tag="warden_exited"):
@@ -197,6 +216,15 @@ def report_exit(table: ContainerTable, exit_: GuestExit) -> Ask:
     table.exits_sent += 1
     tag = f"exit/{exit_.vm_id}/{table.exits_sent}"
     return Ask(tag=tag, to="vm", body=ReportExits(exits=(exit_,)), timeout_s=REPORT_TIMEOUT_S)
+
+
+def report_consoles(table: ContainerTable, vm_ids: Iterable[int]) -> Ask:
+    """Tell the `vm` actor where consoles are served now; repeated until it has taken it."""
+    table.ports_sent += 1
+    guests = ((vm_id, table.guests[vm_id]) for vm_id in vm_ids)
+    consoles = tuple(GuestConsole(vm_id=vm_id, pid=guest.pid, port=guest.console_port) for vm_id, guest in guests)
+    tag = f"consoles/{table.ports_sent}"
+    return Ask(tag=tag, to="vm", body=ReportConsoles(consoles=consoles), timeout_s=REPORT_TIMEOUT_S)
 
 
 def unknown_request(msg_id: str, body: object) -> list[Effect]:

@@ -7,6 +7,7 @@ import msgspec
 from actors.container.reconcile import reconcile
 from actors.container.state import (
     Call,
+    ConsolesMoved,
     ContainerTable,
     DropConsole,
     Guest,
@@ -22,6 +23,7 @@ from actors.container.state import (
     finish_if_done,
     is_being_removed,
     report,
+    report_consoles,
     report_exit,
     unknown_request,
 )
@@ -59,10 +61,12 @@ def step(table: ContainerTable, inp: Input) -> list[Effect]:
             return _answered(table, call, inp)
         case WardenExited(exit=exit_):
             return _exited(table, exit_)
+        case ConsolesMoved(ports=ports):
+            return _moved(table, ports)
         case WardenConnected(containers=containers):
             return reconcile(table, containers)
-        case AskFailed(tag=tag):
-            return _report_again(table, tag)
+        case AskFailed():
+            return _report_again(table, inp)
         case _:
             return []
 
@@ -114,7 +118,13 @@ def _answered(table: ContainerTable, name: str, answer: WardenAnswered) -> list[
         return []
     if not call.request:
         return after_removal(table, call)
-    row = GuestReport(vm_id=call.vm_id, pid=answer.pid, error=answer.error, warnings=answer.warnings)
+    row = GuestReport(
+        vm_id=call.vm_id,
+        pid=answer.pid,
+        error=answer.error,
+        warnings=answer.warnings,
+        console_port=answer.console_port,
+    )
     return [*_settle(table, call, answer), *report(table, call.request, row)]
 
 
@@ -130,7 +140,7 @@ def _settle(table: ContainerTable, call: Call, answer: WardenAnswered) -> list[E
         return []
     match call.verb:
         case Verb.CREATE:
-            guest.pid = answer.pid
+            guest.pid, guest.console_port = answer.pid, answer.console_port
             if guest.state is GuestState.CREATING:
                 guest.state = GuestState.BUILDING
         case Verb.START if guest.state is not GuestState.EXITED:
@@ -159,7 +169,17 @@ def _exited(table: ContainerTable, exit_: GuestExit) -> list[Effect]:
     return [report_exit(table, exit_)]
 
 
-def _report_again(table: ContainerTable, tag: str) -> list[Effect]:
-    vm_id = int(tag.split("/")[1])
+def _moved(table: ContainerTable, ports: dict[int, int]) -> list[Effect]:
+    moved = [vm_id for vm_id in ports if vm_id in table.guests]
+    for vm_id in moved:
+        table.guests[vm_id].console_port = ports[vm_id]
+    return [report_consoles(table, moved)] if moved else []
+
+
+def _report_again(table: ContainerTable, ask: AskFailed) -> list[Effect]:
+    """What the `vm` actor has not taken: as it is now."""
+    if ask.tag.startswith("consoles/"):
+        return [report_consoles(table, table.guests)]
+    vm_id = int(ask.tag.split("/")[1])
     guest = table.guests.get(vm_id)
     return [report_exit(table, guest.exit)] if guest is not None and guest.exit is not None else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.vm import transitions
 from actors.vm.table import Call, Job, Phase, Verb, VmRecord, Work, not_found, state_error
 from actors.vm.turn import Turn
-from bus.messages.guest import GuestExit, GuestReport
+from bus.messages.guest import GuestConsole, GuestExit, GuestReport
 from bus.messages.vm import VmResult, VmState
 from bus.vm_names import VmNameError, parse_target
 
@@ -140,7 +140,7 @@ def _created(turn: Turn, vm: VmRecord, report: GuestReport) -> None:
     if report.error:
         give_up(turn, vm, report.error)
         return
-    transitions.built(turn, vm, report.pid)
+    transitions.built(turn, vm, report.pid, report.console_port)
     ended = next((exit_ for exit_ in exits if exit_.pid == report.pid), None)
     if ended is not None:
         transitions.exited(turn, vm, ended)
@@ -212,6 +212,13 @@ def removed(turn: Turn, vm: VmRecord, error: str) -> None:
             done(turn, vm, not_found(vm.name))
         else:
             _close(turn, vm, None)
+
+
+def console_moved(turn: Turn, console: GuestConsole) -> None:
+    """A driver serves a console at another port than before."""
+    vm = turn.table.vms.get(console.vm_id)
+    if vm is not None and vm.live and vm.pid == console.pid:
+        vm.console_port = console.port
 
 
 # --- ends that nobody asked for

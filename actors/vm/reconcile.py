@@ -73,4 +73,4 @@ def _match_state(turn: Turn, vm: VmRecord, state: VmState) -> None:
         case VmState.PAUSED:
             transitions.paused(turn, vm)
         case _:
-            transitions.built(turn, vm, vm.pid)
+            transitions.built(turn, vm, vm.pid, vm.console_port)

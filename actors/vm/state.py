@@ -7,7 +7,7 @@ from actors.vm.effects import InstancesPrepared, InstancesRemoved, Located
 from actors.vm.table import Phase, Verb, VmTable
 from actors.vm.turn import Turn
 from bus.messages.base import Ack
-from bus.messages.guest import GuestList, GuestReports, ReportExits
+from bus.messages.guest import GuestList, GuestReports, ReportConsoles, ReportExits
 from bus.messages.vm import ClearVmTags, FlushVms, KillVms, LaunchVms, StartVms, StopVms, TagVms
 from bus.step import Answered, AskFailed, Effect, Input, Received, Recovered
 
@@ -53,6 +53,10 @@ def _received(turn: Turn, inp: Received) -> None:
         case ReportExits(exits=exits):
             for exit_ in exits:
                 lifecycle.exit_reported(turn, exit_)
+            turn.reply(inp.msg_id, Ack())
+        case ReportConsoles(consoles=consoles):
+            for console in consoles:
+                lifecycle.console_moved(turn, console)
             turn.reply(inp.msg_id, Ack())
         case _:
             turn.fail(inp.msg_id, "unknown_type", f"vm does not understand {type(inp.body).__name__}")

@@ -89,6 +89,8 @@ class VmRecord(msgspec.Struct):
     ended_s: float = 0.0
     """When the guest ended; 0 while it lives."""
     pid: int = 0
+    console_port: int = 0
+    """TCP port of the guest's console; 0 if there is none."""
     phase: Phase = Phase.IDLE
     work: Work | None = None
     waiting: list[Work] = []

@@ -25,9 +25,9 @@ def _enter_state(turn: Turn, vm: VmRecord, state: VmState) -> None:
         turn.state_changed(vm)
 
 
-def built(turn: Turn, vm: VmRecord, pid: int) -> None:
+def built(turn: Turn, vm: VmRecord, pid: int, console_port: int) -> None:
     """The guest exists and waits."""
-    vm.pid = pid
+    vm.pid, vm.console_port = pid, console_port
     vm.launched_s = turn.inp.time_s
     vm.ended_s = 0.0
     _enter_state(turn, vm, VmState.BUILDING)
@@ -50,7 +50,7 @@ def paused(turn: Turn, vm: VmRecord) -> None:
 def _ended(turn: Turn, vm: VmRecord, state: VmState) -> None:
     if vm.live:
         vm.ended_s = turn.inp.time_s
-    vm.pid = 0
+    vm.pid = vm.console_port = 0
     _enter_state(turn, vm, state)
 
 

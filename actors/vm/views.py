@@ -40,6 +40,7 @@ def vm_info(vm: VmRecord, host: str, now_s: float) -> VmInfo:
         config=vm.config,
         tags=dict(vm.tags),
         pid=vm.pid,
+        console_port=vm.console_port,
     )
 
 

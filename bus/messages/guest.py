@@ -31,6 +31,8 @@ class GuestReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     pid: int = 0
     error: str = ""
     warnings: tuple[str, ...] = ()
+    console_port: int = 0
+    """TCP port of the console of a guest that was made; 0 if there is none."""
 
 
 class GuestReports(Message, frozen=True, kw_only=True, tag="guest.reports"):
@@ -87,6 +89,22 @@ class ReportExits(Request[Ack], frozen=True, kw_only=True, tag="guest.exited"):
     """Driver to `vm`: these ended. Repeated until acknowledged."""
 
     exits: tuple[GuestExit, ...]
+
+
+class GuestConsole(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a guest's console is served."""
+
+    vm_id: int
+    pid: int
+    """Of the guest, so that a late report cannot be taken for news of its successor."""
+    port: int = 0
+    """TCP; 0: nowhere."""
+
+
+class ReportConsoles(Request[Ack], frozen=True, kw_only=True, tag="guest.consoles"):
+    """Driver to `vm`: these consoles are served elsewhere than was said before. Repeated until acknowledged."""
+
+    consoles: tuple[GuestConsole, ...]
 
 
 class GuestStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -49,7 +49,7 @@ def test_life_of_a_container(shared: Product, console: Console) -> None:
 
     console.ok("vm kill web")
     ended = console.vm("web")
-    assert (ended["state"], ended["pid"]) == ("QUIT", "0")
+    assert (ended["state"], ended["pid"], ended["console_port"]) == ("QUIT", "0", "0")
     assert not psutil.pid_exists(int(built["pid"]))
     assert shared.guests_left() == []
     (shared.inside(vm_id) / "kept").write_text("from before")
@@ -58,7 +58,7 @@ def test_life_of_a_container(shared: Product, console: Console) -> None:
     again = console.vm("web")
     assert again["state"] == "RUNNING"
     assert again["pid"] != built["pid"]
-    same = {"state": "", "pid": "", "uptime": ""}
+    same = {"state": "", "pid": "", "uptime": "", "console_port": ""}
     assert again | same == built | same
     assert (shared.inside(vm_id) / "kept").read_text() == "from before"
     counts_on(shared, vm_id)
@@ -191,6 +191,8 @@ def test_columns(shared: Product, console: Console) -> None:
     assert int(row.pop("pid")) in psutil.pids()
     vm_id = row.pop("id")
     assert vm_id in shared.directories()
+    console_port = row.pop("console_port")
+    assert 1024 <= int(console_port) <= 65535
     kvm_only = ["disk", "initrd", "kernel", "cdrom", "migrate", "append", "serial-ports", "virtio-ports", "vnc_port"]
     assert row == {
         "name": "web",
@@ -209,7 +211,6 @@ def test_columns(shared: Product, console: Console) -> None:
         "preinit": "",
         "fifo": "2",
         "volume": '{"/mnt/x":"/etc"}',
-        "console_port": "0",
         "tags": '{"k":"v"}',
     }
     printed = shared.minibus("exec", ".columns name,state vm info").out

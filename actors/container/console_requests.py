@@ -1,0 +1,130 @@
+"""What the bus asks of consoles (`bus.messages.console`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from actors.container.console import Console
+from actors.container.console_table import Consoles, past
+from actors.container.state import Guest, GuestState
+from bus.errors import InvalidError, NotFoundError, OverloadedError, UnavailableError
+from bus.messages.base import Ack
+from bus.messages.console import (
+    FROM_NOW,
+    FROM_SCROLL_BACK,
+    MAX_INPUT_BYTES,
+    ConsoleInput,
+    ConsoleOutput,
+    ReadConsole,
+    ResizeConsole,
+    TypeAtConsole,
+)
+from shims.scroll_back import ScrollBack
+
+LOOK_S = 0.05
+APPEAR_S = 5.0
+"""How long a living container's console may be on its way, after a restart of node or warden."""
+MAX_WAIT_S = 60.0
+MAX_VIEWERS = 1_000
+"""Who wait for output at a time, and of which is known how much they have typed."""
+MAX_SIZE = 65_535
+LOST = "the console is lost: nobody held its other end when node, warden and container actor were away together"
+
+
+class ConsoleRequests:
+    """Answers for the consoles of a container actor."""
+
+    def __init__(self, consoles: Consoles, guests: Callable[[], Mapping[int, Guest]]) -> None:
+        self._consoles = consoles
+        self._guests = guests
+        self._typed: OrderedDict[str, int] = OrderedDict()
+        self._is_ending = False
+        self.lost: set[int] = set()
+        """Living containers whose console nobody has."""
+        self.waiting = 0
+        """Questions for output that wait until there is some."""
+
+    def end(self) -> None:
+        """Answer those who wait, and let nobody wait any more."""
+        self._is_ending = True
+        self._consoles.release()
+
+    async def read(self, asked: ReadConsole) -> ConsoleOutput:
+        """See `ReadConsole`; raises BusError."""
+        console = await self._find(asked.vm_id)
+        if console is None:
+            return _output(past(self._guest(asked.vm_id).spec.instance_dir), asked, ended=True)
+        scroll_back = console.scroll_back
+        if asked.stream == scroll_back.stream and not self._is_ending:
+            if self.waiting >= MAX_VIEWERS:
+                raise OverloadedError(f"{MAX_VIEWERS} viewers wait for output already")
+            self.waiting += 1
+            try:
+                await console.until_more(asked.after, min(asked.wait_s, MAX_WAIT_S))
+            finally:
+                self.waiting -= 1
+        return _output(scroll_back, asked, ended=console.ended)
+
+    async def type(self, asked: TypeAtConsole) -> ConsoleInput:
+        """See `TypeAtConsole`; raises BusError."""
+        if len(asked.data) > MAX_INPUT_BYTES:
+            raise InvalidError(f"at most {MAX_INPUT_BYTES} bytes can be typed at once")
+        console = await self._living(asked.vm_id)
+        before = self._typed.pop(asked.viewer, None)
+        if before is None and asked.repeated:
+            taken, in_doubt = asked.position + len(asked.data), True
+        else:
+            begin = max(before or 0, asked.position)
+            taken, in_doubt = begin + console.type(asked.data[begin - asked.position :]), False
+        self._typed[asked.viewer] = taken
+        if len(self._typed) > MAX_VIEWERS:
+            self._typed.popitem(last=False)
+        return ConsoleInput(taken=taken, in_doubt=in_doubt)
+
+    async def resize(self, asked: ResizeConsole) -> Ack:
+        """See `ResizeConsole`; raises BusError."""
+        if not (1 <= asked.rows <= MAX_SIZE and 1 <= asked.columns <= MAX_SIZE):
+            raise InvalidError(f"a window has 1 to {MAX_SIZE} rows and columns")
+        console = await self._living(asked.vm_id)
+        try:
+            console.resize(asked.rows, asked.columns)
+        except OSError as error:
+            raise UnavailableError(f"cannot set the size of the console: {error.strerror}") from None
+        return Ack()
+
+    async def _living(self, vm_id: int) -> Console:
+        console = await self._find(vm_id)
+        if console is None:
+            raise NotFoundError("the container has ended")
+        return console
+
+    async def _find(self, vm_id: int) -> Console | None:
+        """The console of a living container, None if it has ended; raises BusError."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + APPEAR_S
+        while True:
+            if (console := self._consoles.get(vm_id)) is not None:
+                return console
+            if self._guest(vm_id).state is GuestState.EXITED:
+                return None
+            if vm_id in self.lost:
+                raise UnavailableError(LOST)
+            if loop.time() >= deadline or self._is_ending:
+                raise UnavailableError("the console cannot be reached now")
+            await asyncio.sleep(LOOK_S)
+
+    def _guest(self, vm_id: int) -> Guest:
+        guest = self._guests().get(vm_id)
+        if guest is None:
+            raise NotFoundError(f"there is no container {vm_id}")
+        return guest
+
+
+def _output(scroll_back: ScrollBack, asked: ReadConsole, *, ended: bool) -> ConsoleOutput:
+    if asked.after == FROM_NOW:
+        return ConsoleOutput(stream=scroll_back.stream, offset=scroll_back.end, ended=ended)
+    after = asked.after if asked.stream == scroll_back.stream else FROM_SCROLL_BACK
+    offset, data = scroll_back.read(after)
+    return ConsoleOutput(stream=scroll_back.stream, offset=offset, data=data, ended=ended)
