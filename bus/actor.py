@@ -23,7 +23,7 @@ from bus import codec, errors, logs
 from bus.lifecycle import Process, run_process
 from bus.log_format import Value
 from bus.messages.base import DEFAULT_NAMESPACE, Ack, Event, Message, Request, reply_type
-from bus.messages.control import GetStatus, LogRecord, Ping, Stats, Status
+from bus.messages.control import GetStatus, LogRecord, Ping, Status
 from bus.messages.debug import Inspection
 from bus.messages.envelope import Envelope
 from bus.paths import Context
@@ -96,6 +96,7 @@ class Actor(Process):
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
         self.port = Port(context, actor=self.kind, on_request=self._on_request)
+        self.port.inputs = self.inputs
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -185,6 +186,15 @@ class Actor(Process):
         """Requests under way."""
         return self._under_way
 
+    def counters(self) -> dict[str, int]:
+        """What the actor counts itself, for its statistics; names of its own."""
+        return {}
+
+    def understood(self) -> list[str]:
+        """Types of the requests that it answers."""
+        classes: list[type[Message]] = [Ping, GetStatus, *self.handlers]
+        return list(map(codec.tag_of, classes))
+
     def status(self) -> Status:
         """What GetStatus answers."""
         return Status(
@@ -202,6 +212,7 @@ class Actor(Process):
         if self._held is not None:
             self._held.append((envelope, body))
             return
+        self.inputs.received(envelope, body)
         try:
             request = codec.decode_body(body)
             self.log.debug("request", type=envelope.type, sender=envelope.sender, id=envelope.id)
@@ -252,7 +263,11 @@ class Actor(Process):
                 self._idle.set()
 
     def _reply(self, envelope: Envelope, body: Message) -> None:
-        self.port.reply(envelope.id, body, namespace=envelope.namespace)
+        self._answer(envelope.id, body, envelope.namespace)
+
+    def _answer(self, msg_id: str, body: Message, namespace: str) -> None:
+        self.inputs.answered(msg_id, body)
+        self.port.reply(msg_id, body, namespace=namespace)
 
     def _fail(self, envelope: Envelope, error: errors.BusError) -> None:
         self._reply(envelope, errors.to_failure(error, f"{self.kind}@{self.context.host}"))
@@ -268,8 +283,8 @@ class Actor(Process):
     async def _send_stats(self) -> None:
         topic = stats_topic(self.context.host, self.kind)
         while True:
-            await asyncio.sleep(STATS_INTERVAL_S)
+            await self.vitals.pause(STATS_INTERVAL_S)
             topics = self.port.take_topic_seqs()
             topics.pop(topic, None)
-            counters = {**self.port.counters, "inbox": self.inbox()}
-            self.publish(topic, Stats(actor=self.kind, seq=self.port.seq, topics=topics, counters=counters))
+            counters = {**self.port.counters, **self.counters()}
+            self.publish(topic, self.vitals.stats(seq=self.port.seq, topics=topics, counters=counters))

@@ -7,7 +7,6 @@ so cannot count readers (ZeroMQ RFC 29, XPUB_VERBOSER).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -31,6 +30,7 @@ from bus.port import HIGH_WATER_MARK
 from bus.pump import Pump
 from bus.readers import Readers
 from bus.routing import Peer, Refused, Router
+from bus.topic_table import TopicTable
 from bus.topics import MAX_TOPIC, node_topic, stats_topic
 
 TICK_S = 0.25
@@ -39,6 +39,11 @@ PIPES = b"pipe/"
 """Only the plumber publishes below it."""
 PLUMBER = "plumber"
 OWN_NAMES = ("broker", "node")
+OWN_REQUESTS: tuple[type[Message], ...] = (
+    *(msg.Hello, msg.Goodbye, msg.Ping, msg.GetStatus, msg.Lookup, msg.GetAddresses),
+    *(msg.CountReaders, msg.CountAllReaders, msg.GetTopics),
+)
+"""To `broker`; `node_calls.REQUESTS` are those to `node`."""
 
 
 class Broker(Process):
@@ -51,6 +56,7 @@ class Broker(Process):
         self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
         self.router = Router(context.host)
         self.readers = Readers()
+        self.topics = TopicTable()
         self.counters = {"requests": 0, "replies": 0, "events": 0, "dropped": 0, "malformed": 0, "refused": 0}
         self._plumber = f"{PLUMBER}@{context.host}"
         self._seq = 0
@@ -89,6 +95,10 @@ class Broker(Process):
     def inbox(self) -> int:
         """Requests in flight."""
         return len(self.router.pending)
+
+    def understood(self) -> list[str]:
+        """Types of the requests to `broker`."""
+        return list(map(codec.tag_of, OWN_REQUESTS))
 
     def _bound(self, kind: int, path: Path, options: dict[int, int]) -> zmq.Socket[bytes]:
         sock = self._zmq.socket(kind)
@@ -133,6 +143,7 @@ class Broker(Process):
         try:
             peer, onward = self.router.request(identity, envelope, time.monotonic())
         except Refused as refused:
+            self.inputs.refused(envelope, self.router.name_of(identity), refused.error)
             self._fail(identity, envelope.id, envelope.namespace, refused.error)
             return
         failure = self._forward(peer, onward, body)
@@ -141,6 +152,7 @@ class Broker(Process):
         self.router.pending.pop(envelope.id, None)
         if isinstance(failure, errors.UnreachableError):
             self._lose(peer)  # the connection is gone, though nobody has said so yet
+        self.inputs.refused(envelope, self.router.name_of(identity), failure)
         self._fail(identity, envelope.id, envelope.namespace, failure)
 
     def _forward(self, identity: bytes, envelope: Envelope, body: bytes) -> errors.BusError | None:
@@ -164,6 +176,7 @@ class Broker(Process):
         self._send_own(identity, msg_id, namespace, errors.to_failure(error, origin))
 
     def _send_own(self, identity: bytes, msg_id: str, namespace: str, body: Message) -> None:
+        self.inputs.answered(msg_id, body)
         envelope = Envelope(
             kind="failure" if isinstance(body, Failure) else "reply",
             id=msg_id,
@@ -182,11 +195,14 @@ class Broker(Process):
 
     def _cancel(self, msg_ids: list[str]) -> None:
         for asker, msg_id, namespace, error in self.router.cancel(msg_ids):
+            lost = Envelope(kind="request", id=msg_id, namespace=namespace)
+            self.inputs.refused(lost, self.router.name_of(asker), error)
             self._fail(asker, msg_id, namespace, error)
 
     # --- what the broker itself answers
 
     def _serve(self, identity: bytes, envelope: Envelope, body: bytes) -> None:
+        self.inputs.received(envelope, body, self.router.name_of(identity))
         try:
             request = codec.decode_body(body)
         except errors.BusError as error:
@@ -206,6 +222,10 @@ class Broker(Process):
             case msg.CountAllReaders(topics=topics):
                 exact, covering = tuple(map(self.readers.exact, topics)), tuple(map(self.readers.covering, topics))
                 self._reply(identity, envelope, msg.TopicCounts(exact=exact, covering=covering))
+            case msg.GetTopics(prefix=prefix, after=after):
+                self._reply(identity, envelope, self.topics.listed(prefix, after, self.readers.covering))
+            case msg.GetAddresses():
+                self._reply(identity, envelope, msg.Addresses(actors=tuple(sorted(self.router.peers))))
             case msg.Lookup(address=address):
                 self._reply(identity, envelope, msg.Found(present=self._is_present(address)))
             case msg.GetStatus():
@@ -266,6 +286,7 @@ class Broker(Process):
             self._refuse_pipe(topic)
             return
         self.counters["events"] += 1
+        self.topics.passed(topic, len(frames[2]), lambda: codec.sender(frames[1]))
         with contextlib.suppress(zmq.Again):
             self._xpub.send(frames)
 
@@ -284,9 +305,12 @@ class Broker(Process):
 
     def _publish(self, topic: str, event: Event) -> None:
         self._seq += 1
-        self._send_event(topic.encode(), event, f"{self.epoch}.{self._seq}", topic_seq=self._numbers.next(topic))
+        size_bytes = self._send_event(
+            topic.encode(), event, f"{self.epoch}.{self._seq}", topic_seq=self._numbers.next(topic)
+        )
+        self.topics.passed(topic.encode(), size_bytes, lambda: f"broker@{self.context.host}")
 
-    def _send_event(self, topic: bytes, event: Event, event_id: str, *, topic_seq: int) -> None:
+    def _send_event(self, topic: bytes, event: Event, event_id: str, *, topic_seq: int) -> int:
         envelope = Envelope(
             kind="event",
             id=event_id,
@@ -298,28 +322,35 @@ class Broker(Process):
             topic_seq=topic_seq,
             time=time.time(),
         )
+        body = codec.encode(event)
         with contextlib.suppress(zmq.Again):
-            self._xpub.send([topic, codec.encode(envelope), codec.encode(event)])
+            self._xpub.send([topic, codec.encode(envelope), body])
+        return len(body)
 
     # --- time
 
     async def _tick(self) -> None:
         ticks = 0
         while True:
-            await asyncio.sleep(TICK_S)
+            await self.vitals.pause(TICK_S)
             ticks += 1
             self.router.expire(time.monotonic())
             for asked in {pending.asked for pending in self.router.pending.values()}:
                 self._probe(asked)
             if ticks % STATS_EVERY_TICKS == 0:
                 self._publish_stats()
+                self.spawn(self._publish_node_stats(), name="node stats")
 
     def _publish_stats(self) -> None:
         topic = stats_topic(self.context.host, "broker")
         topics = self._numbers.take_fresh()
         topics.pop(topic, None)
-        counters = {**self.counters, "inbox": self.inbox()}
-        self._publish(topic, msg.Stats(actor="broker", seq=self._seq, topics=topics, counters=counters))
+        self._publish(topic, self.vitals.stats(seq=self._seq, topics=topics, counters=self.counters))
+
+    async def _publish_node_stats(self) -> None:
+        with contextlib.suppress(errors.BusError):  # a node that is stopped, or none: who listens sees the silence
+            found = await node_calls.processes(self.lane)
+            self._publish(stats_topic(self.context.host, "node"), msg.NodeStats(processes=found))
 
     def _probe(self, identity: bytes) -> None:
         """Find out whether somebody who owes an answer is still there; a ping's reply has no asker and is dropped."""

@@ -54,7 +54,7 @@ def warm_up() -> None:
     _body_decoder()
 
 
-def tag_of(message: Message) -> str:
+def tag_of(message: Message | type[Message]) -> str:
     """The wire name of a message, e.g. `vm.start`."""
     return str(message.__struct_config__.tag)
 

@@ -12,16 +12,19 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bus.errors import ConflictError, UnavailableError, UnknownTypeError
+from bus.input_report import input_list
+from bus.inputs import Inputs
 from bus.log_sinks import Ring
 from bus.messages import debug as msg
 from bus.messages.base import Ack, Message
 from bus.processes import figures
 from bus.profiling import Profiler
 
+INSPECTIONS = tuple(str(klass.__struct_config__.tag) for klass in msg.Inspection.__subclasses__())
 MAX_TYPES = 100
 LOOK_S = 0.5
 """How long objects are looked at: an actor that does it does nothing else meanwhile."""
@@ -35,9 +38,11 @@ MAX_DEPTH = 100
 class Inspector:
     """Answers for one process."""
 
-    def __init__(self, actor: str, ring: Ring) -> None:
+    def __init__(self, actor: str, ring: Ring, inputs: Inputs | None = None, understood: Iterable[str] = ()) -> None:
         self._actor = actor
         self._ring = ring
+        self._inputs = inputs or Inputs()
+        self._understood = understood
         self._profiler: Profiler | None = None
 
     def answer(self, request: msg.Inspection[Any]) -> Message:
@@ -45,6 +50,10 @@ class Inspector:
         match request:
             case msg.GetLogLines():
                 return msg.LogLines(lines=tuple(msg.LogLine(**line._asdict()) for _, line in self._ring.after()))
+            case msg.GetInputs(after=after):
+                return input_list(self._actor, self._inputs, after)
+            case msg.GetUnderstood():
+                return msg.Understood(types=tuple(sorted({*self._understood, *INSPECTIONS})))
             case msg.GetRuntime():
                 return runtime(self._actor)
             case msg.GetStacks():

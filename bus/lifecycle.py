@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bus import descriptors
 from bus.control import MAX_WORDS, ControlLane, send
 from bus.errors import BusError, InvalidError
+from bus.inputs import Inputs
 from bus.lock import MOMENT_S, FileLock
 from bus.log_settings import from_environment
 from bus.logs import OUTLET, Log
 from bus.messages.base import Message
 from bus.messages.debug import Inspection
 from bus.paths import Context, context
+from bus.vitals import Vitals
 
 if TYPE_CHECKING:
     from bus.introspection import Inspector
@@ -65,6 +67,8 @@ class Process:
             on_event=self.on_node_event,
             log=self.log,
         )
+        self.inputs = Inputs()
+        self.vitals = Vitals(self.kind, self.inputs, self.inbox)
         self._inspector: Inspector | None = None
 
     async def start(self) -> None:
@@ -80,12 +84,16 @@ class Process:
         """Requests received and not yet answered."""
         return 0
 
+    def understood(self) -> list[str]:
+        """Types of the requests that it answers, besides inspections."""
+        return []
+
     def inspect(self, request: Inspection[Any]) -> Message:
         """Answer a question about this process; raises BusError."""
         if self._inspector is None:
             from bus.introspection import Inspector  # few processes are ever asked
 
-            self._inspector = Inspector(self.kind, self.log.outlet.ring)
+            self._inspector = Inspector(self.kind, self.log.outlet.ring, self.inputs, self.understood())
         return self._inspector.answer(request)
 
     def begin_stop(self, exit_status: int = EXIT_OK) -> None:

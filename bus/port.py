@@ -7,11 +7,12 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import zmq
 
 from bus import codec, errors
+from bus.logs import message_id
 from bus.messages.base import DEFAULT_NAMESPACE, Event, Failure, Message, Request
 from bus.messages.control import Goodbye, Hello
 from bus.messages.envelope import Envelope, Kind
@@ -19,6 +20,9 @@ from bus.numbering import TopicNumbers
 from bus.paths import Context
 from bus.pump import Pump
 from bus.topics import sync_topic
+
+if TYPE_CHECKING:
+    from bus.inputs import Inputs
 
 HELLO_INTERVAL_S = 0.5
 PUBLISH_READY_S = 5.0
@@ -81,6 +85,8 @@ class Port:
         self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
         self.seq = 0
         self.counters = {"sent": 0, "received": 0, "published": 0, "late_replies": 0, "malformed": 0}
+        self.inputs: Inputs | None = None
+        """Where asks are noted; set by the actor that this is the port of."""
         self._actor = actor
         self._on_request = on_request
         self._pid = 0
@@ -187,13 +193,15 @@ class Port:
         msg_id = msg_id or secrets.token_hex(8)
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending[msg_id] = future
+        cause = cause or message_id.get()
         envelope = self._envelope(
             "request", msg_id, codec.tag_of(request), to=to, namespace=namespace, cause=cause, ttl_s=timeout_s
         )
         try:
-            self._send(envelope, body)
-            async with asyncio.timeout(timeout_s):
-                reply = await future
+            with self.inputs.asking(envelope, body) if self.inputs else contextlib.nullcontext():
+                self._send(envelope, body)
+                async with asyncio.timeout(timeout_s):
+                    reply = await future
         except TimeoutError:
             raise errors.DeadlineError(f"no answer from {to} within {timeout_s:g} s; the outcome is unknown") from None
         finally:

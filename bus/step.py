@@ -35,6 +35,8 @@ class Received(Input, frozen=True, kw_only=True, omit_defaults=True, tag="receiv
     """The `Request`."""
     sender: str = ""
     namespace: str = DEFAULT_NAMESPACE
+    cause: str = ""
+    """Id of the request that led to it."""
 
 
 class Answered(Input, frozen=True, kw_only=True, omit_defaults=True, tag="answered"):

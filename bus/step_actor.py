@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from bus import codec, errors
+from bus import codec, errors, logs
 from bus.actor import Actor
+from bus.inputs import CAPACITY
 from bus.lifecycle import EXIT_BUG
 from bus.memory import Memory
-from bus.messages.base import Failure, Message, Query, Request
+from bus.messages.base import DEFAULT_NAMESPACE, Failure, Message, Query, Request
 from bus.messages.control import Status
 from bus.messages.envelope import Envelope
 from bus.paths import Context
@@ -37,6 +38,8 @@ class StepActor(Actor, Generic[S]):
     """See the module. Subclasses set `state_type`, write `initial_state`, `step`, and `carry_out` for their effects."""
 
     state_type: ClassVar[type[msgspec.Struct]]
+    requests: ClassVar[tuple[type[Request[Any]], ...]] = ()
+    """Those that `step` understands, to be told to who asks."""
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
@@ -44,7 +47,8 @@ class StepActor(Actor, Generic[S]):
         self.memory = Memory()
         self._store: Store | None = None
         self._origin = f"{self.kind}@{context.host}"
-        self._queue: deque[Effect] = deque()
+        self._queue: deque[tuple[Effect, str]] = deque()
+        """Effects, and what led to each."""
         self._carrying = False
         self._behind = False
         """The state holds an input that could not be journaled; only a snapshot makes it durable again."""
@@ -78,6 +82,8 @@ class StepActor(Actor, Generic[S]):
             # It has happened whether or not it can be written down: go on, and heal with a snapshot.
             self.log.error("journal_failed", error=str(error))
             self._behind = True
+        if not isinstance(inp, Answered | AskFailed):  # those are known as the ends of asks
+            self.inputs.reported(str(inp.__struct_config__.tag))
         self._apply(stamped)
 
     # --- start: recover, then let the actor reconcile
@@ -114,6 +120,10 @@ class StepActor(Actor, Generic[S]):
         """Requests under way."""
         return super().inbox() + len(self.memory.open_requests)
 
+    def understood(self) -> list[str]:
+        """With those of `step`."""
+        return [*super().understood(), *map(codec.tag_of, self.requests)]
+
     def status(self) -> Status:
         """With the asks still open."""
         return msgspec.structs.replace(super().status(), asks=len(self.memory.open_asks))
@@ -125,6 +135,7 @@ class StepActor(Actor, Generic[S]):
             # The process was killed between this input and its being voided.
             voided.add(broken)
             store.append({"void": broken})
+        self._recall(records)
         open_asks = len(self.memory.open_asks)
         self.log.info("recovered", records=len(records), snapshot=snapshot is not None, open_asks=open_asks)
 
@@ -147,6 +158,24 @@ class StepActor(Actor, Generic[S]):
                 self.log.exception("replay_failed", error, input=type(inp).__name__, number=record["n"])
                 return int(record["n"])
         return None
+
+    def _recall(self, records: list[dict[str, Any]]) -> None:
+        """Put the last requests of before this start where questions about inputs are answered from."""
+        for record in records[-CAPACITY:]:
+            value = record.get("input", {})
+            if value.get("type") != "received":
+                continue
+            kept = self.memory.replies.get(value["msg_id"])
+            envelope = Envelope(
+                kind="request",
+                id=value["msg_id"],
+                type=str(value["body"].get("type")),
+                cause=value.get("cause", ""),
+                sender=value.get("sender", ""),
+                namespace=value.get("namespace", DEFAULT_NAMESPACE),
+                time=value.get("time_s", 0.0),
+            )
+            self.inputs.restored(envelope, kept.body if kept else None, kept.time_s if kept else 0.0)
 
     def _restore(self, snapshot: bytes) -> None:
         try:
@@ -185,7 +214,7 @@ class StepActor(Actor, Generic[S]):
         if self._store is None:
             raise errors.UnreachableError(f"{self.kind} is ending")
         if (kept := self.memory.replies.get(envelope.id)) is not None:
-            self.port.reply(envelope.id, kept.body, namespace=kept.namespace)
+            self._answer(envelope.id, kept.body, kept.namespace)
             return
         if envelope.id in self.memory.open_requests:
             return  # a repeat: the broker routes the one answer to whoever asked last
@@ -194,6 +223,7 @@ class StepActor(Actor, Generic[S]):
             body=request,
             sender=envelope.sender,
             namespace=envelope.namespace,
+            cause=envelope.cause,
             time_s=time.time(),
             seed=secrets.randbits(63),
         )
@@ -219,6 +249,24 @@ class StepActor(Actor, Generic[S]):
                 pass
 
     def _apply(self, inp: Input) -> None:
+        cause = self._cause_of(inp)
+        token = logs.message_id.set(cause)
+        try:
+            self._take_step(inp, cause)
+        finally:
+            logs.message_id.reset(token)
+
+    def _cause_of(self, inp: Input) -> str:
+        """Id of the request that led to it, as far as that is known."""
+        match inp:
+            case Received(msg_id=msg_id):
+                return msg_id
+            case Answered(tag=tag) | AskFailed(tag=tag) if (ask := self.memory.open_asks.get(tag)) is not None:
+                return ask.cause
+            case _:
+                return logs.message_id.get()
+
+    def _take_step(self, inp: Input, cause: str) -> None:
         try:
             self._account(inp)
             effects = self.step(self.state, inp)
@@ -228,7 +276,7 @@ class StepActor(Actor, Generic[S]):
             self.lane.last_words(f"its step failed on {type(inp).__name__}: {type(error).__name__}: {error}")
             self._give_up()
             return
-        self._queue.extend(effects)
+        self._queue.extend((effect, cause) for effect in effects)
         self._run_effects()
 
     def _give_up(self) -> None:
@@ -247,14 +295,15 @@ class StepActor(Actor, Generic[S]):
 
     def _run_effects(self) -> None:
         while self._queue and not self._carrying:
-            effect = self._queue.popleft()
+            effect, cause = self._queue.popleft()
+            logs.message_id.set(cause)
             match effect:
                 case Reply(msg_id=msg_id, body=body):
                     self._send_reply(msg_id, self.outgoing(msg_id, body))
                 case Fail(msg_id=msg_id, code=code, message=message):
                     self._send_reply(msg_id, Failure(code=code, message=message, origin=self._origin))
-                case Publish(topic=topic, event=event, namespace=namespace, cause=cause):
-                    self.publish(topic, event, namespace=namespace, cause=cause)
+                case Publish(topic=topic, event=event, namespace=namespace):
+                    self.publish(topic, event, namespace=namespace, cause=effect.cause or cause)
                 case Ask():
                     self._send_ask(effect)
                 case _:
@@ -271,7 +320,7 @@ class StepActor(Actor, Generic[S]):
 
     def _send_reply(self, msg_id: str, body: Message) -> None:
         kept = self.memory.replies.get(msg_id)
-        self.port.reply(msg_id, body, namespace=kept.namespace if kept else "")
+        self._answer(msg_id, body, kept.namespace if kept else "")
 
     def _send_ask(self, ask: Ask) -> None:
         self.spawn(self._ask(ask), name=f"ask {ask.tag}")

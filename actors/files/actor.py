@@ -14,6 +14,7 @@ from actors.files.state import Delete, Deleted, Fetched, FileTable, Origin, Vani
 from bus.actor import RequestContext, query
 from bus.errors import BusError, ConflictError, InvalidError, NotFoundError, UnavailableError
 from bus.messages.files import (
+    DeleteFiles,
     FetchUrl,
     FileEntry,
     FileList,
@@ -59,6 +60,7 @@ class FilesActor(StepActor[FileTable]):
 
     kind = "files"
     state_type = FileTable
+    requests = (DeleteFiles,)
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)

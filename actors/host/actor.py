@@ -27,7 +27,19 @@ from actors.host.table import (
 from bus.actor import RequestContext, query
 from bus.errors import NotFoundError, UnavailableError
 from bus.messages.base import Message
-from bus.messages.host import CheckHost, GetJobOutput, GetJobs, HostReport, JobList, JobOutput, ProgramResult
+from bus.messages.host import (
+    CheckHost,
+    ClearJobs,
+    GetJobOutput,
+    GetJobs,
+    HostReport,
+    JobList,
+    JobOutput,
+    KillJobs,
+    ProgramResult,
+    RunProgram,
+    StartJob,
+)
 from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
@@ -50,6 +62,7 @@ class HostActor(StepActor[HostTable]):
 
     kind = "host"
     state_type = HostTable
+    requests = (RunProgram, StartJob, KillJobs, ClearJobs)
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)

@@ -9,17 +9,34 @@ from bus.errors import InvalidError
 from bus.messages.base import Ack, Message
 from bus.messages.envelope import Envelope
 from bus.messages.namespace import (
+    ClearConfig,
+    CloneConfig,
+    DestroyNamespace,
     Draft,
+    FlushQueue,
     GetDraft,
     GetNamespaces,
     GetQueue,
     GetSavedConfigs,
+    LaunchQueue,
     NamespaceList,
     OpenNamespace,
     Queue,
+    QueueVms,
+    RestoreConfig,
+    SaveConfig,
     SavedConfigs,
+    SetConfig,
+    SetLoadMetric,
+    SetQueueing,
 )
-from bus.messages.schedule import GetPlan, GetSchedules, Plan, Schedules
+from bus.messages.schedule import (
+    ChangePlan,
+    GetPlan,
+    GetSchedules,
+    Plan,
+    Schedules,
+)
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 
@@ -29,6 +46,21 @@ class NamespaceActor(StepActor[NamespaceTable]):
 
     kind = "namespace"
     state_type = NamespaceTable
+    requests = (
+        OpenNamespace,
+        DestroyNamespace,
+        SetConfig,
+        ClearConfig,
+        SaveConfig,
+        RestoreConfig,
+        CloneConfig,
+        QueueVms,
+        LaunchQueue,
+        FlushQueue,
+        SetQueueing,
+        SetLoadMetric,
+        ChangePlan,
+    )
 
     def initial_state(self) -> NamespaceTable:
         """The default namespace on the own host."""
@@ -47,7 +79,7 @@ class NamespaceActor(StepActor[NamespaceTable]):
         name = envelope.namespace
         is_open = name in self.state.namespaces and not destroy.refusal(self.state, name)
         if is_open and isinstance(request, OpenNamespace):
-            self.port.reply(envelope.id, Ack(), namespace=name)
+            self._reply(envelope, Ack())
         else:
             super().take(envelope, request)
 

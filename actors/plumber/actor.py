@@ -20,6 +20,7 @@ from bus.messages.base import Ack, Message
 from bus.messages.control import CountAllReaders
 from bus.messages.envelope import Envelope
 from bus.messages.pipe import (
+    DeletePipes,
     GetPipes,
     LeavePipe,
     PipeInput,
@@ -30,7 +31,12 @@ from bus.messages.pipe import (
     SetPipe,
     WritePipe,
 )
-from bus.messages.pipeline import GetPipelines, PipelineList
+from bus.messages.pipeline import (
+    ClearPipelines,
+    GetPipelines,
+    PipelineList,
+    StartPipeline,
+)
 from bus.paths import Context
 from bus.pipe_messages import MessageError, content_of
 from bus.step import Effect, Input
@@ -57,6 +63,7 @@ class PlumberActor(StepActor[PlumberTable]):
 
     kind = "plumber"
     state_type = PlumberTable
+    requests = (SetPipe, DeletePipes, StartPipeline, ClearPipelines)
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)

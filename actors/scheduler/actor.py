@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from actors.scheduler import state
 from actors.scheduler.state import Located, SchedulerTable
+from bus.messages.schedule import (
+    PlaceVms,
+)
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 
@@ -13,6 +16,7 @@ class SchedulerActor(StepActor[SchedulerTable]):
 
     kind = "scheduler"
     state_type = SchedulerTable
+    requests = (PlaceVms,)
 
     def initial_state(self) -> SchedulerTable:
         """Nothing under way."""

@@ -50,6 +50,15 @@ class GetStatus(Query[Status], frozen=True, kw_only=True, tag="control.status.ge
     """How are you?"""
 
 
+class Latency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long something took, counted since the process started."""
+
+    count: int = 0
+    sum_s: float = 0.0
+    buckets: tuple[tuple[float, int], ...] = ()
+    """Pairs of a bound in seconds and how many took at most so long; bounds that add nothing are left out."""
+
+
 class Stats(Event, frozen=True, kw_only=True, omit_defaults=True, tag="control.stats"):
     """Once a second on `stats/<host>/<actor>/`: counters, and the last numbers of the topics used since then."""
 
@@ -59,6 +68,19 @@ class Stats(Event, frozen=True, kw_only=True, omit_defaults=True, tag="control.s
     topics: dict[str, int] = {}
     """Topic to its last topic_seq; shows a loss at the tail."""
     counters: dict[str, int] = {}
+    inbox: int = 0
+    """Requests received and not yet answered."""
+    answers: dict[str, int] = {}
+    """Requests answered since the process started, by outcome: `ok` or a failure code."""
+    handling: Latency = Latency()
+    """From the arrival of a request to its answer."""
+    queueing: Latency = Latency()
+    """From the asker to the arrival."""
+    lag_s: float = 0.0
+    """How late the last timer of the process was: what else it did kept it so long."""
+    cpu_s: float = 0.0
+    """Processor time used since the process started."""
+    rss_bytes: int = 0
 
 
 class LogRecord(Event, frozen=True, kw_only=True, omit_defaults=True, tag="control.log"):
@@ -120,6 +142,51 @@ class Fall(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class TopicInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the broker has seen on one topic since it started, or since it last forgot the topic."""
+
+    topic: str
+    count: int
+    size_bytes: int
+    """Of the contents, together."""
+    last_s: float
+    """When the last event passed."""
+    publishers: tuple[str, ...] = ()
+    """The first few."""
+    readers: int = 0
+    """Subscriptions that cover it."""
+
+
+class TopicList(Message, frozen=True, kw_only=True, omit_defaults=True, tag="control.topics"):
+    """Topics in alphabetical order."""
+
+    topics: tuple[TopicInfo, ...]
+    more: bool = False
+    """There are further ones: ask again with `after`."""
+    since_s: float = 0.0
+    """When the broker began to count."""
+    forgotten: int = 0
+    """Topics that had to make room for newer ones."""
+
+
+class GetTopics(Query[TopicList], frozen=True, kw_only=True, omit_defaults=True, tag="control.topics.get"):
+    """To the broker: what passes? At most 500 topics in one answer."""
+
+    prefix: str = ""
+    after: str = ""
+    """Only topics behind this one."""
+
+
+class Addresses(Message, frozen=True, kw_only=True, tag="control.addresses"):
+    """Names of actors, sorted."""
+
+    actors: tuple[str, ...]
+
+
+class GetAddresses(Query[Addresses], frozen=True, kw_only=True, tag="control.addresses.get"):
+    """To the broker: who takes requests now? Without `broker` and `node`, which always do."""
+
+
 class ActorStatus(Message, frozen=True, kw_only=True, omit_defaults=True, tag="node.actor"):
     """One process of a node."""
 
@@ -142,6 +209,15 @@ class ActorList(Message, frozen=True, kw_only=True, tag="node.actors"):
     """All processes of a node, node, broker and warden included."""
 
     actors: tuple[ActorStatus, ...]
+
+
+class NodeStats(Event, frozen=True, kw_only=True, tag="node.stats"):
+    """Once a second on `stats/<host>/node/`: the processes of the node, with restarts and their reasons.
+
+    `pss_mib` is left out: `GetActors` tells it.
+    """
+
+    processes: tuple[ActorStatus, ...]
 
 
 class GetActors(Query[ActorList], frozen=True, kw_only=True, tag="node.actors.get"):

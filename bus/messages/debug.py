@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -190,3 +190,62 @@ class Profile(Message, frozen=True, kw_only=True, tag="debug.profile"):
 
 class StopProfile(Inspection[Profile], frozen=True, kw_only=True, tag="debug.profile.stop"):
     """End the measurement and tell; `conflict` if there is none."""
+
+
+InputKind = Literal["request", "ask", "report", "command"]
+
+
+class InputRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One input of a process, without its contents."""
+
+    number: int
+    """Counts the inputs of the process."""
+    time_s: float
+    kind: InputKind
+    """A request that came; an ask of its own; what came of an effect; a command that somebody typed."""
+    type: str
+    """Of the message; of a command, its fixed words."""
+    id: str = ""
+    cause: str = ""
+    """Id of the request or command that led to it."""
+    sender: str = ""
+    """Who asked; empty for what the process did itself."""
+    to: str = ""
+    """Who was asked, if that is not the process itself."""
+    namespace: str = ""
+    queue_s: float = 0.0
+    """How long a request was on its way."""
+    duration_s: float | None = None
+    """Until it was answered; None if that has not happened, or nobody saw when."""
+    outcome: str = ""
+    """`ok`, the code of a failure, `given up` or `asked again`; empty while it is under way."""
+    summary: str = ""
+    """Some of what was asked: names and numbers, never contents."""
+    restored: bool = False
+    """It came before the process was restarted, and is known from its journal."""
+
+
+class InputList(Message, frozen=True, kw_only=True, tag="debug.inputs"):
+    """Inputs of one process, oldest first."""
+
+    actor: str
+    inputs: tuple[InputRecord, ...]
+    epoch: str = ""
+    """Another one means that the process was restarted, and counts anew."""
+
+
+class GetInputs(Inspection[InputList], frozen=True, kw_only=True, omit_defaults=True, tag="debug.inputs.get"):
+    """What were your last inputs? At most the last 1,000, and older ones that are still under way."""
+
+    after: int = 0
+    """Only those with a higher number, and those still under way."""
+
+
+class Understood(Message, frozen=True, kw_only=True, tag="debug.requests"):
+    """Types of the requests that a process answers, sorted."""
+
+    types: tuple[str, ...]
+
+
+class GetUnderstood(Inspection[Understood], frozen=True, kw_only=True, tag="debug.requests.get"):
+    """What can you be asked?"""

@@ -28,7 +28,9 @@ class CliActor(Actor):
     async def on_start(self) -> None:
         """Listen on the command socket; raises a BusError that says why that cannot be."""
         where = self.context
-        self.engine = Engine(self.port, where.host, COMMANDS, self._spawn_named, self._log_bug, where.files_dir)
+        self.engine = Engine(
+            self.port, where.host, COMMANDS, self._spawn_named, self._log_bug, where.files_dir, self.inputs
+        )
         path = self.context.paths.command_socket
         await _remove_stale(path)
         self._listener = Listener(_listen(path), where.host, self._serve, self._spawn_client, room_for_clients())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from bus.errors import BusError, OutcomeUnknownError
+from bus.inputs import Inputs
 from bus.messages.base import Message, Request
 from cli.commands.declare import Answer, Args, Call, Command, CommandError, Scope
 from cli.commands.output import RECORD
@@ -31,6 +32,8 @@ ABSENT_S = 5.0
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 0.5
 NOT_FOUND = "vm not found: "
+FAILED = "error"
+"""Outcome of a command that some host answered with one."""
 
 
 class Bus(Protocol):
@@ -52,6 +55,7 @@ class Engine:
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
         on_bug: Callable[[Exception], None],
         files_dir: Path,
+        inputs: Inputs | None = None,
     ) -> None:
         self.host = host
         self.files_dir = files_dir
@@ -60,6 +64,8 @@ class Engine:
             (pattern, command) for command in commands for pattern in command.patterns
         )
         self.bus = bus
+        self.inputs = inputs or Inputs()
+        """Where commands are noted, so that it can be followed what they led to."""
         self._spawn = spawn
         self._on_bug = on_bug
 
@@ -79,13 +85,17 @@ class Engine:
             if text.strip() and session.recording:
                 session.history.add(text.strip())
             return
-        try:
-            async with contextlib.aclosing(self.run(match, session)) as groups:
-                async for group in groups:
-                    yield group
-        except PreprocessError as error:
-            yield failure(self.host, str(error))
-            return
+        with self.inputs.command(fixed_words(match), secrets.token_hex(8), session.namespace) as entry:
+            try:
+                async with contextlib.aclosing(self.run(match, session)) as groups:
+                    async for group in groups:
+                        if any(response.error for response in group.responses):
+                            entry.outcome = FAILED
+                        yield group
+            except PreprocessError as error:
+                entry.outcome = FAILED
+                yield failure(self.host, str(error))
+                return
         if _is_recorded(match, session):
             session.history.add(_as_recorded(text, match, session))
 
@@ -185,6 +195,16 @@ def _without_misses(responses: list[Response]) -> list[Response]:
     if missing:
         kept.insert(0, Response(responses[0].host, error="\n".join(missing)))
     return kept
+
+
+def fixed_words(match: Match[Command]) -> str:
+    """The words of a command that are its own: what else was typed may be secret."""
+    words = [
+        word
+        for item in match.pattern.items
+        for word in (item.words if item.is_literal else [word for word in item.words if word in match.values])
+    ]
+    return " ".join(words if match.nested is None else [*words, f"({fixed_words(match.nested)})"])
 
 
 def _as_recorded(text: str, match: Match[Command], session: Session) -> str:
