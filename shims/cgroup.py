@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from shims.cgroup_hierarchy import CONTROLLERS, Hierarchy, Limits, read_file
+from shims.cgroup_lack import Lack, explain, lack, read_kernel_controllers
 from shims.cgroup_v1 import HierarchyV1
 from shims.cgroup_v2 import CORE, HierarchyV2
-from shims.guest_share import read_share
+from shims.guest_share import GuestShare, read_share
 
 __all__ = ["Cgroups", "Layout", "Limits", "Tree", "detect", "host_layout", "pids"]
 
 _LOST_WITHOUT = {
-    "memory": "memory is not limited: this host has no memory controller",
-    "devices": "device access is not limited: this host has no devices controller",
-    "cpu": "the number of CPUs is not limited: this host has no cpu controller",
-    "pids": "the number of processes is not limited: this host has no pids controller",
+    "memory": "memory is not limited",
+    "devices": "devices are not limited by cgroups, so no device nodes work but those made in /dev",
+    "cpu": "the number of CPUs is not limited",
+    "pids": "the number of processes is not limited",
 }
 
 
@@ -41,11 +42,19 @@ class Layout:
     """Where this host has its controllers."""
 
     trees: tuple[Tree, ...]
+    kernel: Mapping[str, bool] = field(default_factory=dict)
+    """By controller that the kernel has: whether it is switched on."""
+    version_2: str = ""
+    """Where the version 2 tree is mounted, used or not."""
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Controllers that no tree has."""
         return tuple(name for name in CONTROLLERS if not any(name in tree.controllers for tree in self.trees))
+
+    def lack(self, name: str) -> Lack:
+        """Why one of `missing` is missing, and what to do about it."""
+        return lack(name, self.kernel, self.version_2)
 
 
 def detect(mountinfo: str, controllers_of: Callable[[str], Iterable[str]]) -> Layout:
@@ -68,7 +77,7 @@ def detect(mountinfo: str, controllers_of: Callable[[str], Iterable[str]]) -> La
                 unclaimed -= mine
     if second is not None and (mine := unclaimed & (set(controllers_of(second)) | CORE)):
         found[second] = Tree(2, second, frozenset(mine))
-    return Layout(tuple(found.values()))
+    return Layout(tuple(found.values()), version_2=second or "")
 
 
 def _unescape(path: str) -> str:
@@ -84,7 +93,7 @@ def host_layout() -> Layout:
         return read_file(f"{root}/cgroup.controllers").decode().split()
 
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return detect(file.read(), controllers_of)
+        return replace(detect(file.read(), controllers_of), kernel=read_kernel_controllers())
 
 
 class Cgroups:
@@ -98,10 +107,16 @@ class Cgroups:
             (HierarchyV1 if tree.version == 1 else HierarchyV2)(tree.root, tree.controllers, tag)
             for tree in layout.trees
         ]
-        self._by_controller = {name: tree for tree in self._trees for name in tree.controllers}
+        self._layout = layout
         self._prepared = False
-        self.warnings = tuple(_LOST_WITHOUT[name] for name in layout.missing if name in _LOST_WITHOUT)
-        """What containers go without on this host, a sentence each."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What containers go without on this host, a sentence each; all of it is known once `prepare` was called."""
+        lost = {name: str(self._layout.lack(name)) for name in self._layout.missing}
+        for tree in self._trees:
+            lost |= tree.lost
+        return tuple(f"{what}: {lost[name]}" for name, what in _LOST_WITHOUT.items() if name in lost)
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -112,38 +127,64 @@ class Cgroups:
         """Make the base directories. Raises OSError, also where the host cannot freeze processes at all."""
         if self._prepared:
             return
-        if "freezer" not in self._by_controller:
-            raise OSError(2, "this host has neither a cgroup freezer nor cgroup version 2", "/sys/fs/cgroup")
+        if self._with("freezer") is None:
+            lack = self._layout.lack("freezer")
+            raise OSError(2, f"this host has neither a cgroup freezer nor cgroup version 2; {lack}", "/sys/fs/cgroup")
         share = read_share()
         for tree in self._trees:
-            tree.prepare(share)
+            self._prepare(tree, share)
         self._prepared = True
+
+    def _prepare(self, tree: Hierarchy, share: GuestShare) -> None:
+        """A tree that cannot be used costs the limits for which it is there; without the freezer there is nothing."""
+        try:
+            tree.prepare(share)
+        except OSError as error:
+            reason = explain(error, tree.root)
+            if "freezer" in tree.controllers:
+                raise OSError(error.errno, reason, error.filename) from None
+            for name in tuple(tree.controllers):
+                tree.lose(name, f"{error.filename}: {reason}")
 
     def create(self, name: str, limits: Limits) -> tuple[str, ...]:
         """Make a container's cgroups; the files its processes join by. Leaves nothing on failure."""
         try:
-            for tree in self._trees:
+            used = [tree for tree in self._trees if tree.controllers]
+            for tree in used:
                 tree.create(name, limits)
         except OSError:
             self.remove(name)
             raise
-        return tuple(tree.procs_file(name) for tree in self._trees)
+        return tuple(tree.procs_file(name) for tree in used)
+
+    def has(self, controller: str) -> bool:
+        """Whether containers are held to this controller's limits; known once `prepare` was called."""
+        return self._with(controller) is not None
+
+    def _with(self, controller: str) -> Hierarchy | None:
+        return next((tree for tree in self._trees if controller in tree.controllers), None)
+
+    def _freezer(self) -> Hierarchy:
+        tree = self._with("freezer")
+        if tree is None:
+            raise KeyError("freezer")
+        return tree
 
     def freeze(self, name: str) -> None:
         """Ask for the freeze; it has happened once `is_frozen` says so."""
-        self._by_controller["freezer"].freeze(name)
+        self._freezer().freeze(name)
 
     def thaw(self, name: str) -> None:
         """Let the processes go on."""
-        self._by_controller["freezer"].thaw(name)
+        self._freezer().thaw(name)
 
     def is_frozen(self, name: str) -> bool:
         """True if every process of the container has stopped."""
-        return self._by_controller["freezer"].is_frozen(name)
+        return self._freezer().is_frozen(name)
 
     def oom_kills(self, name: str) -> int:
         """How many of its processes were killed for memory; 0 where that cannot be known."""
-        tree = self._by_controller.get("memory")
+        tree = self._with("memory")
         try:
             return tree.oom_kills(name) if tree else 0
         except FileNotFoundError:
@@ -151,8 +192,14 @@ class Cgroups:
 
     def pids(self, name: str) -> list[int]:
         """The container's processes, as this PID namespace sees them."""
-        tree = self._by_controller.get("freezer")
+        tree = self._with("freezer")
         return tree.pids(name) if tree else []
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to every process of the container, whichever namespaces it is in."""
+        tree = self._with("freezer")
+        if tree is not None:
+            tree.kill(name)
 
     def names(self) -> set[str]:
         """Every container that has a cgroup in any tree."""

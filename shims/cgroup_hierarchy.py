@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -81,6 +82,10 @@ class Hierarchy(ABC):
     def __init__(self, root: str, controllers: Iterable[str], tag: str) -> None:
         self.root = root
         self.controllers = frozenset(controllers)
+        """Those that can be used, as far as is known: `prepare` finds out."""
+        self.lost: dict[str, str] = {}
+        """Those that are there and cannot be used, with the reason and what to do."""
+        self._all = self.controllers
         self.top = f"{root}/{TOP}"
         self.base = f"{self.top}/{tag}"
 
@@ -88,8 +93,17 @@ class Hierarchy(ABC):
         """The cgroup of one container."""
         return f"{self.base}/{name}"
 
+    def lose(self, name: str, reason: str) -> None:
+        """Do without a controller from here on."""
+        self.controllers -= {name}
+        self.lost[name] = reason
+
     def prepare(self, share: GuestShare) -> None:
-        """Make the directories above the containers and set what holds for all of them; existing ones are used."""
+        """Make the directories above the containers and set what holds for all of them; existing ones are used.
+
+        A controller that cannot be used is in `lost` afterwards.
+        """
+        self.controllers, self.lost = self._all, {}
         for _ in range(_MKDIR_ATTEMPTS):
             for path in (self.top, self.base):
                 with contextlib.suppress(FileExistsError):
@@ -141,6 +155,12 @@ class Hierarchy(ABC):
                 return [int(line) for line in file]
         except (FileNotFoundError, OSError):
             return []
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to every process in the cgroup; those that are frozen die once they are thawed."""
+        for pid in self.pids(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def names(self) -> list[str]:
         """Cgroups below the base."""

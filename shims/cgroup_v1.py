@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from shims.cgroup_hierarchy import CPU_PERIOD_US, DEVICE_RULES, Hierarchy, Limits, read_file, write_file
 from shims.guest_share import GuestShare
 
@@ -10,12 +12,15 @@ class HierarchyV1(Hierarchy):
     """A version 1 tree."""
 
     _devices_inherited = False
+    _counts_swap = False
 
     def settings(self, limits: Limits) -> list[tuple[str, bytes]]:
         """See `Hierarchy.settings`; the CPU period is left at the kernel's default."""
         found = []
         if "memory" in self.controllers:
             found.append(("memory.limit_in_bytes", b"%d" % limits.memory_bytes))
+            if self._counts_swap:  # both together; as much again, as with Docker
+                found.append(("memory.memsw.limit_in_bytes", b"%d" % (limits.memory_bytes * 2)))
         if "cpu" in self.controllers:
             found.append(("cpu.cfs_quota_us", b"%d" % (limits.vcpus * CPU_PERIOD_US)))
         if "pids" in self.controllers:
@@ -56,6 +61,7 @@ class HierarchyV1(Hierarchy):
             for path in (self.top, self.base):
                 if read_file(f"{path}/memory.use_hierarchy").strip() != b"1":
                     write_file(f"{path}/memory.use_hierarchy", b"1")
+            self._counts_swap = os.path.exists(f"{self.base}/memory.memsw.limit_in_bytes")
         if "devices" in self.controllers:
             self._devices_inherited = self._restrict_devices()
 

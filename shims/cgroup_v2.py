@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from shims.cgroup_hierarchy import CPU_PERIOD_US, DEVICE_RULES, Hierarchy, Limits, read_file, write_file
+import contextlib
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from shims.cgroup_hierarchy import CPU_PERIOD_US, DEVICE_RULES, TOP, Hierarchy, Limits, read_file, write_file
+from shims.cgroup_lack import explain
 from shims.guest_share import GuestShare
 from shims.linux.bpf import attach_device_rules
 
 CORE = frozenset({"freezer", "devices"})
 """No controllers in version 2: freezing belongs to every cgroup, devices are a BPF program attached to one."""
+ASIDE: Final = f"{TOP}-others"
+"""The cgroup for processes that are in the way."""
+_MOVES: Final = 10
 
 
 class HierarchyV2(Hierarchy):
     """The version 2 tree, with the controllers minibus uses of it."""
+
+    _counts_swap = False
 
     def settings(self, limits: Limits) -> list[tuple[str, bytes]]:
         """See `Hierarchy.settings`."""
         found = []
         if "memory" in self.controllers:
             found.append(("memory.max", b"%d" % limits.memory_bytes))
+            if self._counts_swap:  # as much again, as with Docker: unlimited, a guest could fill the host's
+                found.append(("memory.swap.max", b"%d" % limits.memory_bytes))
         if "cpu" in self.controllers:
             found.append(("cpu.max", b"%d %d" % (limits.vcpus * CPU_PERIOD_US, CPU_PERIOD_US)))
         if "pids" in self.controllers:
@@ -50,11 +63,72 @@ class HierarchyV2(Hierarchy):
                 return int(line.split()[1])
         return 0
 
+    def kill(self, name: str) -> None:
+        """See `Hierarchy.kill`; here no fork escapes it."""
+        try:
+            write_file(f"{self.directory(name)}/cgroup.kill", b"1")
+        except OSError:  # before kernel 5.14
+            super().kill(name)
+
     def _set_up_base(self) -> None:
-        # A controller reaches a cgroup only if every one above it passes it on.
-        wanted = b" ".join(b"+" + name.encode() for name in sorted(self.controllers - CORE))
-        if wanted:
-            for path in (self.root, self.top, self.base):
-                write_file(f"{path}/cgroup.subtree_control", wanted)
+        for path in (self.root, self.top, self.base):
+            self._pass_on(path)
+        self._counts_swap = os.path.exists(f"{self.base}/memory.swap.max")
         if "devices" in self.controllers:
-            attach_device_rules(self.base, DEVICE_RULES)
+            try:
+                attach_device_rules(self.base, DEVICE_RULES)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                self.lose("devices", f"the kernel takes no BPF program with the rules: {error.strerror}")
+
+    def _pass_on(self, path: str) -> None:
+        """Have the children of `path` get the controllers: they reach a cgroup only if every one above passes them on.
+
+        One by one where they cannot be had together, so that one which cannot is no loss of the others.
+        """
+        control = f"{path}/cgroup.subtree_control"
+        wanted = self.controllers - CORE - {*read_file(control).decode().split()}
+        if not wanted or self._enable(control, wanted) is None:
+            return
+        if path == self.root:
+            move_aside(self.root)
+        for name in sorted(wanted):
+            problem = self._enable(control, {name})
+            if problem is not None:
+                self.lose(name, explain(problem, path))
+
+    def _enable(self, control: str, names: Iterable[str]) -> OSError | None:
+        """What the kernel said against it. Raises FileNotFoundError if the cgroup has gone."""
+        try:
+            write_file(control, b" ".join(b"+" + name.encode() for name in sorted(names)))
+        except FileNotFoundError as error:  # also said of a controller that the cgroup above does not pass on
+            if not os.path.exists(control):
+                raise
+            return error
+        except OSError as error:
+            return error
+        return None
+
+
+def move_aside(root: str) -> None:
+    """Move the processes in the cgroup `root` itself into one below it.
+
+    Only the real root may have processes and pass controllers on. What is mounted in a container is another cgroup,
+    with all processes of the container in it, and nobody else can move them. Does nothing if there are none, and what
+    the kernel refuses stays: the next attempt to pass a controller on says why.
+    """
+    if not os.path.exists(f"{root}/cgroup.type"):  # which the real root does not have (cgroup-v2)
+        return
+    aside = f"{root}/{ASIDE}"
+    with contextlib.suppress(OSError):
+        if read_file(f"{root}/cgroup.procs"):
+            os.makedirs(aside, 0o755, exist_ok=True)
+    for _ in range(_MOVES):  # some are born meanwhile
+        with contextlib.suppress(OSError):
+            pids = read_file(f"{root}/cgroup.procs").split()
+            if not pids:
+                return
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    write_file(f"{aside}/cgroup.procs", pid)

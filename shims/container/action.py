@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from shims.container.advice import advised
 from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 
 C_FUNCTIONS: Final = (
@@ -98,4 +99,5 @@ def perform(actions: Iterable[tuple[Any, ...]], calls: Mapping[str, Callable[...
 
 def sentence(step: str, path: str | bytes, number: int) -> str:
     """What a message says of a failed call."""
-    return ": ".join(part for part in (step, os.fsdecode(path), os.strerror(number)) if part)
+    said = ": ".join(part for part in (step, os.fsdecode(path), os.strerror(number)) if part)
+    return advised(said, step, number)

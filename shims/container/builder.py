@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from shims.cgroup import Cgroups
+from shims.container.advice import advised
 from shims.container.build import FAILED, PREINIT_STARTED, READY
 from shims.container.cloner_link import ClonerLink
 from shims.container.freezing import FreezeWatch
@@ -110,7 +111,7 @@ class Builder:
             container.failure = str(error)
         except OSError as error:
             where = error.filename if isinstance(error.filename, str) else "system call"
-            container.failure = f"start container: {where}: {error.strerror}"
+            container.failure = advised(f"start container: {where}: {error.strerror}", where, error.errno)
         else:
             return
         self._call_off(container)
@@ -123,7 +124,13 @@ class Builder:
         procs_files = cgroups.create(container.name, limits_of(spec))
         container.console, slave = process.open_pty()
         planner = self._planner()
-        plan = planner.plan(spec, console=slave, procs_files=procs_files, warnings=cgroups.warnings)
+        plan = planner.plan(
+            spec,
+            console=slave,
+            procs_files=procs_files,
+            warnings=cgroups.warnings,
+            has_device_rules=cgroups.has("devices"),
+        )
         with contextlib.ExitStack() as theirs:
             container.report, report_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             theirs.callback(os.close, report_in)
@@ -137,7 +144,7 @@ class Builder:
         """The cloner has answered."""
         if pid == 0:
             why = "the process that clones containers has died" if number == errno.EPIPE else os.strerror(number)
-            container.failure = container.failure or f"start container: clone: {why}"
+            container.failure = container.failure or advised(f"start container: clone: {why}", "clone", number)
             self.release(container)
             self._call_off(container)
             return

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable
 from typing import Final
@@ -45,8 +43,6 @@ class Cleaning:
 
     def _kill_rest(self) -> None:
         """End what somebody has put into the cgroup from outside the container's namespaces."""
-        for pid in self._cgroups.pids(self._name):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._cgroups.kill(self._name)
         with contextlib.suppress(OSError):
             self._cgroups.thaw(self._name)

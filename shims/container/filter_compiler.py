@@ -11,9 +11,11 @@ import os
 from typing import Final
 
 from shims.linux.seccomp import compile_filter
+from shims.linux.seccomp_program import kernel_filters
 
 _COMPILED: Final = b"C"
 _FAILED: Final = b"F"
+_NO_KERNEL: Final = b"this kernel cannot; boot one with CONFIG_SECCOMP_FILTER"
 
 
 class FilterCompiler:
@@ -46,7 +48,9 @@ class FilterCompiler:
 def _compile_into(pipe: int) -> None:
     try:
         try:
-            data = _COMPILED + compile_filter()
+            data = _COMPILED + compile_filter() if kernel_filters() else _FAILED + _NO_KERNEL
+        except (ImportError, RuntimeError, OSError) as error:
+            data = _FAILED + f"{error}; run `apt-get install libseccomp2`".encode("utf-8", "replace")
         except Exception as error:
             data = _FAILED + str(error).encode("utf-8", "replace")
         os.write(pipe, data)

@@ -14,7 +14,7 @@ from typing import Final
 
 from shims.cgroup import Limits
 from shims.container.protocol import ContainerSpec
-from shims.linux.capability import CapabilityDrop
+from shims.linux.capability import CONTAINER_MASK, CapabilityDrop, mask_of
 from shims.linux.mount import escape_option
 
 MIN_MEMORY_MIB: Final = 4
@@ -63,6 +63,8 @@ class Plan:
     capabilities: CapabilityDrop
     seccomp: bool
     """Filter system calls."""
+    nodev: bool
+    """No device node of the file system can be opened; it can make none either. In place of the cgroup's rules."""
     descriptor_limit: tuple[int, int] | None
     """Soft and hard number of open files, where the warden has raised its own."""
     warnings: tuple[str, ...]
@@ -170,13 +172,22 @@ class Planner:
         descriptor_limit: tuple[int, int] | None = None,
     ) -> None:
         self._capabilities = capabilities
+        self._without_mknod: CapabilityDrop | None = None
         self._has_seccomp = not no_seccomp_because
         self._descriptor_limit = descriptor_limit
         self._has_dmi = os.path.exists(DMI_UUID)
         self._no_seccomp = f"system calls are not filtered: {no_seccomp_because}"
 
-    def plan(self, spec: ContainerSpec, *, console: bytes, procs_files: Sequence[str], warnings: Sequence[str]) -> Plan:
-        """The plan of one container; raises `RefusedError`."""
+    def plan(
+        self,
+        spec: ContainerSpec,
+        *,
+        console: bytes,
+        procs_files: Sequence[str],
+        warnings: Sequence[str],
+        has_device_rules: bool = True,
+    ) -> Plan:
+        """The plan of one container, whose cgroup has rules for devices or has not; raises `RefusedError`."""
         lacking = [*warnings]
         if not self._has_dmi:
             lacking.append("the UUID is not readable by DMI, which this host lacks; /etc/minibus/uuid has it")
@@ -196,8 +207,15 @@ class Planner:
             preinit=spec.preinit,
             init=tuple(os.fsencode(argument) for argument in spec.init),
             procs_files=tuple(procs_files),
-            capabilities=self._capabilities,
+            capabilities=self._capabilities if has_device_rules else self._less_mknod(),
             seccomp=self._has_seccomp and spec.seccomp,
+            nodev=not has_device_rules,
             descriptor_limit=self._descriptor_limit,
             warnings=tuple(lacking),
         )
+
+    def _less_mknod(self) -> CapabilityDrop:
+        """Without rules a node of the host's disk could be made and opened."""
+        if self._without_mknod is None:
+            self._without_mknod = CapabilityDrop(CONTAINER_MASK & ~mask_of(["MKNOD"]))
+        return self._without_mknod

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 
 from shims.container.cleaning import Cleaning
 from shims.container.holdings import Holdings
@@ -63,9 +61,7 @@ def _clean_up_unborn(holdings: Holdings, container: Container) -> None:
     find its gate at the end of file otherwise.
     """
     cgroups = holdings.cgroups_of(container.tag)
-    for pid in cgroups.pids(container.name):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    cgroups.kill(container.name)
     with contextlib.suppress(OSError):
         cgroups.thaw(container.name)
     container.phase = Phase.ENDING

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 
 from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
 _INSTRUCTION_BYTES = 8  # struct sock_filter
+
+
+def kernel_filters() -> bool:
+    """Whether the kernel has filters; asked for one at no address, it says which of both is wrong (prctl(2))."""
+    LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0)
+    return ctypes.get_errno() == errno.EFAULT
 
 
 class _SockFprog(ctypes.Structure):
