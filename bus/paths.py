@@ -21,6 +21,7 @@ START_FLAGS = "MINIBUS_FLAGS"
 CONSOLE_ADDRESS = "MINIBUS_CONSOLE_ADDRESS"
 """Environment variable: at which IP address the TCP ports of consoles are, if not at `LOOPBACK`; `none`: at none."""
 LOOPBACK = "127.0.0.1"
+NO_ADDRESS = "none"
 DEFAULT_BASE = "/var/lib/minibus"
 MAX_BASE = 80
 """Bytes: a unix socket's path holds 107 (unix(7)), and the longest of ours adds about 25."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
+import socket
 import stat
 from pathlib import Path
 
 from bus.errors import BusError, ConflictError, DeniedError, InvalidError
 from bus.lock import holder
-from bus.paths import Context, Paths, context
+from bus.paths import NO_ADDRESS, Context, Paths, console_address, context
 
 MODE = 0o755
 PRIVATE_MODE = 0o700
@@ -23,6 +25,7 @@ def prepare(base: Path) -> Path:
     """
     if os.geteuid() != 0:
         raise DeniedError("minibus up needs root: nobody else may make namespaces, mounts and cgroups")
+    _check_console_address(console_address())
     where = context(base)
     _make(where.base)
     _check(where.base)
@@ -73,3 +76,17 @@ def _make_file_area(where: Context) -> None:
         where.files_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     except FileExistsError:
         raise InvalidError(f"the file area {where.files_dir} is not a directory") from None
+
+
+def _check_console_address(address: str) -> None:
+    """Say now what would otherwise show as containers without a console port."""
+    if address == NO_ADDRESS:
+        return
+    try:
+        family = socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind((address, 0))
+    except ValueError:
+        raise InvalidError(f"the console address {address[:80]} is neither an IP address nor `{NO_ADDRESS}`") from None
+    except OSError as error:
+        raise InvalidError(f"the console address {address} cannot be used: {error.strerror}") from None

@@ -7,33 +7,25 @@ thread each: while one of them blocks, this program still tells the plumber that
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import functools
-import os
-import select
 import signal
-import stat
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from bus.client import connect
-from bus.errors import BusError, UnreachableError
-from bus.lock import holder
+from bus.errors import BusError
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.pipe_messages import as_frames, as_lines
 from bus.pipe_names import resolve
 from bus.pipes import Asker, PipeReader, PipeWriter
 from cli.blocking import BlockingCalls
 from cli.pipe_input import Frames, InputError, Lines
+from cli.presence import until_gone
 from cli.running import running
+from cli.standard_streams import print_all, receive, until_unread
 
-STDIN = 0
-STDOUT = 1
-LOOK_S = 1.0
-GONE_S = 10.0
-"""How long node and broker may be away, as they are in a restart, before this gives up."""
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
@@ -70,28 +62,16 @@ def _terminated(number: int, frame: object) -> NoReturn:
 async def _attend(base: Path, namespace: str, name: str, ends: Ends) -> None:
     async with connect(base) as port:
         work = _both if ends.reads and ends.writes else _read if ends.reads else _write
-        async with running(work(port, namespace, name, ends.framed)) as task, running(_until_gone(base)) as gone:
+        async with running(work(port, namespace, name, ends.framed)) as task, running(until_gone(base)) as gone:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             await (task if task.done() else gone)
-
-
-async def _until_gone(base: Path) -> None:
-    """Raise UnreachableError when minibus has ended and does not come back."""
-    locks = (base / "run" / "node.lock", base / "run" / "broker.lock")
-    loop = asyncio.get_running_loop()
-    seen_s = loop.time()
-    while loop.time() - seen_s < GONE_S:
-        if any(map(holder, locks)):
-            seen_s = loop.time()
-        await asyncio.sleep(LOOK_S)
-    raise UnreachableError(f"minibus does not run on {base} any more")
 
 
 async def _read(bus: Asker, namespace: str, name: str, framed: bool) -> None:
     async with (
         PipeReader(bus, name, namespace=namespace) as reader,
         running(_copy_out(reader, framed)) as outgoing,
-        running(_until_unread()) as unread,
+        running(until_unread()) as unread,
     ):
         await asyncio.wait({outgoing, unread}, return_when=asyncio.FIRST_COMPLETED)
         if not (outgoing.done() and await outgoing):
@@ -109,7 +89,7 @@ async def _both(bus: Asker, namespace: str, name: str, framed: bool) -> None:
         async with (
             running(_copy_in(writer, framed)) as incoming,
             running(_copy_out(reader, framed)) as outgoing,
-            running(_until_unread()) as unread,
+            running(until_unread()) as unread,
         ):
             await asyncio.wait({incoming, outgoing, unread}, return_when=asyncio.FIRST_COMPLETED)
             if incoming.done():
@@ -124,7 +104,7 @@ async def _copy_in(writer: PipeWriter, framed: bool) -> None:
     stdin = BlockingCalls("stdin")
     messages = Frames() if framed else Lines()
     try:
-        while data := await stdin.call(functools.partial(_receive, messages.wants)):
+        while data := await stdin.call(functools.partial(receive, messages.wants)):
             if whole := messages.feed(data):
                 await writer.write(whole)
         if whole := messages.end():
@@ -145,45 +125,6 @@ async def _copy_out(reader: PipeReader, framed: bool) -> bool:
             sys.stderr.write(f"minibus: {reader.lost - lost} messages were dropped, because this reader was behind\n")
             lost = reader.lost
         data = form(delivery.data, framed=delivery.framed)
-        if not await stdout.call(functools.partial(_print, data)):
+        if not await stdout.call(functools.partial(print_all, data)):
             return False
     return True
-
-
-async def _until_unread() -> None:
-    """Wait until nobody can read what is printed any more; for ever if stdout is no pipe, which alone tells."""
-    unread = asyncio.Event()
-    is_pipe = sys.stdout is not None and stat.S_ISFIFO(os.fstat(STDOUT).st_mode)
-    if not is_pipe or fcntl.fcntl(STDOUT, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY:
-        await unread.wait()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(STDOUT, unread.set)  # epoll(7) tells of EPOLLERR whatever it was asked
-    try:
-        await unread.wait()
-    finally:
-        loop.remove_reader(STDOUT)
-
-
-def _receive(size_bytes: int) -> bytes:
-    """More of stdin, empty at its end or if there is none."""
-    while sys.stdin is not None:
-        try:
-            return os.read(STDIN, size_bytes)  # not sys.stdin: its lock would be held at the end of the program
-        except BlockingIOError:
-            select.select([STDIN], [], [])
-        except OSError:
-            break
-    return b""
-
-
-def _print(data: bytes) -> bool:
-    """Write all of it to stdout; False if nobody takes it. Raises OSError for what is wrong with a file."""
-    left = memoryview(data if sys.stdout is not None else b"")
-    while left:
-        try:
-            left = left[os.write(STDOUT, left) :]
-        except BlockingIOError:
-            select.select([], [STDOUT], [])
-        except BrokenPipeError:
-            return False
-    return sys.stdout is not None

@@ -63,7 +63,7 @@ class Console:
 
     async def until_more(self, offset: int, timeout_s: float) -> None:
         """Wait until there are bytes beyond an offset of the stream, or the console has ended, or time is over."""
-        if self.scroll_back.end > offset or self.ended or timeout_s <= 0:
+        if self.scroll_back.end > offset or self.ended or not timeout_s > 0:
             return
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)

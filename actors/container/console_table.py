@@ -15,10 +15,9 @@ from actors.container.console import Console
 from actors.container.console_poller import Poller
 from actors.container.console_sockets import Door, listen_tcp, listen_unix
 from bus.logs import Log
+from bus.paths import NO_ADDRESS
 from shims.scroll_back import ScrollBack
 
-NO_ADDRESS = "none"
-"""Instead of an address: no TCP ports."""
 SOCKET = "console"
 SCROLL_BACK = "console.scroll-back"
 """In an instance directory."""
@@ -52,6 +51,8 @@ class Served:
         self.path = Path(home.directory) / SOCKET
         self.door: Door | None = None
         self.tcp_door: Door | None = None
+        self.problem = ""
+        """Why not all of it is open."""
         self._wanted_port = home.port
 
     @property
@@ -170,7 +171,10 @@ class Consoles:
     def _open(self, vm_id: int, served: Served) -> str:
         try:
             served.open(self._poller, self._address)
+            served.problem = ""
         except OSError as error:
-            self._log.warn("console_not_served", vm_id=vm_id, error=str(error))
-            return error.strerror or str(error)
-        return ""
+            problem = error.strerror or str(error)
+            if problem != served.problem:  # it is tried often
+                self._log.warn("console_not_served", vm_id=vm_id, error=problem)
+            served.problem = problem
+        return served.problem
