@@ -88,9 +88,9 @@ class CommandError(Exception):
 class Console:
     """A connection to the command socket."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, patience_s: float = PATIENCE_S) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE_S)
+        self._socket.settimeout(patience_s)
         try:
             self._socket.connect(str(base / "minimega"))
         except OSError:

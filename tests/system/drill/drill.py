@@ -1,0 +1,143 @@
+"""One drill: a product with a hundred containers and clients at work, faults by a seed, and the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.system.drill.busload import BusLoad
+from tests.system.drill.churn import Churn
+from tests.system.drill.faults import CLONER, VICTIMS, Faults
+from tests.system.drill.herd import Herd
+from tests.system.drill.timeline import Timeline
+from tests.system.product import PROCESSES, Product, product_on
+
+HERD = 100
+CLIENTS = 2
+PAUSE_S = (0.1, 0.8)
+"""Between faults."""
+LOG_TAIL = 40
+
+
+class DrillError(AssertionError):
+    """A promise was broken."""
+
+
+class Drill:
+    """Use `drill_on`; between its beginning and its end call rounds."""
+
+    def __init__(self, product: Product, seed: int, *, herd: int = HERD, shown: bool = False) -> None:
+        self.product = product
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.timeline = Timeline(shown=shown)
+        self.faults = Faults(product, self.timeline, self.chance)
+        self.herd = Herd(product, herd)
+        self.bus = BusLoad(product, self.timeline)
+        self.clients = [Churn(product, self.timeline, f"churn{n}", seed + n) for n in range(CLIENTS)]
+
+    def begin(self) -> None:
+        """Containers run, clients are at work."""
+        self.herd.launch()
+        for client in self.clients:
+            client.prepare()
+        self.bus.begin()
+        for client in self.clients:
+            client.start()
+        self.timeline.note("all at work")
+
+    def end(self) -> None:
+        """Clients come to their end."""
+        for client in self.clients:
+            client.end()
+        self.bus.end()
+
+    def verdict(self) -> list[str]:
+        """Every promise that was broken."""
+        found = [*self.faults.wrong, *self.bus.check(), *self.herd.unharmed(), *self.herd.lost_consoles()]
+        for client in self.clients:
+            found += client.check()
+        return found
+
+    # --- rounds
+
+    def each(self, fault: Callable[[str], None], victims: tuple[str, ...] = VICTIMS) -> None:
+        """The same fault for every process in turn, in an order that the seed gives."""
+        for process in self.chance.sample(victims, len(victims)):
+            time.sleep(self.chance.uniform(*PAUSE_S))
+            fault(process)
+
+    def kill(self) -> None:
+        """Every process killed in turn."""
+        self.each(self.faults.kill)
+
+    def stop(self) -> None:
+        """Every process hangs, several at a time; each also for so short a while that it is not replaced."""
+        mortal = [name for name in VICTIMS if name not in ("node", CLONER)]
+        self.chance.shuffle(mortal)
+        third = (len(mortal) + 2) // 3
+        for first in range(0, len(mortal), third):
+            time.sleep(self.chance.uniform(*PAUSE_S))
+            self.faults.hang(tuple(mortal[first : first + third]))
+        self.faults.hang((CLONER,))
+        self.each(self.faults.doze, ("node", *self.chance.sample(mortal, 2)))
+
+    def starve(self) -> None:
+        """Every process without descriptors, in turn."""
+        self.each(self.faults.starve)
+
+    def everything(self) -> None:
+        """All processes killed at once."""
+        time.sleep(self.chance.uniform(*PAUSE_S))
+        self.faults.everything()
+
+    # --- report
+
+    def report(self) -> str:
+        """A few lines on what was done and how long it took."""
+        lines = [f"seed {self.seed}"]
+        lines += [
+            f"{client.name}: {client.commands} commands, the slowest {client.slowest_s:.1f} s"
+            for client in self.clients
+        ]
+        lines += [
+            f"bus: {len(self.bus.vms_made)} launches, {len(self.bus.told)} programs, "
+            f"{self.bus.received} lines ({self.bus.repeated} batches repeated)"
+        ]
+        lines += [
+            f"{what}: back in {', '.join(f'{s:.2f}' for s in took)} s" for what, took in self.faults.back_s.items()
+        ]
+        counted = sum((client.refusals for client in self.clients), self.bus.refusals.copy())
+        lines += [f"{count} times: {text}" for text, count in counted.most_common()]
+        return "\n".join(lines)
+
+    def post_mortem(self) -> str:
+        """What helps to find out what went wrong."""
+        log = (self.product.base / "log" / "minibus.log").read_text(errors="replace").splitlines()
+        wrong = [line for line in log if '"level": "error"' in line or "Traceback" in line]
+        return "\n".join(["--- timeline", self.timeline.text(), "--- errors in the log", *wrong[-LOG_TAIL:]])
+
+
+@contextlib.contextmanager
+def drill_on(base: Path, rootfs: Path, seed: int, *, herd: int = HERD, shown: bool = False) -> Iterator[Drill]:
+    """A drill under way on this base directory; at the end the verdict, and all is removed. Raises DrillError."""
+    with product_on(base, rootfs) as product:
+        drill = Drill(product, seed, herd=herd, shown=shown)
+        try:
+            drill.begin()
+            try:
+                yield drill
+            finally:
+                drill.end()
+            broken = drill.verdict()
+        except BaseException:
+            print(drill.report(), drill.post_mortem(), sep="\n")
+            raise
+        print(drill.report())
+        if broken:
+            print(drill.post_mortem())
+            raise DrillError("\n".join(broken[:50]))
+        assert list(product.ps()) == list(PROCESSES)
