@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import inspect
 import os
 import socket
@@ -39,6 +40,8 @@ RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 0.5
 UNREACHABLE_S = 15.0
 """How long nobody at an address is taken for a restart, however long the asker would wait for the answer."""
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT}
+"""What may be better a moment later, and is no bug."""
 
 R = TypeVar("R", bound=Message)
 
@@ -223,7 +226,7 @@ class Actor(Process):
             self._fail(envelope, error)
         except Exception as error:
             self.log.exception("request_failed", error, msg_id=envelope.id, type=envelope.type)
-            self._fail(envelope, self._bug(envelope))
+            self._fail(envelope, self._unexpected(envelope, error))
 
     def take(self, envelope: Envelope, request: Message) -> None:
         """Start on one decoded request; raises BusError if nobody here handles it."""
@@ -256,7 +259,7 @@ class Actor(Process):
             self._fail(envelope, error)
         except Exception as error:
             self.log.exception("request_failed", error, type=envelope.type)
-            self._fail(envelope, self._bug(envelope))
+            self._fail(envelope, self._unexpected(envelope, error))
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -272,7 +275,9 @@ class Actor(Process):
     def _fail(self, envelope: Envelope, error: errors.BusError) -> None:
         self._reply(envelope, errors.to_failure(error, f"{self.kind}@{self.context.host}"))
 
-    def _bug(self, envelope: Envelope) -> errors.InternalError:
+    def _unexpected(self, envelope: Envelope, error: Exception) -> errors.BusError:
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            return errors.UnavailableError(f"{self.kind} cannot do this now: {os.strerror(error.errno or 0).lower()}")
         return errors.InternalError(f"internal error in {self.kind}; its log has it under {envelope.id}")
 
     # --- what everybody may watch

@@ -197,6 +197,11 @@ class ContainerActor(StepActor[ContainerTable]):
             answer = WardenAnswered(call=call.call, error=str(refused))
         except WardenGoneError:
             return  # on reconnection, the warden's list decides
+        except Exception as error:  # whoever waits for the call must not wait for ever
+            self.log.exception("call_failed", error, call=call.call)
+            answer = WardenAnswered(
+                call=call.call, error=f"internal error in container; its log has it under {call.call}"
+            )
         self.feed(answer)
 
     async def _make(self, call: CallWarden) -> WardenAnswered:

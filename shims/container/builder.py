@@ -26,6 +26,9 @@ from shims.linux import process
 AT_ONCE: Final = 8
 """Set-ups under way: enough that one which waits for the kernel does not hold up the processors."""
 
+CLONE_TIMEOUT_S: Final = 10.0
+"""A clone takes milliseconds, but the cloner may have to be started, on a machine with much else to do."""
+
 READY_TIMEOUT_S: Final = 30.0
 _READ_BYTES: Final = 65536
 
@@ -138,7 +141,12 @@ class Builder:
             theirs.callback(os.close, gate_out)
             self._cloner.clone(container, script_of(plan), report_in, gate_out)
         container.phase = Phase.CLONING
-        self._under_way[container] = self._loop.call_later(READY_TIMEOUT_S, lambda: self._give_up(container))
+        self._wait_for(container, CLONE_TIMEOUT_S)
+
+    def _wait_for(self, container: Container, timeout_s: float) -> None:
+        if (earlier := self._under_way.get(container)) is not None:
+            earlier.cancel()
+        self._under_way[container] = self._loop.call_later(timeout_s, lambda: self._give_up(container))
 
     def _cloned(self, container: Container, pid: int, number: int) -> None:
         """The cloner has answered."""
@@ -156,6 +164,7 @@ class Builder:
             return
         container.phase = Phase.BUILDING
         container.pid = pid
+        self._wait_for(container, READY_TIMEOUT_S)
         self._loop.watch(container.report, lambda _: self.read_report(container))
         self._loop.watch(container.pidfd, lambda _: self._owner.exited(container))
         with contextlib.suppress(OSError):  # a full disk: a later warden would end it as never built

@@ -69,7 +69,12 @@ def main(fd: int) -> None:
         if data[:1] == FILTER:
             calls["install_filter"] = SeccompProgram(data[1:]).install
             continue
-        fds = struct.unpack(f"{len(ancillary[0][2]) // 4}i", ancillary[0][2])
+        fds = _descriptors(ancillary)
+        if len(fds) < (2 if data[1:] else 3):  # there was no room for all of them (unix(7), MSG_CTRUNC)
+            sock.send(ANSWER.pack(0, errno.EMFILE))
+            for one in fds:
+                os.close(one)
+            continue
         try:
             pid = process.clone(NAMESPACES, parent=True)
         except OSError as error:
@@ -102,6 +107,11 @@ def _keep_alone(fd: int) -> int:
     while os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) < GATE:
         pass
     return fd
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, ...]:
+    data = ancillary[0][2] if ancillary else b""
+    return struct.unpack(f"{len(data) // 4}i", data)
 
 
 def _read_all(fd: int) -> bytes:
