@@ -40,6 +40,7 @@ C_FUNCTIONS: Final = (
     "umask",
     "umount2",
     "unlink",
+    "unshare",
     "write",
 )
 """What an action can call by name in the C library; beside these, `check_init`, `run_preinit`, `install_filter`."""

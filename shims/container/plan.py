@@ -14,6 +14,7 @@ from typing import Final
 
 from shims.cgroup import Limits
 from shims.container.protocol import ContainerSpec
+from shims.container.user_limits import Limit
 from shims.linux.capability import CONTAINER_MASK, CapabilityDrop, mask_of
 from shims.linux.mount import escape_option
 
@@ -65,8 +66,8 @@ class Plan:
     """Filter system calls."""
     nodev: bool
     """No device node of the file system can be opened; it can make none either. In place of the cgroup's rules."""
-    descriptor_limit: tuple[int, int] | None
-    """Soft and hard number of open files, where the warden has raised its own."""
+    limits: tuple[Limit, ...]
+    """Resource limits in which it differs from the warden."""
     warnings: tuple[str, ...]
 
 
@@ -169,12 +170,11 @@ class Planner:
         self,
         capabilities: CapabilityDrop,
         no_seccomp_because: str,
-        descriptor_limit: tuple[int, int] | None = None,
+        limits: tuple[Limit, ...] = (),
     ) -> None:
-        self._capabilities = capabilities
-        self._without_mknod: CapabilityDrop | None = None
+        self._drops = {CONTAINER_MASK: capabilities}
         self._has_seccomp = not no_seccomp_because
-        self._descriptor_limit = descriptor_limit
+        self._limits = limits
         self._has_dmi = os.path.exists(DMI_UUID)
         self._no_seccomp = f"system calls are not filtered: {no_seccomp_because}"
 
@@ -193,6 +193,7 @@ class Planner:
             lacking.append("the UUID is not readable by DMI, which this host lacks; /etc/minibus/uuid has it")
         if spec.seccomp and not self._has_seccomp:
             lacking.append(self._no_seccomp)
+        is_filtered = self._has_seccomp and spec.seccomp
         return Plan(
             hostname=spec.hostname,
             instance=os.fsencode(spec.instance_dir),
@@ -207,15 +208,19 @@ class Planner:
             preinit=spec.preinit,
             init=tuple(os.fsencode(argument) for argument in spec.init),
             procs_files=tuple(procs_files),
-            capabilities=self._capabilities if has_device_rules else self._less_mknod(),
-            seccomp=self._has_seccomp and spec.seccomp,
+            capabilities=self._drop(has_device_rules=has_device_rules, is_filtered=is_filtered),
+            seccomp=is_filtered,
             nodev=not has_device_rules,
-            descriptor_limit=self._descriptor_limit,
+            limits=self._limits,
             warnings=tuple(lacking),
         )
 
-    def _less_mknod(self) -> CapabilityDrop:
-        """Without rules a node of the host's disk could be made and opened."""
-        if self._without_mknod is None:
-            self._without_mknod = CapabilityDrop(CONTAINER_MASK & ~mask_of(["MKNOD"]))
-        return self._without_mknod
+    def _drop(self, *, has_device_rules: bool, is_filtered: bool) -> CapabilityDrop:
+        mask = CONTAINER_MASK
+        if not has_device_rules:  # a node of the host's disk could be made and opened
+            mask &= ~mask_of(["MKNOD"])
+        if not is_filtered:  # open_by_handle_at(2) would open any file of the host; to read, DAC_OVERRIDE is enough
+            mask &= ~mask_of(["DAC_READ_SEARCH"])
+        if mask not in self._drops:
+            self._drops[mask] = CapabilityDrop(mask)
+        return self._drops[mask]

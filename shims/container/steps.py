@@ -8,34 +8,22 @@ Whatever comes from the host (volumes, console, fifos) is taken as a detached mo
 from __future__ import annotations
 
 import os
-import resource
 import signal
-import stat
 import struct
 from errno import EEXIST, ENOENT
 from typing import Final
 
-from shims.container import tables
+from shims.container import blocks as b
+from shims.container import kernel_trees
 from shims.container.action import Action
 from shims.container.build import GATE, PREINIT_STARTED, REPORT
 from shims.container.cloner import dump_script
-from shims.container.plan import DMI_UUID, Plan, Volume
+from shims.container.plan import Plan, Volume
 from shims.linux import mount as m
 from shims.linux import process
 
-# Descriptors of the new process. The warden keeps these numbers out of use, and the order here is the order of opening.
-_HOST_ROOT: Final = 5
-_DIRECTORY: Final = 6
-_CONSOLE: Final = 7
-_NEW_ROOT: Final = 8
-_SCRATCH: Final = 9
-_FIRST_TREE: Final = _SCRATCH + 1
-
 INIT_UMASK: Final = 0o022
 
-_AT_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_HIDDEN_UUID: Final = b"/dev/.uuid"
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _SIOCSIFFLAGS: Final = 0x8914
 _IFREQ_LO_UP: Final = struct.pack("16sH22x", b"lo", 0x1)  # struct ifreq, IFF_UP
 _AF_INET, _SOCK_DGRAM_CLOEXEC = 2, 0o2000002
@@ -48,15 +36,13 @@ def set_up(plan: Plan) -> list[Action]:
         *_fill_instance(plan),
         *_take_from_host(plan),
         *_mount_root(plan),
-        *_MOUNT_DEFAULTS,
+        *kernel_trees.MOUNT,
         *_mount_volumes(plan),
-        *_MAKE_DEVICES,
-        *_OPEN_CONSOLE,
+        *kernel_trees.FILL_DEV,
         *_preinit(plan),
-        *_PROTECT,
-        *_show_uuid(plan),
-        *_show_fifos(plan),
-        *_MASK,
+        *kernel_trees.PROTECT,
+        *kernel_trees.show_uuid(plan),
+        *kernel_trees.show_fifos(plan, _first_fifo(plan)),
         *_join_cgroups(plan),
         *_PIVOT_ROOT,
         *_RAISE_LOOPBACK,
@@ -74,66 +60,17 @@ def script_of(plan: Plan) -> bytes:
 
 def before_exec(plan: Plan) -> list[Action]:
     """What comes between the gate and the exec."""
-    if plan.descriptor_limit is None:
-        return _BEFORE_EXEC
-    limit = struct.pack("QQ", *plan.descriptor_limit)
-    return [*_BEFORE_EXEC, Action("descriptor limit", "prlimit", (0, int(resource.RLIMIT_NOFILE), limit, None))]
+    return [
+        *_BEFORE_EXEC,
+        *(
+            Action("resource limit", "prlimit", (0, int(which), struct.pack("QQ", soft, hard), None))
+            for which, soft, hard in plan.limits
+        ),
+    ]
 
 
-# --- building blocks
-
-
-def _mkdir(step: str, path: bytes, mode: int = 0o755) -> Action:
-    return Action(step, "mkdir", (path, mode), path, (EEXIST,))
-
-
-def _make_directories(step: str, path: bytes) -> list[Action]:
-    """Make `path` and all above it; each with its own mode, the umask being 0."""
-    parts = path.strip(b"/").split(b"/")
-    return [_mkdir(step, b"/" + b"/".join(parts[: count + 1])) for count in range(len(parts))]
-
-
-def _make_file(step: str, path: bytes, mode: int) -> Action:
-    return Action(step, "mknod", (path, stat.S_IFREG | mode, 0), path, (EEXIST,))
-
-
-def _mount(
-    step: str,
-    source: bytes,
-    target: bytes,
-    fstype: bytes | None,
-    flags: int,
-    data: bytes | None = None,
-    tolerated: tuple[int, ...] = (),
-) -> Action:
-    return Action(step, "mount", (source, target, fstype, flags, data), target, tolerated)
-
-
-def _take(step: str, path: bytes, number: int) -> Action:
-    """A detached bind of `path`, not recursive, as descriptor `number`."""
-    flags = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC
-    return Action(step, "syscall", (m.SYS_OPEN_TREE, m.AT_FDCWD, path, flags), path, keep_as=number)
-
-
-def _attach(step: str, number: int, target: bytes) -> Action:
-    arguments = (m.SYS_MOVE_MOUNT, number, b"", m.AT_FDCWD, target, m.MOVE_MOUNT_F_EMPTY_PATH)
-    return Action(step, "syscall", arguments, target)
-
-
-def _open(step: str, path: bytes, flags: int, number: int, mode: int = 0) -> Action:
-    return Action(step, "open", (path, flags, mode), path, keep_as=number)
-
-
-def _write(step: str, number: int, content: bytes) -> Action:
-    return Action(step, "write", (number, content, len(content)))
-
-
-def _closed(number: int) -> Action:
-    return Action("close", "close", (number,))
-
-
-_ENTER_ROOT: Final = [Action("root", "fchdir", (_NEW_ROOT,)), Action("root", "chroot", (b".",), ".")]
-_LEAVE_ROOT: Final = [Action("root", "fchdir", (_HOST_ROOT,)), Action("root", "chroot", (b".",), ".")]
+_ENTER_ROOT: Final = [Action("root", "fchdir", (b.NEW_ROOT,)), Action("root", "chroot", (b".",), ".")]
+_LEAVE_ROOT: Final = [Action("root", "fchdir", (b.HOST_ROOT,)), Action("root", "chroot", (b".",), ".")]
 
 
 # --- on the host's side
@@ -148,8 +85,8 @@ _KEEP_NOTHING: Final = [
 ]
 
 _KEEP_MOUNTS_FROM_SPREADING: Final = [
-    _mount("mount", b"none", b"/", None, m.MS_REC | m.MS_SLAVE),
-    _open("mount", b"/", _AT_DIRECTORY, _HOST_ROOT),
+    b.mount("mount", b"none", b"/", None, m.MS_REC | m.MS_SLAVE),
+    b.open_as("mount", b"/", b.AT_DIRECTORY, b.HOST_ROOT),
 ]
 
 
@@ -158,7 +95,7 @@ def _isolate(plan: Plan) -> list[Action]:
     named = Action("hostname", "sethostname", (name, len(name)), name)
     actions = [*_KEEP_NOTHING, named, *_KEEP_MOUNTS_FROM_SPREADING]
     if plan.preinit:
-        actions.append(_open("containerPreinit", b".", _AT_DIRECTORY, _DIRECTORY))
+        actions.append(b.open_as("containerPreinit", b".", b.AT_DIRECTORY, b.DIRECTORY))
     return actions
 
 
@@ -166,63 +103,51 @@ def _fill_instance(plan: Plan) -> list[Action]:
     """What the instance directory keeps of a container; all of it may be there from an earlier run."""
     instance = plan.instance
     step = "instance directory"
-    actions = [_mkdir(step, instance, 0o700), Action(step, "chdir", (instance,), instance)]
+    actions = [b.mkdir(step, instance, 0o700), Action(step, "chdir", (instance,), instance)]
     if plan.overlay_options is not None:
-        actions += [_mkdir("overlayMount", instance + b"/fs"), _mkdir("overlayMount", instance + b"/fs_work")]
+        actions += [b.mkdir("overlayMount", instance + b"/fs"), b.mkdir("overlayMount", instance + b"/fs_work")]
     uuid = instance + b"/uuid"
-    actions += [Action("uuid", "unlink", (uuid,), uuid, (ENOENT,)), *_write_file("uuid", uuid, plan.uuid, 0o400)]
+    actions += [Action("uuid", "unlink", (uuid,), uuid, (ENOENT,)), *b.write_file("uuid", uuid, plan.uuid, 0o400)]
     for number in range(plan.fifos):
         fifo = instance + b"/fifo%d" % number
         actions.append(Action("fifo", "mkfifo", (fifo, 0o660), fifo, (EEXIST,)))
     return actions
 
 
-def _write_file(step: str, path: bytes, content: bytes, mode: int) -> list[Action]:
-    return [
-        _open(step, path, _NEW_FILE, _SCRATCH, mode),
-        _write(step, _SCRATCH, content),
-        _closed(_SCRATCH),
-    ]
-
-
 def _take_from_host(plan: Plan) -> list[Action]:
-    actions = [_take("console", plan.console, _CONSOLE)]
-    for number, volume in enumerate(plan.volumes, _FIRST_TREE):
-        actions.append(_take("volume", volume.source, number))
+    actions = [b.take("console", plan.console, b.CONSOLE)]
+    for number, volume in enumerate(plan.volumes, b.FIRST_TREE):
+        actions.append(b.take("volume", volume.source, number))
     for number in range(plan.fifos):
-        actions.append(_take("fifo", plan.instance + b"/fifo%d" % number, _first_fifo(plan) + number))
+        actions.append(b.take("fifo", plan.instance + b"/fifo%d" % number, _first_fifo(plan) + number))
     return actions
 
 
 def _first_fifo(plan: Plan) -> int:
-    return _FIRST_TREE + len(plan.volumes)
+    return b.FIRST_TREE + len(plan.volumes)
 
 
 def _mount_root(plan: Plan) -> list[Action]:
     if plan.overlay_options is not None:
         root = plan.instance + b"/fs"
-        arguments = (plan.overlay_source, root, b"overlay", 0, plan.overlay_options)
+        flags = m.MS_NODEV if plan.nodev else 0
+        arguments = (plan.overlay_source, root, b"overlay", flags, plan.overlay_options)
         # Where it fails it is for the kind of file system that is to lie below, so that is what the message names.
-        mounted = Action("overlayMount", "mount", arguments, plan.filesystem)
+        mounted = [Action("overlayMount", "mount", arguments, plan.filesystem)]
     else:
         root = plan.filesystem
-        mounted = _mount("filesystem", root, root, None, m.MS_BIND | m.MS_REC)
-    return [mounted, _open("filesystem", root, _AT_DIRECTORY, _NEW_ROOT), *_ENTER_ROOT]
+        mounted = [b.mount("filesystem", root, root, None, m.MS_BIND | m.MS_REC)]
+        if plan.nodev:
+            mounted.append(b.mount("filesystem", b"none", root, None, m.MS_BIND | m.MS_REMOUNT | m.MS_NODEV))
+    return [*mounted, b.open_as("filesystem", root, b.AT_DIRECTORY, b.NEW_ROOT), *_ENTER_ROOT]
 
 
 # --- inside the container's root
 
 
-_MOUNT_DEFAULTS: Final = [
-    action
-    for source, target, fstype, flags, data in tables.DEFAULT_MOUNTS
-    for action in (_mkdir("mount", target), _mount("mount", source, target, fstype, flags, data))
-]
-
-
 def _mount_volumes(plan: Plan) -> list[Action]:
     actions = []
-    for number, volume in enumerate(plan.volumes, _FIRST_TREE):
+    for number, volume in enumerate(plan.volumes, b.FIRST_TREE):
         actions += _mount_volume(volume, number)
     return actions
 
@@ -230,32 +155,17 @@ def _mount_volumes(plan: Plan) -> list[Action]:
 def _mount_volume(volume: Volume, number: int) -> list[Action]:
     if volume.is_directory:
         target = [
-            *_make_directories("volume", volume.target),
+            *b.make_directories("volume", volume.target),
             # A file in its place would only show as an invalid argument of move_mount(2).
-            _open("volume", volume.target, _AT_DIRECTORY, _SCRATCH),
-            _closed(_SCRATCH),
+            b.open_as("volume", volume.target, b.AT_DIRECTORY, b.SCRATCH),
+            b.closed(b.SCRATCH),
         ]
     else:
         target = [
-            *_make_directories("volume", os.path.dirname(volume.target)),
-            _make_file("volume", volume.target, 0o644),
+            *b.make_directories("volume", os.path.dirname(volume.target)),
+            b.make_file("volume", volume.target, 0o644),
         ]
-    return [*target, _attach("volume", number, volume.target), _closed(number)]
-
-
-_MAKE_DEVICES: Final = [
-    Action("device", "mknod", (path, tables.DEVICE_MODE, number), path) for path, number in tables.DEVICES
-]
-
-_OPEN_CONSOLE: Final = [
-    Action("console", "symlink", (b"pts/ptmx", b"/dev/ptmx"), b"/dev/ptmx"),
-    _make_file("console", b"/dev/console", 0o600),
-    _attach("console", _CONSOLE, b"/dev/console"),
-    # Opened by a session leader without one, it becomes the controlling terminal (tty_ioctl(4)).
-    _open("console", b"/dev/console", os.O_RDWR, _SCRATCH),
-    *(Action("console", "dup2", (_SCRATCH, fd)) for fd in (0, 1, 2)),
-    _closed(_SCRATCH),
-]
+    return [*target, b.attach("volume", number, volume.target), b.closed(number)]
 
 
 # Set-ups yield to the actors (see the cloner), containers do not; taking it back needs a capability that is dropped.
@@ -266,9 +176,9 @@ def _preinit(plan: Plan) -> list[Action]:
     if not plan.preinit:
         return []
     return [
-        _write("containerPreinit", REPORT, PREINIT_STARTED),
+        b.write("containerPreinit", REPORT, PREINIT_STARTED),
         *_LEAVE_ROOT,
-        Action("containerPreinit", "fchdir", (_DIRECTORY,)),
+        Action("containerPreinit", "fchdir", (b.DIRECTORY,)),
         Action("containerPreinit", "umask", (INIT_UMASK,)),
         _FULL_PRIORITY,
         Action("containerPreinit", "run_preinit", (plan.preinit,)),
@@ -277,51 +187,10 @@ def _preinit(plan: Plan) -> list[Action]:
     ]
 
 
-_PROTECT: Final = [
-    *(Action("symlink", "symlink", (text, path), path) for text, path in tables.SYMLINKS),
-    # Not every kernel has every one of these paths.
-    *(
-        _mount("read-only path", b"none" if remount else path, path, None, flags, tolerated=(ENOENT,))
-        for path in tables.READ_ONLY_PATHS
-        for remount, flags in ((False, m.MS_BIND), (True, m.MS_BIND | m.MS_REMOUNT | tables.READ_ONLY_FLAGS))
-    ),
-]
-
-_MASK: Final = [
-    _mount("masked path", b"/dev/null", path, None, m.MS_BIND, tolerated=(ENOENT,)) for path in tables.MASKED_PATHS
-]
-
-
-def _show_uuid(plan: Plan) -> list[Action]:
-    """At the DMI path and, because many hosts have none, at a path of our own.
-
-    What is shown is a file of its own on the tmpfs of /dev, without a name there once it is in place: nothing that is
-    written to it reaches the host, and in direct mode the user's directory gets an empty file to mount on, no more.
-    """
-    path = tables.UUID_INSIDE
-    actions = _write_file("uuid", _HIDDEN_UUID, plan.uuid, 0o444)
-    if plan.has_dmi:
-        bound = _mount("uuid", _HIDDEN_UUID, DMI_UUID, None, m.MS_BIND)
-        actions.append(bound._replace(warning="the UUID is not readable by DMI"))
-    inside = [
-        *_make_directories("uuid", os.path.dirname(path)),
-        _make_file("uuid", path, 0o444),
-        _mount("uuid", _HIDDEN_UUID, path, None, m.MS_BIND),
-    ]
-    warning = f"{os.fsdecode(path)} cannot be made"
-    actions += [action._replace(warning=warning, skip=len(inside) - 1 - at) for at, action in enumerate(inside)]
-    return [*actions, Action("uuid", "unlink", (_HIDDEN_UUID,), _HIDDEN_UUID)]
-
-
-def _show_fifos(plan: Plan) -> list[Action]:
-    actions = [_mkdir("fifo", b"/dev/fifos")] if plan.fifos else []
-    for number in range(plan.fifos):
-        path, tree = b"/dev/fifos/fifo%d" % number, _first_fifo(plan) + number
-        actions += [_make_file("fifo", path, 0o660), _attach("fifo", tree, path), _closed(tree)]
-    return actions
-
-
 # --- the last steps
+
+
+_CGROUPS_SHOWN: Final = "the names of its cgroups on the host can be read inside"
 
 
 def _join_cgroups(plan: Plan) -> list[Action]:
@@ -329,13 +198,15 @@ def _join_cgroups(plan: Plan) -> list[Action]:
     for file in plan.procs_files:
         path = os.fsencode(file)
         # "0" is whoever writes it, whatever its number in which PID namespace.
-        write = Action("cgroup", "write", (_SCRATCH, b"0", 1), path)
-        actions += [_open("cgroup", path, os.O_WRONLY | os.O_CLOEXEC, _SCRATCH), write, _closed(_SCRATCH)]
+        write = Action("cgroup", "write", (b.SCRATCH, b"0", 1), path)
+        actions += [b.open_as("cgroup", path, os.O_WRONLY | os.O_CLOEXEC, b.SCRATCH), write, b.closed(b.SCRATCH)]
+    # After that: the container's own cgroups become the top of all that it sees of them.
+    actions.append(Action("cgroup namespace", "unshare", (process.CLONE_NEWCGROUP,), warning=_CGROUPS_SHOWN))
     return actions
 
 
 _PIVOT_ROOT: Final = [
-    Action("pivot_root", "fchdir", (_NEW_ROOT,)),
+    Action("pivot_root", "fchdir", (b.NEW_ROOT,)),
     # With "." for both, the old root comes to lie on top of the new one, at "." (pivot_root(2)).
     Action("pivot_root", "syscall", (m.SYS_PIVOT_ROOT, b".", b".")),
     Action("pivot_root", "umount2", (b".", m.MNT_DETACH)),
@@ -350,12 +221,12 @@ _RAISE_LOOPBACK: Final = [
         "loopback",
         "socket",
         (_AF_INET, _SOCK_DGRAM_CLOEXEC, 0),
-        keep_as=_SCRATCH,
+        keep_as=b.SCRATCH,
         warning=_LOOPBACK_DOWN,
         skip=2,
     ),
-    Action("loopback", "ioctl", (_SCRATCH, _SIOCSIFFLAGS, _IFREQ_LO_UP), warning=_LOOPBACK_DOWN),
-    _closed(_SCRATCH),
+    Action("loopback", "ioctl", (b.SCRATCH, _SIOCSIFFLAGS, _IFREQ_LO_UP), warning=_LOOPBACK_DOWN),
+    b.closed(b.SCRATCH),
 ]
 
 

@@ -47,6 +47,7 @@ from shims.container.protocol import (
 )
 from shims.container.record import Asker, Container
 from shims.container.recovery import recover
+from shims.container.user_limits import limits_inside, read_core_pattern
 from shims.linux.capability import CapabilityDrop
 from shims.linux.inode_flags import spread_subdirectories
 
@@ -170,7 +171,8 @@ class Warden:
             if reason:
                 self.log.warn("no_seccomp", reason=reason)
             self._cloner.load_filter(program)
-            self._planner = Planner(CapabilityDrop(), reason, descriptors.limit_before())
+            limits = limits_inside(descriptors.limit_before(), read_core_pattern())
+            self._planner = Planner(CapabilityDrop(), reason, limits)
         return self._planner
 
     def _make_cloner(self, on_cloned: Callable[[Container, int, int], None]) -> ClonerLink:

@@ -1,4 +1,4 @@
-"""Names of mount(2), open_tree(2), move_mount(2) and pivot_root(2), and how overlayfs wants its options."""
+"""Names of mount(2), open_tree(2), move_mount(2), fsopen(2) and pivot_root(2), and how overlayfs wants its options."""
 
 from __future__ import annotations
 
@@ -22,10 +22,24 @@ AT_FDCWD: Final = -100
 OPEN_TREE_CLONE: Final = 0x1
 OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH: Final = 0x4
+MOVE_MOUNT_T_SYMLINKS: Final = 0x10
+FSOPEN_CLOEXEC: Final = 0x1
+FSMOUNT_CLOEXEC: Final = 0x1
+FSCONFIG_SET_FLAG: Final = 0
+FSCONFIG_SET_STRING: Final = 1
+FSCONFIG_CMD_CREATE: Final = 6
+MOUNT_ATTR_RDONLY: Final = 0x1
+MOUNT_ATTR_NOSUID: Final = 0x2
+MOUNT_ATTR_NODEV: Final = 0x4
+MOUNT_ATTR_NOEXEC: Final = 0x8
+MOUNT_ATTR_STRICTATIME: Final = 0x20
 
 # glibc has no function for these before 2.36, or none at all. From 424 on a system call has one number everywhere.
 SYS_OPEN_TREE: Final = 428
 SYS_MOVE_MOUNT: Final = 429
+SYS_FSOPEN: Final = 430
+SYS_FSCONFIG: Final = 431
+SYS_FSMOUNT: Final = 432
 SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(os.uname().machine, -1)
 
 

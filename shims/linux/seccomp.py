@@ -44,6 +44,12 @@ REFUSED: Final = (
     "acct",
     "iopl",
     "ioperm",
+    # A large part of the kernel that few programs need, and they do without.
+    "io_uring_setup",
+    "io_uring_enter",
+    "io_uring_register",
+    # The host's kernel log, which not every host keeps from its users.
+    "syslog",
 )
 """Answered with EPERM."""
 

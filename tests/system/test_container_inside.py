@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shims.cgroup import pids
-from shims.container.tables import MASKED_PATHS, READ_ONLY_PATHS
+from shims.container.tables import MASKED_DIRECTORIES, MASKED_FILES, READ_ONLY_PATHS
 from shims.linux.capability import CONTAINER_MASK
 from tests.system.container_host import UUID, Host, sh, volume
 
@@ -34,9 +34,10 @@ async def test_mount_table(host: Host) -> None:
         "/dev/console",
         "/etc/minibus/uuid",
         *wanted,
-        *(path.decode() for path in READ_ONLY_PATHS + MASKED_PATHS),
+        *(path.decode() for path in READ_ONLY_PATHS + MASKED_FILES + MASKED_DIRECTORIES),
     }
     assert set(mounts) <= allowed  # nothing of the host's
+    assert "max=256" in mounts["/dev/pts"][3] and "nr_inodes=65536" in mounts["/dev/shm"][3]
     assert "strictatime" not in text and "relatime" not in mounts["/dev"][3]
 
 

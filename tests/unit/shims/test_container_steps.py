@@ -16,13 +16,14 @@ from shims.container.build import GATE, REPORT
 from shims.container.plan import Plan, Planner
 from shims.container.protocol import ContainerSpec, Volume
 from shims.container.steps import before_exec, script_of, set_up
+from shims.container.user_limits import Limit
 from shims.linux.capability import CapabilityDrop
 from shims.linux.libc import LIBC_HOLDING_LOCK
 
 CALLS = c_functions() | {"rmdir": LIBC_HOLDING_LOCK.rmdir}
 
 
-def plan_of(tmp_path: Path, *, limit: tuple[int, int] | None = None, **changes: Any) -> Plan:
+def plan_of(tmp_path: Path, *, limits: tuple[Limit, ...] = (), **changes: Any) -> Plan:
     """A plan with one of everything, and changes."""
     values: dict[str, Any] = {
         "guest_id": 4,
@@ -35,7 +36,7 @@ def plan_of(tmp_path: Path, *, limit: tuple[int, int] | None = None, **changes: 
         "preinit": "/pre",
         "volumes": (Volume(source=str(tmp_path), target="/v/w"),),
     }
-    planner = Planner(CapabilityDrop(), "", limit)
+    planner = Planner(CapabilityDrop(), "", limits)
     return planner.plan(
         ContainerSpec(**(values | changes)), console=b"/dev/pts/3", procs_files=("/c/procs",), warnings=()
     )
@@ -97,6 +98,8 @@ def test_the_uuid_is_written_to_no_directory_of_the_user(tmp_path: Path) -> None
         actions = set_up(plan_of(tmp_path, snapshot=snapshot))
         opened = [action.path for action in actions if action.call == "open" and action.step == "uuid"]
         assert opened == [b"/b/4/uuid", b"/dev/.uuid"]
+        named = [action.arguments[0] for action in actions if action.call == "open" and action.step == "uuid"]
+        assert named == [b"/b/4/uuid", b".uuid"]  # relative to the new /dev, whatever stands at that path meanwhile
         assert any(action.call == "unlink" and action.path == b"/dev/.uuid" for action in actions)
 
 
@@ -112,7 +115,7 @@ def test_the_script_is_plain_data(tmp_path: Path) -> None:
 
 def test_before_exec(tmp_path: Path) -> None:
     assert all(action.call != "prlimit" for action in before_exec(plan_of(tmp_path)))
-    assert before_exec(plan_of(tmp_path, limit=(1024, 4096)))[-1].call == "prlimit"
+    assert before_exec(plan_of(tmp_path, limits=((7, 1024, 4096),)))[-1].call == "prlimit"
 
 
 class TestPerform:
