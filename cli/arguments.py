@@ -9,11 +9,13 @@ VALUES = (
     *("base", "namespace"),
     *("filepath", "level", "logfile"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
+    *("expect", "memory", "interfaces"),
 )
 """Flags that take a value."""
 SWITCHES = (
     *("help", "h", "version", "cli", "e", "attach", "nostdin", "force", "panic", "v", "verbose"),
     *("json", "check", "detach", "durable", "guests", "yes", "read", "write", "framed"),
+    *("tune-host", "untune"),
 )
 """Flags that are on or off."""
 WORDS = {
@@ -22,8 +24,15 @@ WORDS = {
 }
 """What may follow the equals sign of a switch, and that there is none."""
 LEVELS = ("debug", "info", "warn", "error", "fatal")
-RANGES = {"port": (1, 65_535), "degree": (0, 65_535), "msa": (1, 86_400)}
-"""Flags whose value is a number, with the smallest and the largest; msa is in seconds."""
+RANGES = {
+    "port": (1, 65_535),
+    "degree": (0, 65_535),
+    "msa": (1, 86_400),
+    "expect": (1, 1_000_000),
+    "memory": (1, 1_000_000),
+    "interfaces": (0, 1000),
+}
+"""Flags whose value is a number, with the smallest and the largest; msa is in seconds, memory in MiB."""
 
 
 class UsageError(Exception):

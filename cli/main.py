@@ -22,9 +22,10 @@ SUBCOMMANDS = {
     "exec": ("namespace", "json"),
     "read": ("namespace", "json", "check"),
     "pipe": ("namespace", "read", "write", "framed"),
-    "up": ("detach", "durable", *START_FLAGS),
+    "up": ("detach", "durable", "tune-host", *START_FLAGS),
     "down": ("guests",),
     "nuke": ("yes",),
+    "doctor": ("json", "expect", "memory", "interfaces", "untune"),
     "ps": ("json",),
     "tap": ("json",),
     "version": (),
@@ -213,6 +214,12 @@ def _host(base_text: str, subcommand: str, options: Options, rest: list[str]) ->
             from cli.nuke import nuke
 
             return nuke(base, is_sure=options.is_on("yes"))
+        case "doctor":
+            from cli.doctor import doctor, untune
+
+            if options.is_on("untune"):
+                untune(base)
+            doctor(base, options.values, as_json=options.is_on("json"))
         case "ps":
             from cli.ps import ps
 

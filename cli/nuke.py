@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 from cli.arguments import UsageError
 from cli.attach import is_terminal
+from cli.programs import become
 
 PROGRAM = "shims.nuke"
 
@@ -27,11 +25,4 @@ def nuke(base: Path, *, is_sure: bool) -> int:
         if answer.strip() != "yes":
             print("Nothing was done.")
             return 1
-    return _become(base)
-
-
-def _become(base: Path) -> NoReturn:
-    print(end="", flush=True)
-    # -P: whatever lies in the current directory is not ours to import.
-    argv = [sys.executable, "-P", "-m", PROGRAM, str(base)]
-    os.execv(argv[0], argv)  # noqa: S606 - no shell is what we want
+    become(PROGRAM, str(base))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bus.errors import BusError
 from bus.log_settings import FILE_VARIABLE, LEVEL_VARIABLE, STDERR_VARIABLE
-from bus.paths import DURABLE, FILES, START_FLAGS, Paths
+from bus.paths import CONSOLE_ADDRESS, DURABLE, FILES, START_FLAGS, Paths
 from cli.base_directory import prepare, sentence
+from cli.doctor import tune
 
 EXIT_FAILED = 1
 
@@ -26,6 +27,8 @@ def up(base: Path, flags: Mapping[str, str], *, detach: bool) -> int:
     export({"base": str(base), "detach": str(detach).lower(), **flags})
     try:
         base = prepare(base)
+        if flags.get("tune-host") == "true" and not tune(base):
+            return _fail("the limits of this host could not be raised: `minibus up` works without --tune-host")
     except (BusError, OSError) as error:
         return _fail(sentence(base, error))
     return _detached(base) if detach else _foreground(base)
@@ -50,8 +53,9 @@ def export(flags: Mapping[str, str]) -> None:
     for name, variable in (("filepath", FILES), ("logfile", FILE_VARIABLE)):
         if flags.get(name):
             os.environ[variable] = str(Path(flags[name]).absolute())
-    if flags.get("level"):
-        os.environ[LEVEL_VARIABLE] = flags["level"]
+    for name, variable in (("level", LEVEL_VARIABLE), ("console-address", CONSOLE_ADDRESS)):
+        if flags.get(name):
+            os.environ[variable] = flags[name]
     if "verbose" in flags:
         os.environ[STDERR_VARIABLE] = "1" if flags["verbose"] == "true" else "0"
     os.environ[START_FLAGS] = json.dumps(dict(flags))

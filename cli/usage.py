@@ -16,6 +16,7 @@ usage: minibus [--base DIR] SUBCOMMAND ...
   ps        show the processes of minibus
   tap       watch what happens, e.g. minibus tap vm/
   nuke      give up on a base directory that does not start any more
+  doctor    what this host can do, what it lacks, how many guests fit
   version   print the version
 
   -e COMMAND...   like exec, for scripts written for minimega; -attach, -pipe
@@ -61,7 +62,7 @@ The subcommands of minibus work too, e.g. `minimega ps`."""
 SUBCOMMANDS = {
     "up": """\
 usage: minibus up [--base DIR] [--detach] [--durable] [--filepath DIR]
-                  [--level LEVEL] [--logfile FILE] [-v=false]
+                  [--level LEVEL] [--logfile FILE] [-v=false] [--tune-host]
 
 Starts all actors of this host and stays in the foreground; Ctrl-C ends it.
 Guests that were running before are taken over.
@@ -74,7 +75,9 @@ Guests that were running before are taken over.
                    files/ in the base directory
   --level LEVEL    log debug, info, warn, error or fatal, and what is worse
   --logfile FILE   log to this file as well
-  -v=false         log nothing to stderr""",
+  -v=false         log nothing to stderr
+  --tune-host      raise limits of this host that many guests hit, and list them;
+                   `minibus doctor --untune` puts them back""",
     "attach": """\
 usage: minibus attach [--base DIR] [--namespace NS]
 
@@ -114,6 +117,22 @@ files/ and log/ stay. `minibus down --guests` is the orderly way, and `minibus
 up` takes over running guests after any crash: try these first.
 
   --yes   do not ask""",
+    "doctor": """\
+usage: minibus doctor [--base DIR] [--json] [--expect GUESTS] [--memory MIB]
+                      [--interfaces NUMBER]
+       minibus doctor [--base DIR] --untune
+
+Lists what this host has and lacks for guests, what each missing thing costs and
+what mends it, and how many guests fit before which limit is hit. Nothing has to
+run, nothing is changed. Without root less can be seen. The exit status is 0 if
+containers can run here, otherwise 1.
+
+  --json               for programs
+  --expect GUESTS      how many guests there should be room for (1000)
+  --memory MIB         that each of them uses, otherwise what an idle one takes
+  --interfaces NUMBER  that each of them has (0)
+  --untune             put back the limits that `minibus up --tune-host` has
+                       raised""",
     "down": """\
 usage: minibus down [--base DIR] [--guests]
 

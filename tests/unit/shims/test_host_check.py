@@ -1,95 +1,45 @@
-"""What is said about a host, from what was found on it."""
+"""What the command `check` says of all that is known of a host."""
 
 from __future__ import annotations
 
-import os
-import re
-import resource
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import psutil
-import pytest
 
 from shims import host_check
-from shims.host_check import Facts, judge, look
-
-SOUND = Facts(
-    user=0,
-    capabilities=(1 << 41) - 1,
-    kernel="6.1.0-13-amd64",
-    namespaces=frozenset(host_check.NAMESPACES),
-    file_systems=frozenset({*host_check.FILE_SYSTEMS, "overlay"}),
-    controllers=frozenset({"freezer", "memory", "devices", "cpu", "pids"}),
-    terminals=True,
-    seccomp=True,
-    libseccomp=True,
-    descriptors=1 << 20,
-)
+from shims.doctor import capacity, kernel, limits, rights
+from shims.doctor.capacity import Guest
+from tests.unit.shims.doctor_facts import FIGURES, KERNEL, RIGHTS
 
 
-def missing(**changes: Any) -> list[tuple[str, bool]]:
-    """Name and necessity of what is missing on a sound host but for these changes."""
-    return [(found.name, found.required) for found in judge(replace(SOUND, **changes)) if not found.present]
+def test_what_is_required_comes_first_and_what_is_there_last() -> None:
+    features = [
+        *rights.judge(RIGHTS),
+        *kernel.judge(replace(KERNEL, filters=False, calls=frozenset({"pidfd_open"}))),
+    ]
+    found = host_check.findings(features)
+    assert [(each.name, each.present, each.required) for each in found[:3]] == [
+        *(("clone3", False, True), ("seccomp", False, False), ("root", True, True)),
+    ]
+    assert all(finding.disables and (finding.remedy or finding.present) for finding in found)
 
 
-def test_a_sound_host_lacks_nothing() -> None:
-    assert missing() == []
+def test_what_nothing_of_today_needs_is_left_out() -> None:
+    features = [*rights.judge(replace(RIGHTS, capabilities=0)), *kernel.judge(replace(KERNEL, kvm="no"))]
+    names = {finding.name for finding in host_check.findings(features)}
+    assert "CAP_SYS_ADMIN" in names
+    assert not {"CAP_SYS_RESOURCE", "KVM", "user namespaces"} & names
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"user": 1000}, [("root", True)]),
-        ({"user": 1000, "capabilities": 0}, [("root", True)]),
-        ({"capabilities": 0xA80425FB}, [("CAP_SYS_ADMIN", True)]),  # what Docker gives
-        ({"kernel": "5.8.18"}, [("Linux 5.9", True)]),
-        ({"kernel": "5.9.0-rc1"}, []),
-        ({"kernel": "5.10"}, []),
-        ({"kernel": "10.0.1"}, []),
-        ({"kernel": "odd"}, [("Linux 5.9", True)]),
-        ({"namespaces": SOUND.namespaces - {"net"}}, [("net namespaces", True)]),
-        ({"file_systems": SOUND.file_systems - {"overlay"}}, [("overlay", False)]),
-        ({"file_systems": SOUND.file_systems - {"devpts"}}, [("devpts", True)]),
-        (
-            {"controllers": frozenset({"freezer"})},
-            [(f"cgroup {n}", False) for n in ("memory", "devices", "cpu", "pids")],
-        ),
-        ({"controllers": SOUND.controllers - {"freezer"}}, [("cgroup freezer", True)]),
-        ({"terminals": False}, [("pseudo-terminals", True)]),
-        ({"seccomp": False}, [("seccomp", False)]),
-        ({"libseccomp": False}, [("libseccomp", False)]),
-        ({"descriptors": 1024}, [("4096 open files", False)]),
-        ({"libseccomp": False, "terminals": False}, [("pseudo-terminals", True), ("libseccomp", False)]),
-    ],
-)
-def test_what_is_missing_is_named(changes: dict[str, Any], expected: list[tuple[str, bool]]) -> None:
-    assert missing(**changes) == expected
+def test_few_descriptors_are_told() -> None:
+    room = capacity.capacity(replace(FIGURES, descriptors=1024), Guest())
+    names = [finding.name for finding in host_check.findings(limits.tight(room))]
+    assert names == [f"open files of the process {name}" for name in ("container", "warden", "node")]
 
 
-def test_every_finding_says_what_is_lost_and_what_helps() -> None:
-    nothing = Facts(1, 0, "1.0", frozenset(), frozenset(), frozenset(), False, False, False, 10)
-    findings = judge(nothing)
-    assert len({finding.name for finding in findings}) == len(findings)
-    for finding in findings:
-        assert finding.disables, finding
-        assert finding.remedy, finding
-        assert "\n" not in finding.disables + finding.remedy
-
-
-def test_this_host_is_looked_up() -> None:
-    facts = look()
-    assert facts.user == os.geteuid()
-    assert facts.kernel == os.uname().release
-    assert {"proc", "tmpfs"} <= facts.file_systems
-    assert facts.namespaces == set(host_check.NAMESPACES)
-    assert facts.descriptors == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    status = Path("/proc/self/status").read_text()
-    assert facts.capabilities == int(re.findall(r"^CapPrm:\s*(\w+)", status, re.MULTILINE)[0], 16)
-
-
-def test_looking_leaves_no_descriptor_open() -> None:
+def test_this_host_can_be_looked_at_again_and_again() -> None:
     before = psutil.Process().num_fds()
-    look()
+    first = host_check.check()
+    assert host_check.check() == first
+    assert {"root", "overlay", "cgroup freezer"} <= {finding.name for finding in first}
     assert psutil.Process().num_fds() == before

@@ -1,0 +1,42 @@
+"""Tells what this host can do and how many guests fit.
+
+    python -m shims.doctor BASE [--json] [--expect GUESTS] [--memory MIB] [--interfaces NUMBER]
+
+Needs nothing that runs. The exit status is 0 if containers can run here, otherwise 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import msgspec
+
+from shims.doctor import report
+from shims.doctor.capacity import EXPECTED, Guest
+from shims.doctor.examine import examine
+
+
+def main(arguments: list[str]) -> int:
+    """Look, print, and give the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m shims.doctor", description="Tells what this host can do.")
+    parser.add_argument("base", help="the base directory, which need not exist")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--expect", type=int, default=EXPECTED, help="guests that there should be room for")
+    parser.add_argument("--memory", type=int, default=0, help="MiB that each guest uses; 0 for an idle one")
+    parser.add_argument("--interfaces", type=int, default=0, help="of each guest")
+    given = parser.parse_args(arguments)
+    guest = Guest(memory_mib=given.memory, interfaces=given.interfaces)
+    found = examine(os.path.abspath(given.base), guest, given.expect)
+    if given.json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        sys.stdout.write(report.text(found, colours=colours))
+    sys.stdout.flush()
+    return 0 if found.ready else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""The section of networks, which containers do not have yet: what the kernel offers for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from shims.doctor import tries
+from shims.doctor.feature import Feature, Section, State
+from shims.doctor.modules import Module, Modules
+from shims.doctor.source import Source
+
+_YET: Final = "once containers have networks"
+
+
+class Wanted(NamedTuple):
+    """A feature of the kernel's networks."""
+
+    module: str
+    attempt: tries.Try
+    costs: str
+    option: str
+    """Of the kernel's configuration, without CONFIG_."""
+
+
+def _nft(number: int, option: str = "NF_TABLES") -> Wanted:
+    return Wanted("nf_tables", tries.nft_table(number), "rules for networks", option)
+
+
+_VLANS: Final[dict[str, Any]] = {"br_vlan_filtering": 1}
+WANTED: Final[dict[str, Wanted]] = {
+    "bridge": Wanted("bridge", tries.link("bridge"), "networks", "BRIDGE"),
+    "veth": Wanted("veth", tries.link("veth", peer="mb-peer"), "interfaces of containers", "VETH"),
+    "tun": Wanted("tun", tries.tap("/dev/net/tun"), "interfaces of virtual machines", "TUN"),
+    "bridge vlan_filtering": Wanted(
+        "bridge",
+        tries.link("bridge", **_VLANS),
+        "bridges with many VLANs, each will have one of its own",
+        "BRIDGE_VLAN_FILTERING",
+    ),
+    "vxlan": Wanted(
+        "vxlan", tries.link("vxlan", vxlan_id=1, vxlan_port=4789), "networks across several hosts", "VXLAN"
+    ),
+    "tbf": Wanted(
+        "sch_tbf", tries.qdisc("tbf", rate=1_000_000, burst=10_000, latency=100_000), "limits of rate", "NET_SCH_TBF"
+    ),
+    "netem": Wanted("sch_netem", tries.qdisc("netem", delay=1000), "delay, loss and corruption", "NET_SCH_NETEM"),
+    "nftables ip": _nft(2, "NF_TABLES_IPV4"),
+    "nftables ip6": _nft(10, "NF_TABLES_IPV6"),
+    "nftables inet": _nft(1, "NF_TABLES_INET"),
+    "nftables arp": _nft(3, "NF_TABLES_ARP"),
+    "nftables bridge": _nft(7, "NF_TABLES_BRIDGE"),
+    "nftables netdev": _nft(5, "NF_TABLES_NETDEV"),
+}
+"""By name; the numbers are those of NFPROTO_* in include/uapi/linux/netfilter.h."""
+
+
+def attempts(source: Source) -> dict[str, tries.Try]:
+    """What to try: all that would load no module."""
+    modules = Modules(source, os.uname().release)
+    return {
+        name: wanted.attempt for name, wanted in WANTED.items() if modules.state(wanted.module) is not Module.LOADABLE
+    }
+
+
+def judge(tried: Mapping[str, str], attempted: frozenset[str], why_not: str) -> list[Feature]:
+    """The features; `attempted` was to be tried, `why_not` says why a part of it may not be in `tried`."""
+    return [_judged(name, wanted, tried, attempted, why_not) for name, wanted in WANTED.items()]
+
+
+def _judged(name: str, wanted: Wanted, tried: Mapping[str, str], attempted: frozenset[str], why_not: str) -> Feature:
+    if name not in attempted:
+        state, found = State.OK, f"the module {wanted.module}, loaded with its first use"
+    elif name not in tried:
+        state, found = State.UNKNOWN, why_not
+    elif tried[name]:
+        state, found = State.MISSING, f"refused: {tried[name]}"
+    else:
+        state, found = State.OK, ""
+    return Feature(
+        section=Section.NETWORK,
+        name=name,
+        state=state,
+        found=found,
+        costs=f"{wanted.costs}, {_YET}",
+        advice=f"boot a kernel with CONFIG_{wanted.option}",
+        minor=True,
+    )

@@ -1,0 +1,67 @@
+"""A report as people and programs get it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shims.doctor import capacity, kernel, report, rights
+from shims.doctor.capacity import Guest
+from shims.doctor.examine import Report
+from shims.doctor.feature import Feature, lacking
+from tests.unit.shims.doctor_facts import FIGURES, KERNEL, RIGHTS
+
+
+def of(*features: Feature, descriptors: int = 1 << 20, guest: Guest | None = None) -> Report:
+    """A report of these features."""
+    room = capacity.capacity(replace(FIGURES, descriptors=descriptors), guest or Guest())
+    return Report(host="h1", kernel="6.1", user=0, ready=not lacking(features), features=features, capacity=room)
+
+
+SOUND = (*kernel.judge(KERNEL), *rights.judge(RIGHTS))
+
+
+def test_what_is_missing_says_what_it_costs_and_what_helps() -> None:
+    features = kernel.judge(replace(KERNEL, terminals=False, filters=False))
+    text = report.text(of(*features), colours=False)
+    lines = text.splitlines()
+    where = lines.index("  missing  seccomp")
+    assert lines[where + 1].startswith("             no keeping containers from regaining capabilities")
+    assert lines[where + 2] == "             - boot a kernel with CONFIG_SECCOMP_FILTER"
+    assert "  ok       Linux 5.9        6.1.0-13-amd64\n" in text
+    assert "             $ mkdir -p /dev/pts &&" in text
+    assert text.endswith("This host cannot run containers: it lacks pseudo-terminals.\n")
+    assert "\033" not in text
+
+
+def test_colours_change_nothing_but_colours() -> None:
+    made = of(*SOUND, *kernel.judge(replace(KERNEL, filters=False)))
+    coloured = report.text(made, colours=True)
+    assert "\033[32mok      \033[0m" in coloured
+    plain = coloured
+    for code in ("\033[32m", "\033[33m", "\033[31m", "\033[36m", "\033[0m"):
+        plain = plain.replace(code, "")
+    assert plain == report.text(made, colours=False)
+
+
+@pytest.mark.parametrize(
+    ("made", "end"),
+    [
+        (of(*rights.judge(replace(RIGHTS, user=5))), "root can run them on this host."),
+        (of(*SOUND), "This host can run containers.\nAbout 65,535 of them fit; what runs out first: memory cgroups.\n"),
+        (
+            of(*SOUND, descriptors=364),
+            "About 100 of them fit; what runs out first: open files of the process container.\n"
+            "For 1,000: ulimit -n 4096\n",
+        ),
+    ],
+)
+def test_the_end_says_what_it_comes_to(made: Report, end: str) -> None:
+    assert end in report.text(made, colours=False)
+
+
+def test_what_was_assumed_of_guests_is_said() -> None:
+    text = report.text(of(*SOUND, guest=Guest(memory_mib=2048, interfaces=1)), colours=False)
+    assert "guests that fit (containers, using 2,048 MiB, 1 interface each)\n" in text
+    assert all(len(line) <= 140 for line in text.splitlines())
