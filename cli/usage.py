@@ -76,7 +76,7 @@ Guests that were running before are taken over.
   --level LEVEL    log debug, info, warn, error or fatal, and what is worse
   --logfile FILE   log to this file as well
   -v=false         log nothing to stderr
-  --tune-host      raise limits of this host that many guests hit, and list them;
+  --tune-host      raise limits of the host that many guests hit, and list them;
                    `minibus doctor --untune` puts them back""",
     "attach": """\
 usage: minibus attach [--base DIR] [--namespace NS]
