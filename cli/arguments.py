@@ -7,7 +7,7 @@ from __future__ import annotations
 
 VALUES = (
     *("base", "namespace"),
-    *("filepath", "level", "logfile"),
+    *("filepath", "level", "logfile", "console-address"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
     *("expect", "memory", "interfaces"),
 )
@@ -16,6 +16,7 @@ SWITCHES = (
     *("help", "h", "version", "cli", "e", "attach", "nostdin", "force", "panic", "v", "verbose"),
     *("json", "check", "detach", "durable", "guests", "yes", "read", "write", "framed"),
     *("tune-host", "untune"),
+    *("read-only", "new"),
 )
 """Flags that are on or off."""
 WORDS = {

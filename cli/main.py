@@ -16,12 +16,13 @@ EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 """As a shell reports programs that SIGINT and SIGPIPE ended."""
 
-START_FLAGS = ("filepath", "level", "logfile", "v", "verbose")
+START_FLAGS = ("filepath", "level", "logfile", "console-address", "v", "verbose")
 SUBCOMMANDS = {
     "attach": ("namespace",),
     "exec": ("namespace", "json"),
     "read": ("namespace", "json", "check"),
     "pipe": ("namespace", "read", "write", "framed"),
+    "console": ("namespace", "read-only", "new"),
     "up": ("detach", "durable", "tune-host", *START_FLAGS),
     "down": ("guests",),
     "nuke": ("yes",),
@@ -31,7 +32,7 @@ SUBCOMMANDS = {
     "version": (),
 }
 """Subcommands and their flags; all take `--base` and `--help` too."""
-ARGUMENTS = {"tap": 1, "pipe": 1, "read": 1}
+ARGUMENTS = {"tap": 1, "pipe": 1, "read": 1, "console": 1}
 """How many arguments a subcommand takes at most; `exec` takes any number."""
 
 
@@ -175,6 +176,10 @@ def _subcommand(program: str, options: Options, subcommand: str, given: list[str
             if not rest:
                 raise UsageError("pipe needs a name")
             return _pipe(program, options, rest[0])
+        case "console":
+            if not rest:
+                raise UsageError("console needs the name or id of a VM")
+            return _console(program, options, rest[0])
         case "version":
             return _version()
         case _:
@@ -265,6 +270,13 @@ def _pipe(program: str, options: Options, name: str) -> int:
         framed=options.is_on("framed"),
     )
     return pipe(base_directory(program, options), name, ends, namespace=options.values.get("namespace", ""))
+
+
+def _console(program: str, options: Options, target: str) -> int:
+    from cli.console import Wish, console
+
+    wish = Wish(only_watch=options.is_on("read-only"), from_now=options.is_on("new"))
+    return console(base_directory(program, options), target, wish, namespace=options.values.get("namespace", ""))
 
 
 def _version() -> int:

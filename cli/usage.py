@@ -13,6 +13,7 @@ usage: minibus [--base DIR] SUBCOMMAND ...
   exec      run one command, e.g. minibus exec 'vm info'
   read      run the commands of a file
   pipe      connect stdin and stdout to a named pipe
+  console   be the console of a container
   ps        show the processes of minibus
   tap       watch what happens, e.g. minibus tap vm/
   nuke      give up on a base directory that does not start any more
@@ -75,6 +76,10 @@ Guests that were running before are taken over.
                    files/ in the base directory
   --level LEVEL    log debug, info, warn, error or fatal, and what is worse
   --logfile FILE   log to this file as well
+  --console-address ADDRESS
+                   where the TCP ports of consoles are: an IP address, 127.0.0.1
+                   unless $MINIBUS_CONSOLE_ADDRESS says otherwise, or none. Who
+                   can connect needs no password to type there
   -v=false         log nothing to stderr
   --tune-host      raise limits of the host that many guests hit, and list them;
                    `minibus doctor --untune` puts them back""",
@@ -108,6 +113,23 @@ deleted. NAME may be NAMESPACE//PIPE.
 
   tail -F events | minibus pipe --write log
   minibus pipe --read log | grep --line-buffered error""",
+    "console": """\
+usage: minibus console [--base DIR] [--namespace NS] [--read-only] [--new] VM
+
+The console of a container, by name or id: first what it has said, up to 64 KiB,
+then what it says, and what you type goes to it. Ctrl-] leaves. Any number of
+people may watch and type at once; the window has the size of whoever came or
+resized last. It goes on by itself after a crash of minibus.
+
+Without a terminal stdin is typed, and it is over when the container has said
+nothing for a second after the end of stdin, or has ended.
+
+  --read-only      only watch; of a VM that has ended, show what it said
+  --new            leave out what it has said before
+  --namespace NS   a VM of that namespace
+
+  echo 'ip route' | minibus console --new router3
+  minibus console --read-only web1 | grep --line-buffered error""",
     "nuke": """\
 usage: minibus nuke [--base DIR] [--yes]
 
