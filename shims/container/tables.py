@@ -55,7 +55,14 @@ SYMLINKS: Final = (
 )
 """(what it says, where it is in /dev)."""
 
-READ_ONLY_PATHS: Final = (b"/proc/sys", b"/proc/sysrq-trigger", b"/proc/irq", b"/proc/bus", b"/proc/fs", b"/proc/pressure")
+READ_ONLY_PATHS: Final = (
+    b"/proc/sys",
+    b"/proc/sysrq-trigger",
+    b"/proc/irq",
+    b"/proc/bus",
+    b"/proc/fs",
+    b"/proc/pressure",
+)
 READ_ONLY_FLAGS: Final = m.MS_RDONLY | m.MS_NOEXEC | m.MS_NOSUID | m.MS_NODEV
 MASKED_FILES: Final = (
     b"/proc/kcore",

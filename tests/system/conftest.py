@@ -11,6 +11,7 @@ import pytest
 
 from shims import rootfs as rootfs_builder
 from tests.system.container_host import Host, running_host
+from tests.system.hostile.kit import compile_into
 from tests.system.product import Console, Product, product_on
 
 
@@ -20,6 +21,16 @@ def rootfs() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="mbr-", dir="/tmp"))
     path.chmod(0o755)
     rootfs_builder.build(path)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def kit() -> Iterator[Path]:
+    """The programs of hostile guests."""
+    path = Path(tempfile.mkdtemp(prefix="mbk-", dir="/tmp"))
+    path.chmod(0o755)
+    compile_into(path)
     yield path
     shutil.rmtree(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import marshal
 import os
+from dataclasses import replace
 from errno import EBADF, ENOENT
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import pytest
 
 from shims.container.action import C_FUNCTIONS, Action, ActionError, c_functions, perform
 from shims.container.build import GATE, REPORT
+from shims.container.kernel_trees import FILL_DEV, PROTECT, show_fifos, show_uuid
 from shims.container.plan import Plan, Planner
 from shims.container.protocol import ContainerSpec, Volume
 from shims.container.steps import before_exec, script_of, set_up
+from shims.container.tables import UUID_INSIDE
 from shims.container.user_limits import Limit
 from shims.linux.capability import CapabilityDrop
 from shims.linux.libc import LIBC_HOLDING_LOCK
 
+ABOVE_UUID = ([b"/etc"], [b"/etc/minibus"])
 CALLS = c_functions() | {"rmdir": LIBC_HOLDING_LOCK.rmdir}
 
 
@@ -91,6 +95,15 @@ def test_nothing_that_was_not_asked_for(tmp_path: Path) -> None:
     names = steps_of(set_up(plan_of(tmp_path, fifos=0, preinit="", volumes=(), snapshot=False)))
     assert not {"fifo", "containerPreinit", "volume", "overlayMount"} & set(names)
     assert any(action.call == "check_init" for action in set_up(plan_of(tmp_path)))
+
+
+def test_nobody_else_can_change_what_a_path_of_the_kernel_s_trees_means(tmp_path: Path) -> None:
+    """Once they are mounted, nothing is reached through the root, where others may write."""
+    shown = show_uuid(replace(plan_of(tmp_path), has_dmi=True))
+    for action in [*FILL_DEV, *PROTECT, *shown, *show_fifos(plan_of(tmp_path), 20)]:
+        paths = [text for text in action.arguments if isinstance(text, bytes) and text.startswith(b"/")]
+        allowed = action.call == "symlink" or (action.step == "uuid" and paths[:1] in ([UUID_INSIDE], *ABOVE_UUID))
+        assert not paths or allowed, action
 
 
 def test_the_uuid_is_written_to_no_directory_of_the_user(tmp_path: Path) -> None:

@@ -1,0 +1,380 @@
+/* What root inside a container may try, one word an attack. Each prints `NAME ok` or `NAME ERRNO`.
+
+   An attack that succeeds does no harm: what is opened is not written to, what is set keeps its value. */
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/fs.h>
+#include <linux/io_uring.h>
+#include <linux/magic.h>
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/klog.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/timex.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* A 32-bit system call out of a 64-bit program; what it points to has to be static, and so below 4 GiB. */
+static long int80(long number, long a, long b, long c, long d, long e) {
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e) : "memory", "r8", "r9", "r10", "r11");
+    return result;
+}
+
+static int from_raw(long result) {
+    if (result >= 0 || result < -4095) return 0;
+    errno = -result;
+    return -1;
+}
+
+/* ---- mounts */
+
+static int try_mount(void) { return mount("none", "/tmp", "tmpfs", 0, NULL); }
+static int try_bind(void) { return mount("/", "/tmp", NULL, MS_BIND | MS_REC, NULL); }
+static int try_remount(void) { return mount("none", "/proc/sys", NULL, MS_BIND | MS_REMOUNT, NULL); }
+static int try_umount(void) { return umount2("/proc/sys", MNT_DETACH); }
+static int try_unmask(void) { return umount2("/proc/keys", MNT_DETACH); }
+static int try_pivot_root(void) { return syscall(SYS_pivot_root, ".", "."); }
+static int try_fsopen(void) { return syscall(430, "tmpfs", 0); }
+static int try_open_tree(void) { return syscall(428, AT_FDCWD, "/", 1); }
+static int try_move_mount(void) { return syscall(429, AT_FDCWD, "/proc", AT_FDCWD, "/tmp", 0); }
+static int try_fspick(void) { return syscall(433, AT_FDCWD, "/", 0); }
+static int try_mount_setattr(void) {
+    struct { uint64_t set, clear, propagation, userns; } attr = {.clear = 1};
+    return syscall(442, AT_FDCWD, "/proc/sys", 0, &attr, sizeof attr);
+}
+static int try_open_tree_attr(void) {
+    struct { uint64_t set, clear, propagation, userns; } attr = {.clear = 1};
+    return syscall(467, AT_FDCWD, "/proc/sys", 0, &attr, sizeof attr);
+}
+static char none[] = "none", tmp[] = "/tmp", tmpfs[] = "tmpfs";
+static int try_mount_32(void) { return from_raw(int80(21, (long)none, (long)tmp, (long)tmpfs, 0, 0)); }
+static int try_mount_x32(void) { return syscall(0x40000000 | SYS_mount, "none", "/tmp", "tmpfs", 0, NULL); }
+static int try_cgroup1(void) { return mount("none", "/tmp", "cgroup", 0, "memory"); }
+static int try_release_agent(void) { return open("/sys/fs/cgroup/memory/release_agent", O_WRONLY); }
+
+/* ---- namespaces */
+
+static int in_child(int (*act)(void)) {
+    int status;
+    pid_t pid = fork();
+    if (pid < 0) return -1;
+    if (pid == 0) _exit(act() < 0 ? errno : 0);
+    if (waitpid(pid, &status, 0) < 0) return -1;
+    errno = WEXITSTATUS(status);
+    return errno || WIFSIGNALED(status) ? -1 : 0;
+}
+
+static int unshare_user(void) { return unshare(CLONE_NEWUSER); }
+static int try_unshare_user(void) { return in_child(unshare_user); }
+static int unshare_user_32(void) { return from_raw(int80(310, CLONE_NEWUSER, 0, 0, 0, 0)); }
+static int try_unshare_user_32(void) { return in_child(unshare_user_32); }
+static int unshare_user_x32(void) { return syscall(0x40000000 | SYS_unshare, CLONE_NEWUSER); }
+static int try_unshare_user_x32(void) { return in_child(unshare_user_x32); }
+static int unshare_mount(void) { return unshare(CLONE_NEWNS); }
+static int try_unshare_mount(void) { return in_child(unshare_mount); }
+static int unshare_cgroup(void) { return unshare(CLONE_NEWCGROUP); }
+static int try_unshare_cgroup(void) { return in_child(unshare_cgroup); }
+static int cloned(long pid) {
+    if (pid == 0) _exit(0);
+    if (pid > 0) waitpid(pid, NULL, __WALL);
+    return pid < 0 ? -1 : 0;
+}
+static int try_clone_user(void) { return cloned(syscall(SYS_clone, CLONE_NEWUSER | 17, 0, 0, 0, 0)); }
+static int try_clone_user_32(void) {
+    long result = int80(120, CLONE_NEWUSER | 17, 0, 0, 0, 0);
+    return from_raw(result) < 0 ? -1 : cloned(result);
+}
+static int try_clone3(void) {
+    uint64_t args[11] = {CLONE_NEWUSER, 0, 0, 0, 17};
+    return cloned(syscall(435, args, sizeof args));
+}
+static int setns_own(void) {
+    int fd = open("/proc/self/ns/mnt", O_RDONLY);
+    return fd < 0 ? -1 : setns(fd, 0);
+}
+static int try_setns(void) { return in_child(setns_own); }
+
+/* A user namespace in which a fresh /proc would have a writable core pattern. */
+static void put(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY);
+    if (fd >= 0) {
+        if (write(fd, text, strlen(text)) < 0) perror(path);
+        close(fd);
+    }
+}
+static int mount_fresh_proc(void) {
+    if (mount("proc", "/tmp", "proc", 0, NULL) < 0) return -1;
+    return open("/tmp/sys/kernel/core_pattern", O_WRONLY);
+}
+static int fresh_proc(void) {
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) < 0) return -1;
+    put("/proc/self/setgroups", "deny");
+    put("/proc/self/uid_map", "0 0 1");
+    put("/proc/self/gid_map", "0 0 1");
+    return in_child(mount_fresh_proc);
+}
+static int try_fresh_proc(void) { return in_child(fresh_proc); }
+static int unprotect(void) {
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) return -1;
+    put("/proc/self/setgroups", "deny");
+    put("/proc/self/uid_map", "0 0 1");
+    if (umount2("/proc/sys", MNT_DETACH) < 0 && mount("none", "/proc/sys", NULL, MS_BIND | MS_REMOUNT, NULL) < 0)
+        return -1;
+    return open("/proc/sys/kernel/core_pattern", O_WRONLY);
+}
+static int try_unprotect(void) { return in_child(unprotect); }
+
+/* ---- the kernel at large */
+
+static int try_keyctl(void) { return syscall(SYS_keyctl, 0, -4, 1); }
+static int try_add_key(void) { return syscall(SYS_add_key, "user", "minibus", "x", 1, -2); }
+static int try_request_key(void) { return syscall(SYS_request_key, "user", "minibus", NULL, 0); }
+static int try_bpf(void) {
+    uint32_t attr[18] = {2, 4, 4, 1};
+    return syscall(SYS_bpf, 0, attr, sizeof attr);
+}
+static int try_perf(void) {
+    struct perf_event_attr attr = {.type = PERF_TYPE_SOFTWARE, .size = sizeof attr, .config = 0};
+    return syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0);
+}
+static int try_userfaultfd(void) { return syscall(SYS_userfaultfd, 1); }
+static int try_io_uring(void) {
+    struct io_uring_params params = {0};
+    return syscall(SYS_io_uring_setup, 2, &params);
+}
+static int try_init_module(void) { return syscall(SYS_init_module, NULL, 0, ""); }
+static int try_finit_module(void) { return syscall(SYS_finit_module, -1, "", 0); }
+static int try_delete_module(void) { return syscall(SYS_delete_module, "no_such_module", 0); }
+static int try_kexec(void) { return syscall(SYS_kexec_load, 0, 0, NULL, 0xffff0000); }
+static int try_kexec_file(void) { return syscall(SYS_kexec_file_load, -1, -1, 0, "", 0x8000); }
+static int try_reboot(void) { return syscall(SYS_reboot, 0xfee1dead, 672274793, 0, NULL); }
+static int try_swapon(void) { return swapon("/no/such", 0); }
+static int try_acct(void) { return acct("/no/such"); }
+static int try_quotactl(void) { return syscall(SYS_quotactl, 0x80000100, NULL, 0, NULL); }
+static int try_iopl(void) { return syscall(SYS_iopl, 3); }
+static int try_ioperm(void) { return syscall(SYS_ioperm, 0x80, 1, 1); }
+static int try_settimeofday(void) { return syscall(SYS_settimeofday, NULL, NULL); }
+static int try_adjtimex(void) {
+    struct timex now = {0};
+    if (adjtimex(&now) < 0) return -1;
+    now.modes = ADJ_TIMECONST;
+    return adjtimex(&now) < 0 ? -1 : 0;
+}
+static int try_syslog(void) {
+    char text[256];
+    return klogctl(3, text, sizeof text);
+}
+static int try_dmesg_size(void) { return klogctl(10, NULL, 0); }
+static int try_vhangup(void) { return vhangup(); }
+static int try_tioccons(void) { return ioctl(0, TIOCCONS); }
+static int try_tiocvhangup(void) { return ioctl(0, 0x5437); }
+static int try_nice(void) { return setpriority(PRIO_PROCESS, 0, -1); }
+static int try_realtime(void) {
+    struct sched_param param = {.sched_priority = 1};
+    return sched_setscheduler(0, SCHED_FIFO, &param);
+}
+static int try_ioprio(void) { return syscall(SYS_ioprio_set, 1, 0, 1 << 13); }
+static int raised(int resource) {
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) < 0) return -1;
+    if (limit.rlim_max == RLIM_INFINITY) return 0;
+    limit.rlim_max++;
+    return setrlimit(resource, &limit);
+}
+static int try_raise_files(void) { return raised(RLIMIT_NOFILE); }
+static int try_raise_signals(void) { return raised(RLIMIT_SIGPENDING); }
+static int try_raise_queues(void) { return raised(RLIMIT_MSGQUEUE); }
+static int try_raise_realtime(void) { return raised(RLIMIT_RTPRIO); }
+static int try_raise_nice(void) { return raised(RLIMIT_NICE); }
+static int try_oom_protection(void) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+    return fd < 0 ? -1 : write(fd, "-1", 2) < 0 ? -1 : 0;
+}
+
+/* ---- files */
+
+struct shocker { struct file_handle head; uint32_t words[4]; };
+static void root_handle(struct shocker *handle) {
+    memset(handle, 0, sizeof *handle);
+    handle->head.handle_bytes = 8;
+    handle->head.handle_type = 1; /* FILEID_INO32_GEN */
+    handle->words[0] = 2; /* the root of ext4 */
+}
+static int try_shocker(void) {
+    struct shocker handle;
+    int fd = open("/dev/fifos/fifo0", O_RDWR | O_NONBLOCK);
+    if (fd < 0) fd = open("/", O_RDONLY);
+    root_handle(&handle);
+    return open_by_handle_at(fd, &handle.head, O_RDONLY);
+}
+static int try_shocker_32(void) {
+    static struct shocker handle;
+    int fd = open("/dev/fifos/fifo0", O_RDWR | O_NONBLOCK);
+    root_handle(&handle);
+    return from_raw(int80(342, fd, (long)&handle, O_RDONLY, 0, 0));
+}
+static int try_immutable(void) {
+    int flags, fd = open("/flagged", O_CREAT | O_RDWR, 0600);
+    if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0) return -1;
+    flags |= FS_IMMUTABLE_FL;
+    return ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+static int try_append_only(void) {
+    int flags, fd = open("/flagged", O_CREAT | O_RDWR, 0600);
+    if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0) return -1;
+    flags |= FS_APPEND_FL;
+    return ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+static int try_trusted_xattr(void) { return setxattr("/", "trusted.overlay.opaque", "y", 1, 0); }
+static int try_chroot_out(void) {
+    struct stat before, after;
+    int old = open("/", O_RDONLY);
+    mkdir("/pit", 0700);
+    if (stat("/proc/1/root/.", &before) < 0 || chroot("/pit") < 0 || fchdir(old) < 0) return -1;
+    for (int i = 0; i < 100; i++)
+        if (chdir("..") < 0) return -1;
+    if (chroot(".") < 0 || stat("/", &after) < 0) return -1;
+    errno = ENOTTY; /* came back to where it began */
+    return before.st_dev == after.st_dev && before.st_ino == after.st_ino ? -1 : 0;
+}
+static int opens_for_writing(const char *path) {
+    int fd = open(path, O_WRONLY | O_NONBLOCK);
+    return fd < 0 ? -1 : close(fd);
+}
+static int try_core_pattern(void) { return opens_for_writing("/proc/sys/kernel/core_pattern"); }
+static int try_root_core_pattern(void) { return opens_for_writing("/proc/1/root/proc/sys/kernel/core_pattern"); }
+static int try_sysrq(void) { return opens_for_writing("/proc/sysrq-trigger"); }
+static int try_uevent_helper(void) { return opens_for_writing("/sys/kernel/uevent_helper"); }
+static int try_kcore(void) {
+    char byte;
+    int fd = open("/proc/kcore", O_RDONLY);
+    return fd < 0 ? -1 : read(fd, &byte, 1) == 1 ? 0 : (errno = ENODATA, -1);
+}
+static int try_kmsg(void) { return open("/proc/kmsg", O_RDONLY | O_NONBLOCK); }
+static int try_ptrace_init(void) { return ptrace(PTRACE_SEIZE, 1, 0, 0); }
+
+/* ---- attacks with a list for an answer */
+
+static int writable(const char *path, const struct stat *st, int kind, struct FTW *at) {
+    if (at->level == 1 && !strncmp(path, "/proc/", 6)) {
+        const char *name = path + 6;
+        if ((*name >= '0' && *name <= '9') || !strcmp(name, "self") || !strcmp(name, "thread-self"))
+            return kind == FTW_D ? FTW_SKIP_SUBTREE : FTW_CONTINUE;
+    }
+    if (kind == FTW_F && S_ISREG(st->st_mode) && st->st_mode & 0222 && opens_for_writing(path) == 0) printf("%s\n", path);
+    return FTW_CONTINUE;
+}
+
+static void list_writable(void) {
+    nftw("/proc", writable, 30, FTW_PHYS | FTW_ACTIONRETVAL);
+    nftw("/sys", writable, 30, FTW_PHYS | FTW_ACTIONRETVAL);
+}
+
+/* Every node that can be opened, whatever it may be good for; 10:130 is a watchdog, which resets the machine. */
+static void list_devices(const char *directory) {
+    char path[64];
+    snprintf(path, sizeof path, "%s/node", directory);
+    for (int block = 0; block < 2; block++)
+        for (int major = 0; major < 320; major++)
+            for (int minor = 0; minor < (major == 10 ? 256 : 12); minor++) {
+                if (major == 0 || (major == 10 && minor == 130)) continue;
+                if (mknod(path, (block ? S_IFBLK : S_IFCHR) | 0600, makedev(major, minor)) < 0) {
+                    printf("mknod %s\n", strerrorname_np(errno));
+                    return;
+                }
+                int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+                if (fd >= 0 || (errno != EPERM && errno != EACCES))
+                    printf("%c %d:%d %s\n", block ? 'b' : 'c', major, minor, fd >= 0 ? "ok" : strerrorname_np(errno));
+                if (fd >= 0) close(fd);
+                unlink(path);
+            }
+    printf("scanned\n");
+}
+
+/* Exchange the names of two things for ever, so that whoever uses them step by step meets now one, now the other. */
+static void exchange(int count, char **pairs) {
+    for (;;)
+        for (int i = 0; i + 1 < count; i += 2)
+            syscall(SYS_renameat2, AT_FDCWD, pairs[i], AT_FDCWD, pairs[i + 1], 2);
+}
+
+/* What came of it, to be looked at by the init of the container that was built meanwhile. */
+static void list_gains(const char *report) {
+    struct stat st;
+    struct dirent *entry;
+    char path[512];
+    FILE *file = fopen(report, "w");
+    DIR *root = opendir("/");
+    if (!file || !root) exit(1);
+    for (int fd = 0; fd < 3; fd++)
+        if (fstat(fd, &st) < 0 || major(st.st_rdev) != 136) fprintf(file, "descriptor %d is no pty\n", fd);
+    while ((entry = readdir(root))) {
+        snprintf(path, sizeof path, "/%s/sys/kernel/core_pattern", entry->d_name);
+        int fd = open(path, O_WRONLY);
+        struct statfs fs;
+        if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC) fprintf(file, "%s is writable\n", path);
+        if (fd >= 0) close(fd);
+    }
+    fprintf(file, "looked\n");
+    fclose(file);
+}
+
+static void list_descriptors(void) {
+    for (int fd = 3; fd < 4096; fd++)
+        if (fcntl(fd, F_GETFD) >= 0) printf("descriptor %d\n", fd);
+    printf("scanned\n");
+}
+
+#define ATTACK(name) {#name, try_##name}
+static const struct { const char *name; int (*act)(void); } attacks[] = {
+    ATTACK(mount), ATTACK(bind), ATTACK(remount), ATTACK(umount), ATTACK(unmask), ATTACK(pivot_root), ATTACK(fsopen),
+    ATTACK(open_tree), ATTACK(move_mount), ATTACK(fspick), ATTACK(mount_setattr), ATTACK(open_tree_attr),
+    ATTACK(mount_32), ATTACK(mount_x32), ATTACK(cgroup1), ATTACK(release_agent),
+    ATTACK(unshare_user), ATTACK(unshare_user_32), ATTACK(unshare_user_x32), ATTACK(unshare_mount),
+    ATTACK(unshare_cgroup), ATTACK(clone_user), ATTACK(clone_user_32), ATTACK(clone3), ATTACK(setns),
+    ATTACK(fresh_proc), ATTACK(unprotect),
+    ATTACK(keyctl), ATTACK(add_key), ATTACK(request_key), ATTACK(bpf), ATTACK(perf), ATTACK(userfaultfd),
+    ATTACK(io_uring), ATTACK(init_module), ATTACK(finit_module), ATTACK(delete_module), ATTACK(kexec),
+    ATTACK(kexec_file), ATTACK(reboot), ATTACK(swapon), ATTACK(acct), ATTACK(quotactl), ATTACK(iopl), ATTACK(ioperm),
+    ATTACK(settimeofday), ATTACK(adjtimex), ATTACK(syslog), ATTACK(dmesg_size), ATTACK(vhangup), ATTACK(tioccons),
+    ATTACK(tiocvhangup), ATTACK(nice), ATTACK(realtime), ATTACK(ioprio), ATTACK(raise_files), ATTACK(raise_signals),
+    ATTACK(raise_queues), ATTACK(raise_realtime), ATTACK(raise_nice), ATTACK(oom_protection), ATTACK(shocker),
+    ATTACK(shocker_32), ATTACK(immutable), ATTACK(append_only), ATTACK(trusted_xattr), ATTACK(core_pattern),
+    ATTACK(root_core_pattern), ATTACK(sysrq), ATTACK(uevent_helper), ATTACK(kcore), ATTACK(kmsg), ATTACK(ptrace_init),
+    ATTACK(chroot_out), /* the last one: it changes its own root */
+};
+
+int main(int count, char **words) {
+    umask(0);
+    setvbuf(stdout, NULL, _IONBF, 0);
+    if (count > 2 && !strcmp(words[1], "devices")) return list_devices(words[2]), 0;
+    if (count > 3 && !strcmp(words[1], "exchange")) return exchange(count - 2, words + 2), 0;
+    if (count > 2 && !strcmp(words[1], "gains")) return list_gains(words[2]), 0;
+    if (count > 1 && !strcmp(words[1], "descriptors")) return list_descriptors(), 0;
+    if (count > 1 && !strcmp(words[1], "writable")) return list_writable(), 0;
+    for (unsigned i = 0; i < sizeof attacks / sizeof *attacks; i++) {
+        errno = 0;
+        if (attacks[i].act() < 0) printf("%s %s\n", attacks[i].name, strerrorname_np(errno));
+        else printf("%s ok\n", attacks[i].name);
+    }
+    return 0;
+}
