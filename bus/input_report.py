@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from bus import codec
@@ -21,9 +22,10 @@ MAX_SUMMARY = 160
 MAX_ITEMS = 3
 
 
-def input_list(actor: str, inputs: Inputs, after: int = 0) -> InputList:
+def input_list(actor: str, inputs: Inputs, after: int = 0, also: Iterable[int] = ()) -> InputList:
     """What `GetInputs` answers."""
-    found = [entry for entry in inputs.entries() if entry.number > after or not entry.outcome]
+    named = frozenset(also)
+    found = [entry for entry in inputs.entries() if entry.number > after or entry.number in named or not entry.outcome]
     return InputList(actor=actor, inputs=tuple(map(_record, found)), epoch=inputs.epoch)
 
 

@@ -50,8 +50,8 @@ class Inspector:
         match request:
             case msg.GetLogLines():
                 return msg.LogLines(lines=tuple(msg.LogLine(**line._asdict()) for _, line in self._ring.after()))
-            case msg.GetInputs(after=after):
-                return input_list(self._actor, self._inputs, after)
+            case msg.GetInputs(after=after, also=also):
+                return input_list(self._actor, self._inputs, after, also)
             case msg.GetUnderstood():
                 return msg.Understood(types=tuple(sorted({*self._understood, *INSPECTIONS})))
             case msg.GetRuntime():

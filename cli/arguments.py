@@ -10,12 +10,14 @@ VALUES = (
     *("filepath", "level", "logfile", "console-address"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
     *("expect", "memory", "interfaces"),
+    *("id", "timeout", "for"),
 )
 """Flags that take a value."""
 SWITCHES = (
     *("help", "h", "version", "cli", "e", "attach", "nostdin", "force", "panic", "v", "verbose"),
     *("json", "check", "detach", "durable", "guests", "yes", "read", "write", "framed"),
     *("tune-host", "untune"),
+    *("list", "watch", "follow"),
     *("read-only", "new"),
 )
 """Flags that are on or off."""
@@ -34,6 +36,10 @@ RANGES = {
     "interfaces": (0, 1000),
 }
 """Flags whose value is a number, with the smallest and the largest; msa is in seconds, memory in MiB."""
+
+DURATIONS = ("timeout", "for")
+"""Flags whose value is a number of seconds."""
+MAX_S = 1_000_000
 
 
 class UsageError(Exception):
@@ -86,6 +92,19 @@ def check_value(name: str, value: str) -> str:
         low, high = RANGES[name]
         if not (value.isascii() and value.isdecimal() and len(value) < 10 and low <= int(value) <= high):
             raise UsageError(f"--{name} {value[:80]} is no number from {low} to {high}")
+    if name in DURATIONS and not _is_duration(value):
+        raise UsageError(f"--{name} {value[:80]} is no number of seconds from 0.001 to {MAX_S}")
     if "\0" in value:
         raise UsageError(f"--{name} cannot hold a zero byte")
     return value
+
+
+def _is_duration(value: str) -> bool:
+    whole, _, fraction = value.partition(".")
+    digits = whole + fraction
+    return digits.isascii() and digits.isdecimal() and len(value) < 20 and 0.001 <= float(value) <= MAX_S
+
+
+def seconds(options: Options, name: str) -> float | None:
+    """The value of one of `DURATIONS`; None if it was not given."""
+    return float(options.values[name]) if name in options.values else None

@@ -29,10 +29,18 @@ SUBCOMMANDS = {
     "doctor": ("json", "expect", "memory", "interfaces", "untune"),
     "ps": ("json",),
     "tap": ("json",),
+    "topics": ("json", "watch"),
+    "rate": ("json", "for"),
+    "ask": ("json", "list", "namespace", "timeout", "id"),
+    "inputs": ("json", "follow"),
+    "trace": ("json",),
     "version": (),
 }
 """Subcommands and their flags; all take `--base` and `--help` too."""
-ARGUMENTS = {"tap": 1, "pipe": 1, "read": 1, "console": 1}
+ARGUMENTS = {
+    **{"tap": 1, "pipe": 1, "read": 1, "console": 1},
+    **{"topics": 1, "rate": 1, "ask": 3, "inputs": 1, "trace": 1},
+}
 """How many arguments a subcommand takes at most; `exec` takes any number."""
 
 
@@ -225,6 +233,10 @@ def _host(base_text: str, subcommand: str, options: Options, rest: list[str]) ->
             if options.is_on("untune"):
                 untune(base)
             doctor(base, options.values, as_json=options.is_on("json"))
+        case "ask" | "inputs" | "rate" | "topics" | "trace":
+            from cli.bus_tools import run
+
+            return run(base, subcommand, options, rest)
         case "ps":
             from cli.ps import ps
 

@@ -40,11 +40,15 @@ class LossDetector:
         return max(topic_seq - last - 1, 0)
 
 
+def as_prefix(topic: str) -> str:
+    """The prefix that is meant: whole words of topics."""
+    return f"{topic}/" if topic and not topic.endswith("/") else topic
+
+
 def tap(base: Path, topic: str, *, as_json: bool) -> int:
     """Print events whose topic begins with `topic` until interrupted; returns the exit status."""
-    prefix = f"{topic}/" if topic and not topic.endswith("/") else topic
     try:
-        asyncio.run(_follow(base, prefix, as_json))
+        asyncio.run(_follow(base, as_prefix(topic), as_json))
     except BusError as error:
         sys.stderr.write(f"minibus: {error}\n")
         return 1

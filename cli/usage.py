@@ -16,6 +16,11 @@ usage: minibus [--base DIR] SUBCOMMAND ...
   console   be the console of a container
   ps        show the processes of minibus
   tap       watch what happens, e.g. minibus tap vm/
+  topics    what passes on the bus: how much, from whom, for how many
+  rate      how much passes on a topic, second by second
+  trace     what a command or request led to, across all processes
+  inputs    the last inputs of the processes
+  ask       send one request to an actor by hand
   nuke      give up on a base directory that does not start any more
   doctor    what this host can do, what it lacks, how many guests fit
   version   print the version
@@ -194,6 +199,66 @@ the beginning of a topic, e.g. vm/ or vm/minimega/web1/; all without it. Events
 that were lost on the way are reported on stderr.
 
   --json   one JSON object for each event""",
+    "topics": """\
+usage: minibus topics [--base DIR] [--json] [--watch] [PREFIX]
+
+Lists the topics on which something has passed since the broker started, of
+10,000 those that were used last: events, bytes, the time since the last one,
+how many subscriptions cover it, and who published (the first four seen).
+
+  --watch   again every second, with events per second, until interrupted
+  --json    one list of objects, with --watch one for each second""",
+    "rate": """\
+usage: minibus rate [--base DIR] [--json] [--for SECONDS] TOPIC
+
+Counts the events whose topic begins with TOPIC: each second how many, how many
+bytes of content, how large they are (mean, percentiles, largest), and how many
+were lost on the way to here; at the end, or after Ctrl-C, all together. An
+empty TOPIC ('') stands for everything.
+
+  --for SECONDS   end by itself
+  --json          one object for each second; the last has "total": true""",
+    "trace": """\
+usage: minibus trace [--base DIR] [--json] [ID]
+
+Shows what the request or command with this id led to: who asked whom for what,
+when, how long it took, how it ended, or that it is still in progress. The
+beginning of an id will do. Without ID, lists the newest commands and requests
+with their ids; `msg_id` in the log is such an id too.
+
+It is put together from the last 1,000 inputs that each process remembers. After
+a crash an actor remembers those requests that are in its journal.""",
+    "inputs": """\
+usage: minibus inputs [--base DIR] [--json] [--follow] [ACTOR]
+
+Shows the last 1,000 inputs of an actor, or of all in order of time: requests it
+got, what it asked others, what came of its effects; from or to whom, how long
+it took, how it ended (`...`: under way), names and numbers in it. Contents,
+which may be secret, are neither kept nor shown.
+
+  --follow   and go on with new ones until interrupted; what was under way is
+             shown again when it has ended""",
+    "ask": """\
+usage: minibus ask [--base DIR] [--json] [--namespace NS] [--timeout SECONDS]
+                   [--id ID] ACTOR REQUEST [FIELDS]
+       minibus ask [--base DIR] [--json] --list [ACTOR]
+       minibus ask [--base DIR] ACTOR
+
+Sends one request to an actor (`vm`, or `vm@host`) and prints the reply as JSON.
+FIELDS is a JSON object; - reads it from stdin. Bytes are written in base64. The
+second and third form list what can be asked.
+
+  --namespace NS      the namespace to act in (minimega)
+  --timeout SECONDS   how long to wait (30)
+  --id ID             of the request: with the same id it is not done twice, and
+                      answered as before
+  --json              a failure is printed as JSON too; the reply on one line
+
+The exit status is 1 if the answer was a failure, and 3 if nobody knows whether
+the request was carried out.
+
+  minibus ask vm vm.list.get '{"target": "web[1-9]"}'
+  minibus ask --namespace exp1 vm vm.kill '{"target": "web1"}'""",
     "version": """\
 usage: minibus version
 

@@ -6,54 +6,31 @@ What stands between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; a
 from __future__ import annotations
 
 import ast
-import enum
 import inspect
 import itertools
-import json
 import re
 import sys
-import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args
 
 import msgspec
 
 from bus import errors
+from bus.message_fields import fields_of, meaning
 from bus.messages.base import Event, Message, Query, Request, reply_type
 from bus.messages.envelope import Envelope
 from tools.vectors import messages
 
 PAGE = Path(__file__).parents[1] / "docs" / "protocol.md"
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_SCALARS = {str: "string", int: "int", float: "float", bool: "bool", bytes: "binary", Any: "any", type(None): "nil"}
 _PERHAPS_DONE = (errors.OutcomeUnknownError, errors.InternalError)
-
-
-def type_name(annotation: Any) -> str:
-    """A type in the words of msgpack, e.g. `list of string`."""
-    origin, args = get_origin(annotation), get_args(annotation)
-    if annotation in _SCALARS:
-        return _SCALARS[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return " or ".join(f'"{member.value}"' for member in annotation)
-    if isinstance(annotation, type):
-        return annotation.__name__
-    if origin is Literal:
-        return " or ".join(f'"{value}"' for value in args)
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(type_name, args))
-    if origin is dict:
-        return f"map of {type_name(args[0])} to {type_name(args[1])}"
-    if args[-1] is Ellipsis or origin is list:
-        return f"list of {type_name(args[0])}"
-    return f"list of exactly {', '.join(map(type_name, args))}"
 
 
 def first_line(klass: type) -> str:
     """What a class says it is."""
-    return (inspect.getdoc(klass) or "").replace("\n", " ").replace("|", "\\|")
+    return meaning(klass).replace("|", "\\|")
 
 
 def field_docs(klass: type) -> dict[str, str]:
@@ -69,28 +46,21 @@ def field_docs(klass: type) -> dict[str, str]:
     return docs
 
 
-def _default(field: Any) -> str:
-    if field.required:
-        return ""
-    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    return f" = {json.dumps(msgspec.to_builtins(value))}"
-
-
-def fields_of(klass: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
+def documented_fields(klass: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
     """Each field with its type and default, and what it means."""
-    hints, docs = typing.get_type_hints(klass), field_docs(klass)
-    for field in msgspec.structs.fields(klass):
-        yield f"`{field.name}`: {type_name(hints[field.name])}{_default(field)}", docs.get(field.name, "")
+    docs = field_docs(klass)
+    for name, kind in fields_of(klass):
+        yield f"`{name}`: {kind}", docs.get(name, "")
 
 
 def _cell(klass: type[msgspec.Struct]) -> str:
-    cells = (f"{field} ({doc.rstrip('.')})" if doc else field for field, doc in fields_of(klass))
+    cells = (f"{field} ({doc.rstrip('.')})" if doc else field for field, doc in documented_fields(klass))
     return "<br>".join(cells).replace("|", "\\|") or "none"
 
 
 def envelope_table() -> str:
     """Every field of the envelope."""
-    rows = [f"| {field} | {doc} |" for field, doc in fields_of(Envelope)]
+    rows = [f"| {field} | {doc} |" for field, doc in documented_fields(Envelope)]
     return "\n".join(["| field | meaning |", "|---|---|", *rows]) + "\n"
 
 

@@ -22,12 +22,23 @@ from actors.vm.effects import (
 from actors.vm.table import VmTable
 from bus.actor import RequestContext, query
 from bus.errors import BusError
-from bus.messages.guest import SampleGuests
+from bus.messages.guest import (
+    ReportConsoles,
+    ReportExits,
+    SampleGuests,
+)
 from bus.messages.vm import (
+    ClearVmTags,
+    FlushVms,
     GetHostLoad,
     GetVmNames,
     GetVms,
     HostLoad,
+    KillVms,
+    LaunchVms,
+    StartVms,
+    StopVms,
+    TagVms,
     TopVms,
     VmList,
     VmNames,
@@ -47,6 +58,7 @@ class VmActor(StepActor[VmTable]):
 
     kind = "vm"
     state_type = VmTable
+    requests = (LaunchVms, StartVms, StopVms, KillVms, FlushVms, TagVms, ClearVmTags, ReportExits, ReportConsoles)
 
     def initial_state(self) -> VmTable:
         """No VMs."""

@@ -239,6 +239,8 @@ class GetInputs(Inspection[InputList], frozen=True, kw_only=True, omit_defaults=
 
     after: int = 0
     """Only those with a higher number, and those still under way."""
+    also: tuple[int, ...] = ()
+    """Numbers of others that are to be told, if they are remembered."""
 
 
 class Understood(Message, frozen=True, kw_only=True, tag="debug.requests"):
