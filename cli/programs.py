@@ -7,8 +7,18 @@ import sys
 from typing import NoReturn
 
 
+def fill_standard_streams() -> None:
+    """Put /dev/null where the caller has closed stdin, stdout or stderr: other files must not take their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def become(module: str, *arguments: str) -> NoReturn:
     """Go on as that program."""
+    fill_standard_streams()
     print(end="", flush=True)
     argv = _command(module, arguments)
     os.execv(argv[0], argv)  # noqa: S606 - no shell is what we want

@@ -14,6 +14,7 @@ from bus.log_settings import FILE_VARIABLE, LEVEL_VARIABLE, STDERR_VARIABLE
 from bus.paths import CONSOLE_ADDRESS, DURABLE, FILES, START_FLAGS, Paths
 from cli.base_directory import prepare, sentence
 from cli.doctor import tune
+from cli.programs import fill_standard_streams
 
 EXIT_FAILED = 1
 
@@ -32,15 +33,6 @@ def up(base: Path, flags: Mapping[str, str], *, detach: bool) -> int:
     except (BusError, OSError) as error:
         return _fail(sentence(base, error))
     return _detached(base) if detach else _foreground(base)
-
-
-def fill_standard_streams() -> None:
-    """Put /dev/null where the caller has closed stdin, stdout or stderr: other files must not take their numbers."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
 
 
 def export(flags: Mapping[str, str]) -> None:

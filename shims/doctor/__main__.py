@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+from typing import Final
 
 import msgspec
 
 from shims.doctor import report
 from shims.doctor.capacity import EXPECTED, Guest
 from shims.doctor.examine import examine
+
+_INTERRUPTED: Final = 130
+_PIPE_CLOSED: Final = 141
+_TERMINATED: Final = 143
+"""As a shell reports programs that a signal ended."""
 
 
 def main(arguments: list[str]) -> int:
@@ -27,6 +34,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--memory", type=int, default=0, help="MiB that each guest uses; 0 for an idle one")
     parser.add_argument("--interfaces", type=int, default=0, help="of each guest")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # what was made for trying goes first
     guest = Guest(memory_mib=given.memory, interfaces=given.interfaces)
     found = examine(os.path.abspath(given.base), guest, given.expect)
     if given.json:
@@ -39,4 +47,13 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the interpreter's last flush
+        if isinstance(error, BrokenPipeError):
+            sys.exit(_PIPE_CLOSED)
+        sys.stderr.write(f"minibus: the doctor has failed: {error}\n")
+        sys.exit(1)

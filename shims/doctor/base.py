@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from shims.doctor.feature import Feature, Section, State, is_present
+from shims.doctor.feature import Feature, Section, State, is_present, shown
 from shims.linux import mountinfo
 
 OVERLAY: Final = "overlay on it"
@@ -33,6 +35,8 @@ class BaseFacts:
     """Where that is mounted."""
     options: frozenset[str]
     """Of the mount."""
+    is_place: bool
+    """What exists of the path are directories."""
     writable: bool
     """By root."""
 
@@ -55,24 +59,29 @@ def look(path: str, mounts: str) -> BaseFacts:
         kind=mounted.kind if mounted else "",
         point=mounted.point if mounted else "",
         options=mounted.options if mounted else frozenset(),
+        is_place=all(parent.is_dir() for parent in (Path(path), *Path(path).parents) if os.path.lexists(parent)),
         writable=not os.statvfs(there).f_flag & os.ST_RDONLY,
     )
 
 
-def judge(facts: BaseFacts, tried: Mapping[str, str], why_not: str) -> list[Feature]:
-    """The features of these facts; `why_not` says why an overlay was not tried, if it was not."""
-    return [_writable(facts), _overlay(facts, tried, why_not), *_options(facts)]
+def judge(facts: BaseFacts, tried: Mapping[str, str], why_not: str, *, refuses: bool = False) -> list[Feature]:
+    """The features of these facts; `why_not` says why an overlay was not tried, if it was not.
+
+    `refuses`: nothing could be made there.
+    """
+    return [_usable(facts, refuses=refuses), _overlay(facts, tried, why_not), *_options(facts)]
 
 
-def _writable(facts: BaseFacts) -> Feature:
-    is_there = facts.path == facts.existing
+def _usable(facts: BaseFacts, *, refuses: bool) -> Feature:
+    new = "" if facts.path == facts.existing else "; does not exist yet" if facts.is_place else "; no directory"
     return Feature(
         section=Section.BASE,
-        name=facts.path,
-        state=is_present(facts.writable),
-        found=f"{facts.kind}, mounted on {facts.point}{'' if is_there else '; does not exist yet'}",
+        name=shown(facts.path),
+        state=is_present(facts.is_place and facts.writable and not refuses),
+        found=shown(f"{facts.kind}, mounted on {facts.point}{new}"),
         costs="running minibus on it",
-        command=f"mount -o remount,rw {facts.point}",
+        command="" if facts.writable else shown(f"mount -o remount,rw {shlex.quote(facts.point)}"),
+        advice="choose another with --base DIR" if facts.writable else "",
         required=True,
     )
 
@@ -95,9 +104,9 @@ def _options(facts: BaseFacts) -> list[Feature]:
             section=Section.BASE,
             name=option,
             state=State.LIMITED,
-            found=f"{facts.point} is mounted so",
+            found=shown(f"{facts.point} is mounted so"),
             costs=costs,
-            command=f"mount -o remount,{option.removeprefix('no')} {facts.point}",
+            command=shown(f"mount -o remount,{option.removeprefix('no')} {shlex.quote(facts.point)}"),
         )
         for option, costs in HARMFUL.items()
         if option in facts.options

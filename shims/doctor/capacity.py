@@ -16,15 +16,17 @@ EXPECTED: Final = 1000
 NODE_FILES: Final = 1
 """The copy of its console."""
 WARDEN_FILES: Final = 2
-CONTAINER_FILES: Final = 3
-"""Its console, and the two listeners of that."""
+CONTAINER_FILES: Final = 4
+"""Its console, what that has said, and the two listeners."""
 FILES: Final = 8
 """Open on the whole host, its init's included; copies of a descriptor count once."""
 TERMINALS: Final = 1
 TASKS: Final = 1
 """Its init."""
-IDLE_MIB: Final = 1
-"""With an init of busybox; most of it is the kernel's."""
+IDLE_MIB: Final = 1.5
+"""With an init of busybox, and what the actors remember of it; most of it is the kernel's. Not measured by that test,
+because other programs come and go, but by `just bench guest_memory`.
+"""
 INODES: Final = 12
 DISK_MIB: Final = 1 / 16
 

@@ -56,7 +56,7 @@ def examine(base_directory: str, guest: Guest, expected: int, source: Source | N
         *network.judge(tried, frozenset(attempts), why_not),
         *programs.judge(programs.look(source)),
         *rights.judge(rights.look()),
-        *base.judge(where, tried, no_overlay or why_not),
+        *base.judge(where, tried, no_overlay or why_not, refuses=no_overlay == _NO_ROOM),
         *limits.judge(found, room),
     )
     return Report(

@@ -56,6 +56,11 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
         return self.command or self.advice
 
 
+def shown(text: str) -> str:
+    """A name that somebody has chosen, as it can be printed in one line and written as JSON."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def is_present(present: bool | None) -> State:
     """The state of what is either there or not; None if that could not be seen."""
     if present is None:

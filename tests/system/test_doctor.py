@@ -98,6 +98,24 @@ def test_bad_options_get_one_sentence(options: list[str]) -> None:
     done.sentence()
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "/etc/passwd/below", "/proc/self/none", "/sys/kernel"])
+def test_what_can_be_no_base_directory_is_seen(path: str) -> None:
+    status, report = doctor(Path(path))
+    assert (status, states(report)[path]) == (1, "missing")
+
+
+def test_odd_names_are_shown_in_one_line(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"a\nb\xff\x1b[31m")
+    assert f"{tmp_path}/a\ufffdb\ufffd\ufffd[31m ext4" in run("doctor", "--base", odd).out.replace("tmpfs", "ext4")
+    assert doctor(odd)[0] == 0
+
+
+def test_nobody_who_reads_is_no_reason_for_a_traceback() -> None:
+    for redirection, status in ((">&-", 0), (">/dev/full", 1), ("2>&- >/dev/null", 0)):
+        done = subprocess.run(["sh", "-c", f'exec "$0" doctor {redirection}', MINIBUS], capture_output=True, timeout=60)
+        assert (done.returncode, b"Traceback" in done.stderr) == (status, False)
+
+
 def test_what_is_wrong_with_a_base_directory_is_seen(tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o noexec,nodev none "$1"; mkdir "$1/base"; exec "$0" doctor --json --base "$1/base"'
     done = in_mounts_of_its_own(script, tmp_path)

@@ -23,7 +23,7 @@ KERNEL = KernelFacts(
 )
 CGROUPS = CgroupFacts({name: Place(2, "/sys/fs/cgroup", True) for name in COSTS})
 RIGHTS = RightsFacts(user=0, capabilities=(1 << 41) - 1)
-BASE = BaseFacts("/srv/mb", "/srv/mb", "ext4", "/srv", frozenset({"rw", "relatime"}), writable=True)
+BASE = BaseFacts("/srv/mb", "/srv/mb", "ext4", "/srv", frozenset({"rw", "relatime"}), is_place=True, writable=True)
 FIGURES = Figures(
     sysctls={name: 1 << 24 for name in SYSCTLS} | {"kernel.pty.reserve": 1024, "kernel.pty.nr": 10},
     descriptors=1 << 20,

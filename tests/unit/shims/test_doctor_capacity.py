@@ -41,7 +41,7 @@ def with_sysctls(**changes: int) -> Figures:
             Guest(),
             "open files of the process container",
             1000 // capacity.CONTAINER_FILES,
-            "ulimit -n 4096",
+            "ulimit -n 8192",
         ),
         (replace(FIGURES, memory_bytes=10 * GIB), Guest(memory_mib=64), "memory (MiB)", 160, ""),
         (

@@ -51,9 +51,9 @@ def test_colours_change_nothing_but_colours() -> None:
         (of(*rights.judge(replace(RIGHTS, user=5))), "root can run them on this host."),
         (of(*SOUND), "This host can run containers.\nAbout 65,535 of them fit; what runs out first: memory cgroups.\n"),
         (
-            of(*SOUND, descriptors=364),
+            of(*SOUND, descriptors=464),
             "About 100 of them fit; what runs out first: open files of the process container.\n"
-            "For 1,000: ulimit -n 4096\n",
+            "For 1,000: ulimit -n 8192\n",
         ),
     ],
 )
