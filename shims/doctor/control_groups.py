@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from shims import cgroup
+from shims.cgroup_lack import Lack, explain
+from shims.cgroup_v2 import CORE
 from shims.doctor.feature import Feature, Section, State
 from shims.doctor.source import Source
 
@@ -17,7 +20,6 @@ COSTS: Final = {
     "cpu": "limiting the CPUs of containers",
     "pids": "limiting the number of processes of containers",
 }
-_V1: Final = "/sys/fs/cgroup"
 
 
 @dataclass(frozen=True)
@@ -26,67 +28,60 @@ class Place:
 
     version: int
     root: str
-    writable: bool
+    read_only: bool = False
+    occupied: bool = False
+    """Version 2: the controller cannot be passed on, because processes are in the root of the tree itself."""
 
 
 @dataclass(frozen=True)
 class CgroupFacts:
-    """What was found."""
+    """What was found, by controller."""
 
     places: Mapping[str, Place] = field(default_factory=dict)
-    """By controller."""
-    compiled: Mapping[str, bool] = field(default_factory=dict)
-    """By controller that the kernel has: whether it is not switched off (/proc/cgroups)."""
+    lacks: Mapping[str, Lack] = field(default_factory=dict)
 
 
 def look(source: Source) -> CgroupFacts:
     """Look them up."""
     cgroup.host_layout.cache_clear()  # it may have been mended since
-    places = {
-        name: Place(tree.version, tree.root, not source.is_read_only(tree.root))
-        for tree in cgroup.host_layout().trees
-        for name in tree.controllers
-    }
-    lines = [line.split() for line in source.text("/proc/cgroups").splitlines() if not line.startswith("#")]
-    return CgroupFacts(places, {words[0]: words[3] != "0" for words in lines if len(words) == 4})
+    layout = cgroup.host_layout()
+    places = {name: _place(source, tree, name) for tree in layout.trees for name in tree.controllers}
+    return CgroupFacts(places, {name: layout.lack(name) for name in layout.missing})
 
 
 def judge(facts: CgroupFacts) -> list[Feature]:
     """The features of these facts."""
-    return [_controller(name, facts) for name in COSTS]
+    return [_controller(name, facts.places.get(name), facts.lacks.get(name)) for name in COSTS]
 
 
-def _controller(name: str, facts: CgroupFacts) -> Feature:
-    place = facts.places.get(name)
-    ready = place is not None and place.writable
-    command, advice = ("", "") if ready else _remedy(name, facts)
+def _place(source: Source, tree: cgroup.Tree, name: str) -> Place:
+    occupied = (
+        tree.version == 2
+        and name not in CORE
+        and name not in source.text(f"{tree.root}/cgroup.subtree_control").split()
+        and source.exists(f"{tree.root}/cgroup.type")  # the root of all, where processes are allowed, has none
+        and bool(source.text(f"{tree.root}/cgroup.procs"))
+    )
+    return Place(tree.version, tree.root, source.is_read_only(tree.root), occupied)
+
+
+def _controller(name: str, place: Place | None, lack: Lack | None) -> Feature:
+    found, command, advice = "", "", ""
+    if place is None:
+        found, command, advice = lack or Lack("it was not found", advice=f"mount the cgroup controller {name}")
+    else:
+        found = f"version {place.version}, {place.root}"
+        if place.read_only:
+            found, command = f"{found}, mounted read-only", f"mount -o remount,rw {place.root}"
+        elif place.occupied:
+            advice = explain(OSError(errno.EBUSY, f"{found} has processes of its own"), place.root)
     return Feature(
         section=Section.CGROUPS,
         name=f"cgroup {name}",
-        state=State.OK if ready else State.MISSING,
-        found=_found(place),
+        state=State.MISSING if command or advice else State.OK,
+        found=found,
         costs=COSTS[name],
         command=command,
         advice=advice,
         required=name == "freezer",
     )
-
-
-def _found(place: Place | None) -> str:
-    if place is None:
-        return ""
-    return f"version {place.version}, {place.root}{'' if place.writable else ', mounted read-only'}"
-
-
-def _remedy(name: str, facts: CgroupFacts) -> tuple[str, str]:
-    """A command, or what to do where none helps."""
-    place = facts.places.get(name)
-    if place is not None:
-        return f"mount -o remount,rw {place.root}", ""
-    if facts.compiled.get(name) is False:
-        return "", f"boot without cgroup_disable={name}"
-    if name in facts.compiled:
-        return f"mkdir -p {_V1}/{name} && mount -t cgroup -o {name} cgroup {_V1}/{name}", ""
-    if name == "freezer":
-        return "", "mount cgroup version 2 on /sys/fs/cgroup, or version 1 with the freezer"
-    return "", f"boot a kernel with the cgroup controller {name}, and mount it"

@@ -27,6 +27,7 @@ SYSCTLS: Final = (
     "fs.inotify.max_user_instances",
     "fs.inotify.max_user_watches",
     "vm.max_map_count",
+    "net.core.wmem_default",
     "net.ipv4.neigh.default.gc_thresh3",
     "net.ipv6.neigh.default.gc_thresh3",
     "user.max_ipc_namespaces",

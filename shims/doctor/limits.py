@@ -8,6 +8,8 @@ from shims.doctor.capacity import MIB, Capacity
 from shims.doctor.feature import Feature, Section, State
 from shims.doctor.figures import Figures
 
+_PACKET_BYTES: Final = 212_992
+"""The kernel's default for what a socket may hold."""
 _ENOUGH_MAPS: Final = 262_144
 _ENOUGH_AIO: Final = 65_536
 _ENOUGH_KEYS: Final = 10_000
@@ -19,6 +21,7 @@ class _Known(NamedTuple):
     value: int | None
     wanted: int
     costs: str
+    minor: bool = True
 
 
 def judge(figures: Figures, capacity: Capacity) -> list[Feature]:
@@ -52,6 +55,13 @@ def tight(capacity: Capacity) -> list[Feature]:
 def _known(figures: Figures, expected: int) -> list[Feature]:
     """Sysctls that guests share with the host, in which minibus itself needs little."""
     table = (
+        _Known(
+            "net.core.wmem_default",
+            figures.sysctl("net.core.wmem_default"),
+            _PACKET_BYTES,
+            "launching containers with long configurations: their packets to the warden do not fit",
+            minor=False,
+        ),
         _Known(
             "fs.inotify.max_user_instances",
             figures.sysctl("fs.inotify.max_user_instances"),
@@ -88,7 +98,7 @@ def _known(figures: Figures, expected: int) -> list[Feature]:
             found=f"{known.value:,}",
             costs=known.costs,
             command=f"sysctl -w {known.name}={known.wanted}",
-            minor=True,
+            minor=known.minor,
         )
         for known in table
         if known.value is not None

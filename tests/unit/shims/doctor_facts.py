@@ -21,7 +21,7 @@ KERNEL = KernelFacts(
     filters=True,
     kvm_version=12,
 )
-CGROUPS = CgroupFacts({name: Place(2, "/sys/fs/cgroup", True) for name in COSTS})
+CGROUPS = CgroupFacts({name: Place(2, "/sys/fs/cgroup") for name in COSTS})
 RIGHTS = RightsFacts(user=0, capabilities=(1 << 41) - 1)
 BASE = BaseFacts("/srv/mb", "/srv/mb", "ext4", "/srv", frozenset({"rw", "relatime"}), is_place=True, writable=True)
 FIGURES = Figures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from shims import cgroup
+from shims.cgroup import Layout, Tree
+from shims.cgroup_lack import Lack
 from shims.doctor import base, control_groups, kernel, network, programs, rights
 from shims.doctor.control_groups import CgroupFacts, Place
 from shims.doctor.feature import Feature, State, lacking
@@ -82,20 +86,40 @@ def test_kernels(changes: dict[str, Any], expected: list[tuple[str, State]]) -> 
 @pytest.mark.parametrize(
     ("name", "facts", "remedy"),
     [
-        ("memory", CgroupFacts(compiled={"memory": False}), "boot without cgroup_disable=memory"),
+        ("memory", CgroupFacts(lacks={"memory": Lack("off", advice="boot without it")}), "boot without it"),
+        ("pids", CgroupFacts(lacks={"pids": Lack("nowhere", "mount it")}), "mount it"),
+        ("freezer", CgroupFacts(), "mount the cgroup controller freezer"),
+        ("cpu", CgroupFacts({"cpu": Place(1, "/cg/cpu", read_only=True)}), "mount -o remount,rw /cg/cpu"),
         (
-            "pids",
-            CgroupFacts(compiled={"pids": True}),
-            "mkdir -p /sys/fs/cgroup/pids && mount -t cgroup -o pids cgroup /sys/fs/cgroup/pids",
+            "cpu",
+            CgroupFacts({"cpu": Place(2, "/cg", occupied=True)}),
+            "version 2, /cg has processes of its own; move the processes in /cg itself into a cgroup below it",
         ),
-        ("cpu", CgroupFacts(), "boot a kernel with the cgroup controller cpu, and mount it"),
-        ("freezer", CgroupFacts(), "mount cgroup version 2 on /sys/fs/cgroup, or version 1 with the freezer"),
-        ("cpu", CgroupFacts({"cpu": Place(1, "/cg/cpu", False)}), "mount -o remount,rw /cg/cpu"),
     ],
 )
 def test_controllers(name: str, facts: CgroupFacts, remedy: str) -> None:
     (feature,) = [each for each in control_groups.judge(facts) if each.name == f"cgroup {name}"]
     assert (feature.state, feature.remedy, feature.required) == (MISSING, remedy, name == "freezer")
+
+
+@pytest.mark.parametrize(
+    ("files", "occupied"),
+    [
+        ({}, set()),
+        ({"cgroup.procs": "1\n"}, set()),  # the root of all
+        ({"cgroup.type": "domain\n", "cgroup.procs": ""}, set()),
+        ({"cgroup.type": "domain\n", "cgroup.procs": "1\n"}, {"memory", "pids"}),
+        ({"cgroup.type": "domain\n", "cgroup.procs": "1\n", "cgroup.subtree_control": "pids cpu\n"}, {"memory"}),
+    ],
+)
+def test_a_cgroup_with_processes_of_its_own_passes_nothing_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], occupied: set[str]
+) -> None:
+    tree = Tree(2, "/cg", frozenset({"freezer", "devices", "memory", "pids"}))
+    monkeypatch.setattr(cgroup, "host_layout", functools.cache(lambda: Layout((tree,))))
+    facts = control_groups.look(machine(tmp_path, {f"/cg/{name}": text for name, text in files.items()}))
+    assert {name for name, place in facts.places.items() if place.occupied} == occupied
+    assert set(facts.lacks) == {"cpu"}
 
 
 @pytest.mark.parametrize(
