@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bus import descriptors
+from bus import descriptors, metrics_address
 from bus.supervision import ChildSpec
 from shims.linux import process
 
@@ -18,6 +18,13 @@ ROSTER: tuple[ChildSpec, ...] = (
     ChildSpec("plumber", "actors.plumber.actor:PlumberActor.run_process"),
     ChildSpec("cli", "cli.server.actor:CliActor.run_process"),
 )
+METRICS = ChildSpec("metrics", "actors.metrics.actor:MetricsActor.run_process")
+"""Only if somebody asked for it: who does not use it pays nothing for it."""
+
+
+def children() -> tuple[ChildSpec, ...]:
+    """The processes of the node that is about to start."""
+    return (*ROSTER, METRICS) if metrics_address.wanted() else ROSTER
 
 
 def prepare_node() -> None:

@@ -74,6 +74,11 @@ class Paths(NamedTuple):
         return self.base / "log" / "minibus.log"
 
     @property
+    def metrics(self) -> Path:
+        """Where the endpoint for Prometheus listens, as `ADDRESS:PORT`; there while it does."""
+        return self.run / "metrics"
+
+    @property
     def files(self) -> Path:
         """The file area, unless `Context.files_dir` says otherwise."""
         return self.base / "files"

@@ -10,7 +10,7 @@ VALUES = (
     *("filepath", "level", "logfile", "console-address"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
     *("expect", "memory", "interfaces"),
-    *("id", "timeout", "for"),
+    *("id", "timeout", "for", "metrics"),
 )
 """Flags that take a value."""
 SWITCHES = (

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bus.errors import BusError, ConflictError, DeniedError, InvalidError
 from bus.lock import holder
+from bus.metrics_address import parse_address, wanted
 from bus.paths import NO_ADDRESS, Context, Paths, console_address, context
 
 MODE = 0o755
@@ -26,6 +27,8 @@ def prepare(base: Path) -> Path:
     if os.geteuid() != 0:
         raise DeniedError("minibus up needs root: nobody else may make namespaces, mounts and cgroups")
     _check_console_address(console_address())
+    if wanted():
+        parse_address(wanted())
     where = context(base)
     _make(where.base)
     _check(where.base)

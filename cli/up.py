@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from bus.errors import BusError
 from bus.log_settings import FILE_VARIABLE, LEVEL_VARIABLE, STDERR_VARIABLE
+from bus.metrics_address import METRICS, wanted
 from bus.paths import CONSOLE_ADDRESS, DURABLE, FILES, START_FLAGS, Paths
 from cli.base_directory import prepare, sentence
 from cli.doctor import tune
@@ -45,7 +47,11 @@ def export(flags: Mapping[str, str]) -> None:
     for name, variable in (("filepath", FILES), ("logfile", FILE_VARIABLE)):
         if flags.get(name):
             os.environ[variable] = str(Path(flags[name]).absolute())
-    for name, variable in (("level", LEVEL_VARIABLE), ("console-address", CONSOLE_ADDRESS)):
+    for name, variable in (
+        ("level", LEVEL_VARIABLE),
+        ("console-address", CONSOLE_ADDRESS),
+        ("metrics", METRICS),
+    ):
         if flags.get(name):
             os.environ[variable] = flags[name]
     if "verbose" in flags:
@@ -57,7 +63,7 @@ def _run_node(base: Path, ready_fd: int) -> tuple[int, str]:
     from bus.node import Node  # after the checks that most failures end in
 
     roster = importlib.import_module("actors.roster")
-    node = Node(base, roster.ROSTER, ready_fd=ready_fd)
+    node = Node(base, roster.children(), ready_fd=ready_fd)
     roster.prepare_node()
     return node.run(), node.failure
 
@@ -74,9 +80,16 @@ def _detached(base: Path) -> int:
     pid, pipe = fork_node(base, lambda: _detach(base))
     failure = await_ready(pipe)
     if not failure:
+        _tell_of_metrics(base)
         return 0
     os.waitpid(pid, 0)
     return _fail(f"{failure} (more in {Paths(base).log})")
+
+
+def _tell_of_metrics(base: Path) -> None:
+    if wanted():
+        with contextlib.suppress(OSError):  # it has ended already
+            print(f"metrics: http://{Paths(base).metrics.read_text().strip()}/metrics")
 
 
 def fork_node(base: Path, settle: Callable[[], None]) -> tuple[int, int]:

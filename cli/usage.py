@@ -87,7 +87,11 @@ Guests that were running before are taken over.
                    can connect needs no password to type there
   -v=false         log nothing to stderr
   --tune-host      raise limits of the host that many guests hit, and list them;
-                   `minibus doctor --untune` puts them back""",
+                   `minibus doctor --untune` puts them back
+  --metrics [ADDRESS:]PORT
+                   serve metrics for Prometheus at http://ADDRESS:PORT/metrics,
+                   on 127.0.0.1 unless ADDRESS says otherwise, to anybody who
+                   can connect. Port 0: any that is free; DIR/run/metrics has it""",
     "attach": """\
 usage: minibus attach [--base DIR] [--namespace NS]
 

@@ -91,6 +91,10 @@ class PlumberActor(StepActor[PlumberTable]):
         """Without the many who only wait for a message, or for a reader."""
         return max(0, super().inbox() - self.pipes.waiting)
 
+    def counters(self) -> dict[str, int]:
+        """What flows."""
+        return self.pipes.counters()
+
     def initial_state(self) -> PlumberTable:
         """No pipes."""
         return PlumberTable()

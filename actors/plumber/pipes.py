@@ -61,11 +61,24 @@ class Pipes:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._tickets = itertools.count(1)
         self._ticked_s = 0.0
+        self.messages = 0
+        """That any pipe has passed on."""
+        self.size_bytes = 0
+        """Of these."""
 
     @property
     def waiting(self) -> int:
         """How many ask for something that has not happened yet."""
         return len(self._waiting)
+
+    def counters(self) -> dict[str, int]:
+        """For statistics."""
+        return {
+            "pipes": len(self._pipes),
+            "pipe_readers": sum(len(pipe.flow.readers) for pipe in self._pipes.values()),
+            "pipe_messages": self.messages,
+            "pipe_bytes": self.size_bytes,
+        }
 
     def get(self, namespace: str, name: str) -> Pipe | None:
         """A pipe that is in use."""
@@ -293,6 +306,8 @@ class Pipes:
         for effect in effects:
             match effect:
                 case Publish(first_seq, content, reader):
+                    self.messages += content.count
+                    self.size_bytes += len(content.data)
                     topic = pipe_topic(pipe.namespace, pipe.name, reader)
                     self._publish(pipe.namespace, topic, _batch(first_seq, content))
                 case Deliver(ticket, deliveries, lost, ended):

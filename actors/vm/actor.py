@@ -31,6 +31,7 @@ from bus.messages.vm import (
     ClearVmTags,
     FlushVms,
     GetHostLoad,
+    GetVmCounts,
     GetVmNames,
     GetVms,
     HostLoad,
@@ -40,6 +41,7 @@ from bus.messages.vm import (
     StopVms,
     TagVms,
     TopVms,
+    VmCounts,
     VmList,
     VmNames,
     VmUsage,
@@ -141,6 +143,11 @@ class VmActor(StepActor[VmTable]):
     async def get_host_load(self, msg: GetHostLoad, request: RequestContext) -> HostLoad:
         """How busy the host is."""
         return views.host_load(self.state, hoststat.read())
+
+    @query
+    async def get_vm_counts(self, msg: GetVmCounts, request: RequestContext) -> VmCounts:
+        """Of all namespaces."""
+        return views.vm_counts(self.state)
 
     @query
     async def top_vms(self, msg: TopVms, request: RequestContext) -> VmUsages:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from actors.vm.kinds import KINDS
 from actors.vm.table import VmRecord, VmTable, not_found
 from bus.errors import InvalidError, NotFoundError
 from bus.messages.guest import GuestSample
-from bus.messages.vm import HostLoad, VmInfo, VmList, VmNames, VmUsage
+from bus.messages.vm import HostLoad, VmCount, VmCounts, VmInfo, VmList, VmNames, VmUsage
 from bus.vm_names import VmNameError, parse_target
 from shims.hoststat import HostStat
 
@@ -65,6 +66,17 @@ def host_load(table: VmTable, stat: HostStat) -> HostLoad:
         mem_commit_mib=sum(config.memory_mib for config in configs),
         net_commit=sum(len(config.networks) for config in configs),
         uptime_s=stat.uptime_s,
+    )
+
+
+def vm_counts(table: VmTable) -> VmCounts:
+    """By namespace, kind and state."""
+    counts = Counter((vm.namespace, vm.kind, vm.state) for vm in table.vms.values())
+    return VmCounts(
+        counts=tuple(
+            VmCount(namespace=namespace, kind=kind, state=state, count=count)
+            for (namespace, kind, state), count in counts.items()
+        )
     )
 
 

@@ -230,6 +230,25 @@ class GetHostLoad(Query[HostLoad], frozen=True, kw_only=True, tag="vm.load.get")
     """How busy is this host?"""
 
 
+class VmCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many VMs of a namespace are of one kind and in one state."""
+
+    namespace: str
+    kind: GuestKind
+    state: VmState
+    count: int
+
+
+class VmCounts(Message, frozen=True, kw_only=True, tag="vm.counts"):
+    """VMs of all namespaces on one host."""
+
+    counts: tuple[VmCount, ...]
+
+
+class GetVmCounts(Query[VmCounts], frozen=True, kw_only=True, tag="vm.counts.get"):
+    """How many VMs are there, in which states?"""
+
+
 class VmEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="vm.event"):
     """Base of the life-cycle events on `vm/<namespace>/<name>/<what>/`."""
 
