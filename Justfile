@@ -30,6 +30,11 @@ check: lint types imports
 test *ARGS: _root lint types imports
     .venv/bin/pytest {{ ARGS }}
 
+# Container tests in guests with other kernels and cgroups; `just kernels v2 no-memory` runs some (root, half an hour)
+[group('check')]
+kernels *NAMES: _root
+    @{{ python }} -m tests.kernels.run {{ NAMES }}
+
 # Style and formatting (ruff)
 [group('check')]
 lint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable
 from typing import Final
@@ -71,6 +72,10 @@ class HierarchyV2(Hierarchy):
             super().kill(name)
 
     def _set_up_base(self) -> None:
+        limiting = self.controllers - CORE
+        if limiting and not move_aside(self.root):
+            for name in limiting:
+                self.lose(name, explain(OSError(errno.EBUSY, os.strerror(errno.EBUSY)), self.root))
         for path in (self.root, self.top, self.base):
             self._pass_on(path)
         self._counts_swap = os.path.exists(f"{self.base}/memory.swap.max")
@@ -91,8 +96,6 @@ class HierarchyV2(Hierarchy):
         wanted = self.controllers - CORE - {*read_file(control).decode().split()}
         if not wanted or self._enable(control, wanted) is None:
             return
-        if path == self.root:
-            move_aside(self.root)
         for name in sorted(wanted):
             problem = self._enable(control, {name})
             if problem is not None:
@@ -111,24 +114,24 @@ class HierarchyV2(Hierarchy):
         return None
 
 
-def move_aside(root: str) -> None:
-    """Move the processes in the cgroup `root` itself into one below it.
+def move_aside(root: str) -> bool:
+    """Move the processes in the cgroup `root` itself into one below it; False if some stay.
 
     Only the real root may have processes and pass controllers on. What is mounted in a container is another cgroup,
-    with all processes of the container in it, and nobody else can move them. Does nothing if there are none, and what
-    the kernel refuses stays: the next attempt to pass a controller on says why.
+    with all processes of the container in it, and nobody else can move them. The kernel does not always say that they
+    are in the way: with cpu and pids alone it takes `root` for the head of a threaded subtree, in which no container
+    could be (cgroup-v2, threads).
     """
-    if not os.path.exists(f"{root}/cgroup.type"):  # which the real root does not have (cgroup-v2)
-        return
+    if not os.path.exists(f"{root}/cgroup.type"):  # which the real root does not have
+        return True
     aside = f"{root}/{ASIDE}"
-    with contextlib.suppress(OSError):
-        if read_file(f"{root}/cgroup.procs"):
-            os.makedirs(aside, 0o755, exist_ok=True)
     for _ in range(_MOVES):  # some are born meanwhile
-        with contextlib.suppress(OSError):
-            pids = read_file(f"{root}/cgroup.procs").split()
-            if not pids:
-                return
-            for pid in pids:
-                with contextlib.suppress(OSError):
-                    write_file(f"{aside}/cgroup.procs", pid)
+        pids = read_file(f"{root}/cgroup.procs").split()
+        if not pids:
+            return True
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(aside, 0o755)
+        for pid in pids:
+            with contextlib.suppress(OSError):  # it has ended, or it is "0": one that this PID namespace does not show
+                write_file(f"{aside}/cgroup.procs", pid)
+    return False

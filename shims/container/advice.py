@@ -6,6 +6,7 @@ from errno import EAGAIN, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOSPC, ENOSYS
 from typing import Final
 
 _PRIVILEGED: Final = "minibus lacks CAP_SYS_ADMIN: run it on the host itself, or in a privileged container"
+_NO_TERMINALS: Final = "mount devpts on /dev/pts, and make /dev/ptmx"
 
 _ADVICE: Final = {
     ("overlayMount", ENODEV): (
@@ -23,7 +24,8 @@ _ADVICE: Final = {
     ("clone", EINVAL): "this kernel lacks the namespaces mnt, pid, net, ipc or uts: boot one that has them",
     ("clone", ENOSPC): "a limit of namespaces is reached: raise the user.max_*_namespaces of sysctl",
     ("clone", EAGAIN): "a limit of processes is reached: raise kernel.pid_max and kernel.threads-max",
-    ("/dev/ptmx", ENOENT): "mount devpts on /dev/pts, and make /dev/ptmx",
+    ("/dev/ptmx", ENOENT): _NO_TERMINALS,
+    ("/dev/ptmx", ENODEV): _NO_TERMINALS,
     ("/dev/ptmx", ENOSPC): "all pseudo-terminals are in use: raise kernel.pty.max",
 }
 """By step, or file, and errno."""

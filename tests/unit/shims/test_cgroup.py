@@ -10,6 +10,7 @@ from shims.cgroup import Cgroups, Layout, Limits, Tree, detect
 from shims.cgroup_hierarchy import CONTROLLERS
 from shims.cgroup_v1 import HierarchyV1
 from shims.cgroup_v2 import HierarchyV2
+from shims.guest_share import GuestShare
 
 V1 = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -24,6 +25,7 @@ UNIFIED = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 SPACED = "30 23 0:26 / /mnt/a\\040b rw - cgroup2 none rw\n"
 LIMITS = Limits(memory_bytes=64 << 20, vcpus=3, processes=500)
+SHARE = GuestShare(processes=1000, memory_bytes=1 << 30)
 
 
 def found(layout: Layout) -> dict[str, tuple[int, str]]:
@@ -161,3 +163,53 @@ class TestOnFiles:
         assert groups.remove("7")  # gone is gone
         groups.remove_base()
         assert [entry.name for entry in (tmp_path / "minibus").iterdir()] == ["wxyz"]
+
+
+class TestWhatCannotBeUsed:
+    """Version 2 on an ordinary directory in place of the kernel's."""
+
+    def tree(self, root: Path) -> HierarchyV2:
+        for path in (root, root / "minibus", root / "minibus/abcd"):
+            path.mkdir(exist_ok=True)
+            (path / "cgroup.subtree_control").write_text("")
+        (root / "cgroup.procs").write_text("")
+        (root / "minibus/memory.max").write_text("max")
+        return HierarchyV2(str(root), {"freezer", "cpu", "memory"}, "abcd")
+
+    def refuse(self, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+        """Have the kernel refuse a controller."""
+
+        def write(path: str, value: bytes) -> None:
+            if name in value:
+                raise OSError(22, "Invalid argument", path)
+            Path(path).write_bytes(value)
+
+        monkeypatch.setattr("shims.cgroup_v2.write_file", write)
+
+    def test_one_controller_is_no_loss_of_the_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tree = self.tree(tmp_path)
+        self.refuse(monkeypatch, b"+cpu")
+        tree.prepare(SHARE)
+        assert tree.controllers == {"freezer", "memory"}
+        assert tree.lost == {"cpu": "Invalid argument"}
+        assert (tmp_path / "minibus/cgroup.subtree_control").read_text() == "+memory"
+        assert [file for file, _ in tree.settings(LIMITS)] == ["memory.max"]
+
+    def test_another_attempt_may_succeed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tree = self.tree(tmp_path)
+        self.refuse(monkeypatch, b"+cpu")
+        tree.prepare(SHARE)
+        monkeypatch.undo()
+        tree.prepare(SHARE)
+        assert tree.lost == {}
+        assert "cpu" in tree.controllers
+
+    def test_processes_that_cannot_be_moved(self, tmp_path: Path) -> None:
+        tree = self.tree(tmp_path)
+        (tmp_path / "cgroup.type").write_text("domain\n")
+        (tmp_path / "cgroup.procs").write_text("1\n")
+        tree.prepare(SHARE)
+        assert tree.controllers == {"freezer"}
+        assert tree.lost["memory"] == (
+            f"Device or resource busy; move the processes in {tmp_path} itself into a cgroup below it"
+        )

@@ -1,0 +1,101 @@
+"""The guests: boot parameters of each, what is mounted before anything is run, and which tests run in it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Final
+
+from tests.kernels.kernel import ROOT
+
+MODULES: Final = ("overlay",)
+_OVERLAY: Final = "insmod /modules/overlay.ko\n"
+_V2: Final = "mount -t cgroup2 none /sys/fs/cgroup\n"
+
+
+def _version_1(*groups: str) -> str:
+    """One tree each, on a tmpfs as systemd and cgroupfs-mount have it."""
+    mounts = [f"mkdir /sys/fs/cgroup/{one}; mount -t cgroup -o {one} {one} /sys/fs/cgroup/{one}\n" for one in groups]
+    return "mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup\n" + "".join(mounts)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One guest."""
+
+    what: str
+    targets: tuple[str, ...]
+    """Arguments of pytest: files and names of tests, options."""
+    prepare: str = _OVERLAY + _V2
+    """Shell commands."""
+    parameters: str = "cgroup_no_v1=all"
+    timeout_s: float = 1800.0
+
+    def script(self) -> str:
+        """For the guest's shell; the last command's exit status is that of the guest."""
+        options = "-p no:cacheprovider -q --tb=short --timeout 300"
+        return f"{self.prepare}cd {ROOT}\n.venv/bin/python -m pytest {options} {shlex.join(self.targets)}\n"
+
+
+_CONTAINERS: Final = (
+    "tests/system/test_container_inside.py",
+    "tests/system/test_container_life.py",
+    "tests/system/test_container_refusals.py",
+    "tests/system/test_container_warden.py",
+    "tests/system/test_host_lacks.py",
+)
+_PRODUCT: Final = ("tests/system/test_whole.py", "tests/system/test_crash.py")
+_LACKS: Final = "tests/kernels/inside/lacks.py::test_"
+
+CASES: Final = {
+    "v2": Case(
+        "cgroup v2 alone, as systemd has it",
+        ("tests/kernels/inside/version2.py", "tests/system/test_container_cgroup2.py", *_CONTAINERS, *_PRODUCT),
+    ),
+    "hybrid": Case(
+        "cpu, devices and pids of version 1; memory and freezing of version 2",
+        ("tests/system/test_container_cgroup2.py", *_CONTAINERS, *_PRODUCT),
+        _OVERLAY
+        + _version_1("cpu,cpuacct", "devices", "pids")
+        + "mkdir /sys/fs/cgroup/unified; mount -t cgroup2 none /sys/fs/cgroup/unified\n",
+        "",
+    ),
+    "v1": Case(
+        "cgroup v1 alone",
+        (*_CONTAINERS, *_PRODUCT),
+        _OVERLAY + _version_1("cpu,cpuacct", "memory", "devices", "freezer", "pids"),
+        "",
+    ),
+    "no-overlay": Case("no overlayfs", (f"{_LACKS}no_overlay",), _V2, timeout_s=120),
+    "no-memory": Case(
+        "no memory controller",
+        (f"{_LACKS}no_memory_controller",),
+        parameters="cgroup_no_v1=all cgroup_disable=memory",
+        timeout_s=120,
+    ),
+    "read-only": Case(
+        "/sys and the cgroups read-only, and a user who is not root",
+        (f"{_LACKS}read_only_sys", f"{_LACKS}another_user"),
+        f"{_OVERLAY}{_V2}mount -o remount,ro /sys/fs/cgroup\nmount -o remount,ro /sys\n",
+        timeout_s=180,
+    ),
+}
+
+_LIFE: Final = "tests/system/test_container_life.py::test_"
+_INSIDE: Final = "tests/system/test_container_inside.py::test_"
+SHORT: Final = Case(
+    "cgroup v2 alone: what every change is tested with",
+    (
+        "tests/kernels/inside/version2.py",
+        "tests/system/test_container_cgroup2.py",
+        f"{_LIFE}memory_hog_is_killed_and_said_so",
+        f"{_LIFE}relaunch_under_the_same_number",
+        f"{_INSIDE}devices_cannot_be_opened",
+        f"{_INSIDE}capabilities_and_filter",
+        "tests/system/test_container_warden.py::test_a_new_warden_adopts",
+        "tests/system/test_host_lacks.py::test_devices_without_rules",
+        "tests/system/test_host_lacks.py::test_a_tree_that_is_read_only[memory]",
+        "tests/system/test_crash.py::test_all_are_killed_at_once",
+    ),
+    prepare=f"{_V2}cd {ROOT}\n.venv/bin/python -m pytest -p no:cacheprovider -q {_LACKS}no_overlay || exit\n{_OVERLAY}",
+)

@@ -1,0 +1,111 @@
+"""What a container's launch says on a host that lacks something, and what works there all the same."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bus.paths import base_tag
+from shims.cgroup import host_layout
+from shims.container.client import WardenRefusedError
+from tests.system.container_host import Host
+
+Lesser = Callable[[str], AbstractAsyncContextManager[Host]]
+
+
+@pytest.fixture
+def lesser(base_dir: Path, rootfs: Path) -> Lesser:
+    """A host with a warden from which something was taken away."""
+
+    @asynccontextmanager
+    async def start(what: str) -> AsyncIterator[Host]:
+        host = Host(base_dir, rootfs)
+        try:
+            await host.start(prelude=f"from tests.system import lacking; lacking.{what}")
+            yield host
+        finally:
+            await host.stop()
+
+    return start
+
+
+async def refusal(host: Host, *, snapshot: bool = True) -> str:
+    """The sentence with which a container is refused."""
+    with pytest.raises(WardenRefusedError) as caught:
+        await host.create(host.spec(snapshot=snapshot))
+    assert await host.client.list() == ()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("controller", ["freezer", "memory", "cpu", "devices", "pids"])
+async def test_a_tree_that_is_read_only(lesser: Lesser, base_dir: Path, controller: str) -> None:
+    (tree,) = [tree for tree in host_layout().trees if controller in tree.controllers]
+    advice = f"run `mount -o remount,rw {tree.root}`, or run minibus on the host itself"
+    why = f"{tree.root}/minibus(/{base_tag(base_dir)})?: Read-only file system; {advice}"
+    async with lesser(f"read_only({tree.root!r})") as host:
+        if "freezer" in tree.controllers:
+            assert re.match(f"start container: {why}", await refusal(host))
+            return
+        created = await host.create(host.spec())
+        lost = [warning for warning in created.warnings if re.search(f": {why}", warning)]
+        assert len(lost) == len(tree.controllers), created.warnings
+        await host.client.start(1)
+        await host.client.freeze(1)
+        await host.client.kill(1)
+
+
+async def test_no_cgroups_at_all(lesser: Lesser) -> None:
+    async with lesser("no_mount('/sys/fs/cgroup')") as host:
+        assert (await refusal(host)).startswith("start container: /sys/fs/cgroup")
+
+
+async def test_devices_without_rules(lesser: Lesser, rootfs: Path) -> None:
+    """The container must not make a node of the host's disk then."""
+    (tree,) = [tree for tree in host_layout().trees if "devices" in tree.controllers]
+    away = "refuse('bpf')" if tree.version == 2 else f"read_only({tree.root!r})"
+    async with lesser(away) as host:
+        text = await host.run_inside(
+            "mknod /disk b 7 0 || echo no node; echo x >/dev/null && echo null; grep CapB /proc/1/status"
+        )
+        assert "no node" in text
+        assert "\nnull\n" in text
+        assert int(text.split()[-1], 16) & 1 << 27 == 0
+        created = await host.create(host.spec())
+        (warning,) = [warning for warning in created.warnings if warning.startswith("devices are not limited")]
+        assert "Operation not permitted" in warning or "Read-only file system" in warning
+
+
+async def test_no_overlay(lesser: Lesser) -> None:
+    async with lesser(f"refuse('mount', {errno.ENODEV}, arg3=0)") as host:
+        assert await refusal(host) == (
+            f"overlayMount: {host.rootfs}: No such device; "
+            "this kernel has no overlayfs: run `modprobe overlay`, or set `vm config snapshot false`"
+        )
+        await host.create(host.spec(snapshot=False))
+
+
+async def test_no_right_to_make_namespaces(lesser: Lesser) -> None:
+    async with lesser("refuse('clone3')") as host:
+        assert await refusal(host) == (
+            "start container: clone: Operation not permitted; "
+            "minibus lacks CAP_SYS_ADMIN: run it on the host itself, or in a privileged container"
+        )
+
+
+async def test_no_pseudo_terminals(lesser: Lesser) -> None:
+    async with lesser("no_mount('/dev/pts')") as host:
+        assert (await refusal(host)).endswith("; mount devpts on /dev/pts, and make /dev/ptmx")
+
+
+async def test_no_filters_in_the_kernel(lesser: Lesser) -> None:
+    async with lesser(f"refuse('prctl', {errno.EINVAL}, arg0=22)") as host:
+        created = await host.create(host.spec())
+        assert (
+            "system calls are not filtered: this kernel cannot; boot one with CONFIG_SECCOMP_FILTER" in created.warnings
+        )
+        await host.client.start(1)

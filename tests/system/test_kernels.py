@@ -1,0 +1,40 @@
+"""Containers on cgroup version 2 alone, which this machine need not have: in an emulated guest with Debian's kernel.
+
+`just kernels` runs all container tests in guests of several kinds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernels import guest, image, kernel
+from tests.kernels.cases import MODULES, SHORT
+
+
+@pytest.mark.timeout(900)
+def test_version_2_of_cgroups(tmp_path: Path) -> None:
+    chosen = kernel.get()
+    root = tmp_path / "root.img"
+    image.build(root, chosen, MODULES)
+    try:
+        outcome = guest.Machine(chosen, root).run(SHORT.script(), parameters=SHORT.parameters, timeout_s=600)
+    finally:
+        root.unlink()
+    assert outcome.status == 0, outcome.tail()
+    assert " passed in " in outcome.output
+    assert "skipped" not in outcome.output
+
+
+@pytest.mark.timeout(120)
+def test_a_guest_that_fails_or_hangs(tmp_path: Path) -> None:
+    """The status of the script comes out, and a guest without an end is ended."""
+    chosen = kernel.get()
+    root = tmp_path / "root.img"
+    image.build(root, chosen)
+    machine = guest.Machine(chosen, root)
+    failed = machine.run("echo hello; exit 3", timeout_s=60)
+    assert (failed.status, failed.output) == (3, "hello\n")
+    hung = machine.run("echo waiting; sleep 1000", timeout_s=15)
+    assert (hung.status, hung.output) == (None, "waiting\n")
