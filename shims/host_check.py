@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from bus.messages.host import Finding
 from shims.doctor import capacity, control_groups, figures, kernel, limits, programs, rights
 from shims.doctor.feature import Feature, State
+from shims.doctor.modules import Modules
 from shims.doctor.source import Source
 
 
@@ -17,7 +19,7 @@ def check() -> tuple[Finding, ...]:
     return findings(
         (
             *rights.judge(rights.look()),
-            *kernel.judge(kernel.look(source, {})),
+            *kernel.judge(kernel.look(source, Modules(source, os.uname().release), {})),
             *control_groups.judge(control_groups.look(source)),
             *programs.judge(programs.look(source)),
             *limits.tight(room),

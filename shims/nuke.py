@@ -34,6 +34,8 @@ MARKS: Final = ("run/node.lock", "run/warden.lock", "state/warden", "state/vm", 
 KEPT: Final = ("files", "log")
 OURS: Final = ("minimega", "minimega.pid", "bus", "state", "run")
 """What goes beside the instance directories; the locks go last."""
+TUNED: Final = "tuned.json"
+"""What `up --tune-host` raised. It is the host's, and other base directories may need it."""
 NODE: Final = "node.lock"
 NUKE: Final = "nuke.lock"
 PROMPT: Final = "minimega.lock"
@@ -186,6 +188,8 @@ class Nuke:
         self._note(sum(map(self._remove, free)), "instance directory removed", "instance directories removed")
         if not self.problems:  # otherwise it must be known next time what this was
             self.done += [f"{name} removed" for name in OURS if self._remove(self.base / name)]
+        if file_type(self.base / TUNED):
+            self.done.append("the limits of this host stay raised; `minibus doctor --untune` puts them back")
 
     def _remove(self, path: Path) -> bool:
         """Remove what is there: of a symbolic link the link, never what it names."""

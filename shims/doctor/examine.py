@@ -17,12 +17,12 @@ import msgspec
 from shims.doctor import base, capacity, control_groups, figures, kernel, limits, network, programs, rights, tries
 from shims.doctor.capacity import Capacity, Guest
 from shims.doctor.feature import Feature, lacking
-from shims.doctor.modules import Module, Modules
+from shims.doctor.modules import Modules
 from shims.doctor.source import Source
 
 _NO_ROOT: Final = "not looked at: only root can"
 _NO_TIME: Final = "not looked at: it took too long"
-_WOULD_LOAD: Final = "not looked at: that would load the module overlay"
+_WOULD_LOAD: Final = "not looked at: that could load the module overlay"
 _NO_ROOM: Final = "not looked at: nothing can be written there"
 _SCRATCH: Final = ".minibus-doctor-"
 _LEFT_S: Final = 60.0
@@ -43,17 +43,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def examine(base_directory: str, guest: Guest, expected: int, source: Source | None = None) -> Report:
     """Look at everything. For a process without threads; takes up to two seconds, mostly a third of one."""
     source = source or Source()
+    modules = Modules(source, os.uname().release)
     may_try = os.geteuid() == 0
-    attempts = network.attempts(source)
-    tried, no_overlay = _try_all(base_directory, attempts, source) if may_try else ({}, _NO_ROOT)
+    tried, no_overlay = _try_all(base_directory, modules) if may_try else ({}, _NO_ROOT)
     why_not = _NO_TIME if may_try else _NO_ROOT
     found = figures.look(source, base.existing(base_directory))
     room = capacity.capacity(found, guest, expected)
     where = base.look(base_directory, source.text("/proc/self/mountinfo"))
     features = (
-        *kernel.judge(kernel.look(source, tried)),
+        *kernel.judge(kernel.look(source, modules, tried)),
         *control_groups.judge(control_groups.look(source)),
-        *network.judge(tried, frozenset(attempts), why_not),
+        *network.judge(modules, tried, why_not),
         *programs.judge(programs.look(source)),
         *rights.judge(rights.look()),
         *base.judge(where, tried, no_overlay or why_not, refuses=no_overlay == _NO_ROOM),
@@ -69,14 +69,13 @@ def examine(base_directory: str, guest: Guest, expected: int, source: Source | N
     )
 
 
-def _try_all(base_directory: str, attempts: dict[str, tries.Try], source: Source) -> tuple[dict[str, str], str]:
+def _try_all(base_directory: str, modules: Modules) -> tuple[dict[str, str], str]:
     """The outcomes, and why there is none of the overlay."""
     with _scratch(base.existing(base_directory)) as scratch:
         first: dict[str, tries.Try] = {"devpts": tries.devpts}
-        would_load = Modules(source, os.uname().release).state("overlay") is Module.LOADABLE
-        if scratch and not would_load:
+        if scratch and not modules.can_load("overlay"):
             first["overlay"] = tries.overlay(scratch)
-        tried = tries.run({**first, **attempts})
+        tried = tries.run({**first, **network.attempts(modules)})
     return tried, "" if "overlay" in first else _WOULD_LOAD if scratch else _NO_ROOM
 
 

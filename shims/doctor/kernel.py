@@ -37,6 +37,8 @@ class KernelFacts:
     file_systems: frozenset[str] = frozenset()
     loadable: frozenset[str] = frozenset()
     """File systems that a mount would load a module for."""
+    perhaps: frozenset[str] = frozenset()
+    """Those that it may load a module for."""
     calls: frozenset[str] = frozenset()
     """Of clone3 and pidfd_open, those that exist."""
     terminals: bool = False
@@ -50,18 +52,17 @@ class KernelFacts:
     """Outcomes of `tries`."""
 
 
-def look(source: Source, tried: Mapping[str, str]) -> KernelFacts:
+def look(source: Source, modules: Modules, tried: Mapping[str, str]) -> KernelFacts:
     """Look them up."""
-    release = os.uname().release
-    modules = Modules(source, release)
     known = {line.split()[-1] for line in source.text("/proc/filesystems").splitlines() if line.strip()}
     names = {*FILE_SYSTEMS, "overlay"}
     kvm, version = _look_at_kvm(source, modules)
     return KernelFacts(
-        release=release,
+        release=os.uname().release,
         namespaces=frozenset(name for name in (*NAMESPACES, "user") if source.exists(f"/proc/self/ns/{name}")),
         file_systems=frozenset(known),
         loadable=frozenset(name for name in names - known if modules.state(name) is Module.LOADABLE),
+        perhaps=frozenset(name for name in names - known if modules.state(name) is Module.PERHAPS),
         calls=_look_at_calls(),
         terminals=_has_terminals(source),
         filters="errno" in source.text("/proc/sys/kernel/seccomp/actions_avail").split(),
@@ -136,12 +137,13 @@ def _call(facts: KernelFacts, name: str) -> Feature:
 
 
 def _file_system(facts: KernelFacts, name: str) -> Feature:
+    state, found = _found(facts, name)
     outcome = facts.tried.get(name, "")
     return Feature(
         section=Section.KERNEL,
         name=name,
-        state=is_present(name in facts.file_systems | facts.loadable and not outcome),
-        found=outcome or ("a module, loaded with its first use" if name in facts.loadable else ""),
+        state=State.MISSING if outcome else state,
+        found=outcome or found,
         costs=_NO_CONTAINERS,
         advice=f"boot a kernel that has the file system {name}",
         required=True,
@@ -149,15 +151,25 @@ def _file_system(facts: KernelFacts, name: str) -> Feature:
 
 
 def _overlay(facts: KernelFacts) -> Feature:
-    loadable = "overlay" in facts.loadable
+    state, found = _found(facts, "overlay")
     return Feature(
         section=Section.KERNEL,
         name="overlay",
-        state=is_present("overlay" in facts.file_systems or loadable),
-        found="a module, loaded with its first use" if loadable else "",
+        state=state,
+        found=found,
         costs="containers that share a file system without changing it, which is `vm config snapshot true`",
         advice="boot a kernel with CONFIG_OVERLAY_FS, or set `vm config snapshot false`",
     )
+
+
+def _found(facts: KernelFacts, file_system: str) -> tuple[State, str]:
+    if file_system in facts.file_systems:
+        return State.OK, ""
+    if file_system in facts.loadable:
+        return State.OK, "a module, loaded with its first use"
+    if file_system in facts.perhaps:
+        return State.UNKNOWN, "perhaps a module: the list of this kernel's modules is not here"
+    return State.MISSING, ""
 
 
 def _terminals(facts: KernelFacts) -> Feature:
@@ -220,7 +232,7 @@ def _has_terminals(source: Source) -> bool:
 
 def _look_at_kvm(source: Source, modules: Modules) -> tuple[str, int]:
     """Why it cannot be had, or nothing and the version of its interface; opening its device could load the module."""
-    if modules.state("kvm") is Module.LOADABLE:
+    if modules.can_load("kvm"):
         return "the module kvm is not loaded", 0
     try:
         fd = os.open(source.path("/dev/kvm"), os.O_RDWR | os.O_CLOEXEC)

@@ -14,8 +14,10 @@ class Module(StrEnum):
     HERE = "here"
     """Built in or loaded: using it loads nothing."""
     LOADABLE = "loadable"
-    UNLISTED = "unlisted"
-    """Nothing is known about it, as with a kernel without modules: using it shows whether it is there."""
+    PERHAPS = "perhaps"
+    """This kernel has modules, and their list is not here, as in a container."""
+    NONE = "none"
+    """No module: part of the kernel or not there, which using it shows without loading anything."""
 
 
 class Modules:
@@ -26,12 +28,19 @@ class Modules:
         self._loaded = {line.split(" ", 1)[0] for line in source.text("/proc/modules").splitlines()}
         self._builtin = _names(source.text(f"{directory}/modules.builtin"))
         self._loadable = _names(source.text(f"{directory}/modules.dep"))
+        self._is_listed = source.exists(f"{directory}/modules.dep") or not source.exists("/proc/modules")
 
     def state(self, name: str) -> Module:
         """How the kernel has the module `name`, with underscores."""
         if name in self._loaded or name in self._builtin:
             return Module.HERE
-        return Module.LOADABLE if name in self._loadable else Module.UNLISTED
+        if name in self._loadable:
+            return Module.LOADABLE
+        return Module.NONE if self._is_listed else Module.PERHAPS
+
+    def can_load(self, name: str) -> bool:
+        """Using it could load a module."""
+        return self.state(name) in (Module.LOADABLE, Module.PERHAPS)
 
 
 def _names(text: str) -> set[str]:

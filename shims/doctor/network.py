@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from shims.doctor import tries
-from shims.doctor.feature import Feature, Section, State
+from shims.doctor.feature import Feature, Section, State, is_present
 from shims.doctor.modules import Module, Modules
-from shims.doctor.source import Source
 
 _YET: Final = "once containers have networks"
 
@@ -56,28 +54,27 @@ WANTED: Final[dict[str, Wanted]] = {
 """By name; the numbers are those of NFPROTO_* in include/uapi/linux/netfilter.h."""
 
 
-def attempts(source: Source) -> dict[str, tries.Try]:
-    """What to try: all that would load no module."""
-    modules = Modules(source, os.uname().release)
-    return {
-        name: wanted.attempt for name, wanted in WANTED.items() if modules.state(wanted.module) is not Module.LOADABLE
-    }
+def attempts(modules: Modules) -> dict[str, tries.Try]:
+    """What to try: all that can load no module."""
+    return {name: wanted.attempt for name, wanted in WANTED.items() if not modules.can_load(wanted.module)}
 
 
-def judge(tried: Mapping[str, str], attempted: frozenset[str], why_not: str) -> list[Feature]:
-    """The features; `attempted` was to be tried, `why_not` says why a part of it may not be in `tried`."""
-    return [_judged(name, wanted, tried, attempted, why_not) for name, wanted in WANTED.items()]
+def judge(modules: Modules, tried: Mapping[str, str], why_not: str) -> list[Feature]:
+    """The features; `why_not` says why something that there was to be tried may not be in `tried`."""
+    return [
+        _judged(name, wanted, modules.state(wanted.module), tried.get(name), why_not) for name, wanted in WANTED.items()
+    ]
 
 
-def _judged(name: str, wanted: Wanted, tried: Mapping[str, str], attempted: frozenset[str], why_not: str) -> Feature:
-    if name not in attempted:
+def _judged(name: str, wanted: Wanted, module: Module, outcome: str | None, why_not: str) -> Feature:
+    if module is Module.LOADABLE:
         state, found = State.OK, f"the module {wanted.module}, loaded with its first use"
-    elif name not in tried:
+    elif module is Module.PERHAPS:
+        state, found = State.UNKNOWN, f"not looked at: that could load the module {wanted.module}"
+    elif outcome is None:
         state, found = State.UNKNOWN, why_not
-    elif tried[name]:
-        state, found = State.MISSING, f"refused: {tried[name]}"
     else:
-        state, found = State.OK, ""
+        state, found = is_present(not outcome), f"refused: {outcome}" if outcome else ""
     return Feature(
         section=Section.NETWORK,
         name=name,

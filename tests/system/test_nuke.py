@@ -220,3 +220,13 @@ def test_refusals(base_dir: Path) -> None:
         run("nuke", "--base", base_dir, "--yes").sentence().endswith(f"belongs to user {NOBODY}: nothing was touched")
     )
     assert (base_dir / "run" / "node.lock").exists()
+
+
+def test_limits_that_were_raised_for_the_host_are_told_of(product: Product) -> None:
+    record = product.base / "tuned.json"
+    record.write_text("{}")
+    done = run("nuke", "--base", product.base, "--yes")
+    assert (done.status, done.err) == (0, "")
+    assert "the limits of this host stay raised; `minibus doctor --untune` puts them back\n" in done.out
+    record.unlink()
+    nothing_left(product)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from shims.doctor.source import Source
 from shims.linux import mountinfo
 from tests.unit.shims.doctor_facts import BASE, CGROUPS, KERNEL, RIGHTS, machine, not_ok
 
+NO_MODULES = Modules(Source("/nonexistent"), "6.1")
 MISSING, LIMITED, UNKNOWN = State.MISSING, State.LIMITED, State.UNKNOWN
 
 
@@ -31,7 +31,7 @@ def everything_wrong() -> list[Feature]:
     return [
         *kernel.judge(kernel.KernelFacts(kvm="/dev/kvm: No such file or directory")),
         *control_groups.judge(CgroupFacts()),
-        *network.judge(dict.fromkeys(network.WANTED, "no"), frozenset(network.WANTED), ""),
+        *network.judge(NO_MODULES, dict.fromkeys(network.WANTED, "no"), ""),
         *programs.judge(ProgramFacts({})),
         *rights.judge(replace(RIGHTS, capabilities=0)),
         *base.judge(replace(BASE, options=frozenset(base.HARMFUL), writable=False), {"overlay": "no"}, ""),
@@ -42,7 +42,7 @@ def test_a_sound_host_lacks_nothing() -> None:
     features = [
         *kernel.judge(KERNEL),
         *control_groups.judge(CGROUPS),
-        *network.judge(dict.fromkeys(network.WANTED, ""), frozenset(network.WANTED), ""),
+        *network.judge(NO_MODULES, dict.fromkeys(network.WANTED, ""), ""),
         *programs.judge(ProgramFacts({wanted.name: "/somewhere" for wanted in programs.WANTED})),
         *rights.judge(RIGHTS),
         *base.judge(BASE, {"overlay": ""}, ""),
@@ -134,12 +134,24 @@ def test_permissions(changes: dict[str, int], expected: list[str]) -> None:
     assert [name for name, _ in not_ok(rights.judge(replace(RIGHTS, **changes)))] == expected
 
 
-def test_what_was_not_tried_is_unknown_and_what_would_load_a_module_is_there() -> None:
-    features = network.judge({"bridge": ""}, frozenset({"bridge", "veth"}), "too slow")
+def test_what_was_not_tried_is_unknown_and_what_would_load_a_module_is_there(tmp_path: Path) -> None:
+    source = machine(tmp_path, {"/lib/modules/6.1/modules.dep": "kernel/net/sched/sch_netem.ko:\n"})
+    features = network.judge(Modules(source, "6.1"), {"bridge": ""}, "too slow")
     found = {feature.name: (feature.state, feature.found) for feature in features}
     assert found["bridge"] == (State.OK, "")
     assert found["veth"] == (UNKNOWN, "too slow")
     assert found["netem"] == (State.OK, "the module sch_netem, loaded with its first use")
+
+
+def test_in_a_container_without_a_list_of_modules_nothing_is_tried(tmp_path: Path) -> None:
+    source = machine(tmp_path, {"/proc/modules": "veth 45056 0 - Live 0x0\n", "/proc/filesystems": "nodev\tproc\n"})
+    modules = Modules(source, "6.1")
+    assert set(network.attempts(modules)) == {"veth"}
+    found = {feature.name: feature.state for feature in network.judge(modules, {"veth": ""}, "")}
+    assert (found["veth"], found["netem"]) == (State.OK, UNKNOWN)
+    facts = kernel.look(source, modules, {})
+    assert ("overlay", UNKNOWN) in not_ok(kernel.judge(facts))
+    assert facts.kvm == "the module kvm is not loaded"
 
 
 @pytest.mark.parametrize(
@@ -178,16 +190,14 @@ def test_modules_are_found_without_loading_them(tmp_path: Path) -> None:
     modules = Modules(source, "6.1")
     names = ("veth", "bridge", "sch_netem", "over_lay", "a", "tun")
     assert [modules.state(name) for name in names] == [
-        *(Module.HERE, Module.HERE, Module.LOADABLE, Module.LOADABLE, Module.UNLISTED, Module.UNLISTED),
+        *(Module.HERE, Module.HERE, Module.LOADABLE, Module.LOADABLE, Module.NONE, Module.NONE),
     ]
 
 
 def test_features_that_would_load_a_module_are_not_tried(tmp_path: Path) -> None:
-    source = machine(
-        tmp_path, {f"/lib/modules/{os.uname().release}/modules.dep": "kernel/net/sched/sch_netem.ko.xz:\n"}
-    )
-    assert set(network.WANTED) - set(network.attempts(source)) == {"netem"}
-    assert set(network.attempts(Source(str(tmp_path / "none")))) == set(network.WANTED)
+    source = machine(tmp_path, {"/lib/modules/6.1/modules.dep": "kernel/net/sched/sch_netem.ko.xz:\n"})
+    assert set(network.WANTED) - set(network.attempts(Modules(source, "6.1"))) == {"netem"}
+    assert set(network.attempts(NO_MODULES)) == set(network.WANTED)
 
 
 def test_a_made_up_kernel_is_looked_at(tmp_path: Path) -> None:
@@ -197,10 +207,10 @@ def test_a_made_up_kernel_is_looked_at(tmp_path: Path) -> None:
             "/proc/filesystems": "nodev\tsysfs\nnodev\tproc\nnodev\ttmpfs\n\text4\n",
             "/proc/sys/kernel/seccomp/actions_avail": "kill_process errno allow\n",
             "/proc/self/ns/pid": "",
-            f"/lib/modules/{os.uname().release}/modules.dep": "kernel/fs/overlayfs/overlay.ko.zst:\n",
+            "/lib/modules/6.1/modules.dep": "kernel/fs/overlayfs/overlay.ko.zst:\n",
         },
     )
-    facts = kernel.look(source, {})
+    facts = kernel.look(source, Modules(source, "6.1"), {})
     assert facts.file_systems == {"sysfs", "proc", "tmpfs", "ext4"}
     assert (set(facts.namespaces), set(facts.loadable)) == ({"pid"}, {"overlay"})
     assert (facts.filters, facts.terminals, facts.kvm) == (True, False, "/dev/kvm: No such file or directory")
