@@ -86,6 +86,24 @@ class Console:
         self._type_on()
         return len(taken)
 
+    def type_for(self, viewer: str, position: int, data: bytes) -> int:
+        """Type what follows the first `position` bytes of a viewer on the bus; how many of his are typed then.
+
+        Nothing of it is kept here: what is said to be typed has reached the terminal.
+        """
+        if not data or self._input:
+            return position
+        self.scroll_back.note_typed(viewer, position + len(data))  # before: rather lost in a crash than typed twice
+        try:
+            written = os.write(self._master, data)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            written = len(data)  # there is no terminal any more
+        if written < len(data):
+            self.scroll_back.note_typed(viewer, position + written)
+        return position + written
+
     def resize(self, rows: int, columns: int) -> None:
         """Set the window's size; the programs in front are sent SIGWINCH. Raises OSError."""
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from actors.container.console import Console
@@ -28,7 +27,7 @@ APPEAR_S = 5.0
 """How long a living container's console may be on its way, after a restart of node or warden."""
 MAX_WAIT_S = 60.0
 MAX_VIEWERS = 1_000
-"""Who wait for output at a time, and of which is known how much they have typed."""
+"""Who wait for output at a time."""
 MAX_SIZE = 65_535
 LOST = "the console is lost: nobody held its other end when node, warden and container actor were away together"
 
@@ -39,7 +38,6 @@ class ConsoleRequests:
     def __init__(self, consoles: Consoles, guests: Callable[[], Mapping[int, Guest]]) -> None:
         self._consoles = consoles
         self._guests = guests
-        self._typed: OrderedDict[str, int] = OrderedDict()
         self._is_ending = False
         self.lost: set[int] = set()
         """Living containers whose console nobody has."""
@@ -72,16 +70,11 @@ class ConsoleRequests:
         if len(asked.data) > MAX_INPUT_BYTES:
             raise InvalidError(f"at most {MAX_INPUT_BYTES} bytes can be typed at once")
         console = await self._living(asked.vm_id)
-        before = self._typed.pop(asked.viewer, None)
-        if before is None and asked.repeated:
-            taken, in_doubt = asked.position + len(asked.data), True
-        else:
-            begin = max(before or 0, asked.position)
-            taken, in_doubt = begin + console.type(asked.data[begin - asked.position :]), False
-        self._typed[asked.viewer] = taken
-        if len(self._typed) > MAX_VIEWERS:
-            self._typed.popitem(last=False)
-        return ConsoleInput(taken=taken, in_doubt=in_doubt)
+        typed = console.scroll_back.typed(asked.viewer)
+        if typed is None and asked.repeated:
+            return ConsoleInput(taken=asked.position + len(asked.data), in_doubt=True)
+        position = max(typed or 0, asked.position)
+        return ConsoleInput(taken=console.type_for(asked.viewer, position, asked.data[position - asked.position :]))
 
     async def resize(self, asked: ResizeConsole) -> Ack:
         """See `ResizeConsole`; raises BusError."""

@@ -44,7 +44,7 @@ class ConsoleInput(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
 
     taken: int
     in_doubt: bool = False
-    """The actor was restarted, and whether the repeated bytes had been typed is not known; they are not typed again."""
+    """Whether the repeated bytes had been typed is not known any more; they are not typed again."""
 
 
 class TypeAtConsole(Request[ConsoleInput], frozen=True, kw_only=True, omit_defaults=True, tag="console.type"):

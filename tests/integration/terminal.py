@@ -39,7 +39,7 @@ class Terminal:
         try:
             async with asyncio.timeout(WAIT_S):
                 while wanted not in self.text:
-                    self.text += await self._shown()
+                    self.text += await self.shown()
         except (TimeoutError, EOFError):
             raise AssertionError(f"waited in vain for {wanted!r}, saw {self.text!r}") from None
         before, _, self.text = self.text.partition(wanted)
@@ -50,10 +50,11 @@ class Terminal:
         async with asyncio.timeout(WAIT_S):
             with suppress(EOFError):
                 while True:
-                    self.text += await self._shown()
+                    self.text += await self.shown()
             return await self.process.wait()
 
-    async def _shown(self) -> str:
+    async def shown(self) -> str:
+        """What comes next on the screen; raises EOFError once nothing will."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         loop.add_reader(self.master, readable.set)
