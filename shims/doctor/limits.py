@@ -18,9 +18,9 @@ _ENOUGH_MEMORY: Final = 256 * MIB
 
 class _Known(NamedTuple):
     name: str
-    value: int | None
     wanted: int
     costs: str
+    """With a place for what it is."""
     minor: bool = True
 
 
@@ -57,51 +57,41 @@ def _known(figures: Figures, expected: int) -> list[Feature]:
     table = (
         _Known(
             "net.core.wmem_default",
-            figures.sysctl("net.core.wmem_default"),
             _PACKET_BYTES,
-            "launching containers with long configurations: their packets to the warden do not fit",
+            "launching containers with long configurations: packets to the warden hold {} bytes",
             minor=False,
         ),
         _Known(
             "fs.inotify.max_user_instances",
-            figures.sysctl("fs.inotify.max_user_instances"),
             expected,
-            "more programs in all guests together that watch files (systemd, udevd, tail -f)",
+            "more than {} programs that watch files (systemd, udevd, tail -f) in all guests together",
         ),
-        _Known(
-            "fs.inotify.max_user_watches",
-            figures.sysctl("fs.inotify.max_user_watches"),
-            8 * expected,
-            "more files that programs in all guests together watch",
-        ),
+        _Known("fs.inotify.max_user_watches", 8 * expected, "more than {} files watched in all guests together"),
         *(
             _Known(
                 f"net.{version}.neigh.default.gc_thresh3",
-                figures.sysctl(f"net.{version}.neigh.default.gc_thresh3"),
                 2 * expected,
-                "more neighbours in all guests together, once they have networks",
+                "more than {} neighbours in all guests together, once they have networks",
             )
             for version in ("ipv4", "ipv6")
         ),
-        _Known("fs.mount-max", figures.sysctl("fs.mount-max"), 10_000, "more mounts in one guest"),
-        _Known("vm.max_map_count", figures.sysctl("vm.max_map_count"), _ENOUGH_MAPS, "larger databases in guests"),
-        _Known("fs.aio-max-nr", figures.sysctl("fs.aio-max-nr"), _ENOUGH_AIO, "more databases in guests"),
-        _Known(
-            "kernel.keys.root_maxkeys", figures.sysctl("kernel.keys.root_maxkeys"), _ENOUGH_KEYS, "more keys of root"
-        ),
+        _Known("fs.mount-max", 10_000, "more than {} mounts in one guest"),
+        _Known("vm.max_map_count", _ENOUGH_MAPS, "programs in guests with more than {} memory maps, such as databases"),
+        _Known("fs.aio-max-nr", _ENOUGH_AIO, "more than {} asynchronous requests in all guests together"),
+        _Known("kernel.keys.root_maxkeys", _ENOUGH_KEYS, "more than {} keys of root"),
     )
     return [
         Feature(
             section=Section.LIMITS,
             name=known.name,
-            state=State.OK if known.value >= known.wanted else State.LIMITED,
-            found=f"{known.value:,}",
-            costs=known.costs,
+            state=State.OK if value >= known.wanted else State.LIMITED,
+            found=f"{value:,}",
+            costs=known.costs.format(f"{value:,}"),
             command=f"sysctl -w {known.name}={known.wanted}",
             minor=known.minor,
         )
         for known in table
-        if known.value is not None
+        if (value := figures.sysctl(known.name)) is not None
     ]
 
 

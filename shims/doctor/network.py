@@ -34,7 +34,7 @@ WANTED: Final[dict[str, Wanted]] = {
     "bridge vlan_filtering": Wanted(
         "bridge",
         tries.link("bridge", **_VLANS),
-        "bridges with many VLANs, each will have one of its own",
+        "single bridge for many VLANs, so each gets one of its own",
         "BRIDGE_VLAN_FILTERING",
     ),
     "vxlan": Wanted(
