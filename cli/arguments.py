@@ -9,7 +9,7 @@ VALUES = (
     *("base", "namespace"),
     *("filepath", "level", "logfile", "console-address"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
-    *("expect", "memory", "interfaces"),
+    *("expect", "memory", "interfaces", "processes", "watchers"),
     *("id", "timeout", "for", "metrics"),
 )
 """Flags that take a value."""
@@ -34,6 +34,8 @@ RANGES = {
     "expect": (1, 1_000_000),
     "memory": (1, 1_000_000),
     "interfaces": (0, 1000),
+    "processes": (1, 100_000),
+    "watchers": (0, 1000),
 }
 """Flags whose value is a number, with the smallest and the largest; msa is in seconds, memory in MiB."""
 

@@ -10,7 +10,7 @@ from cli.programs import become, run
 
 DOCTOR = "shims.doctor"
 TUNE = "shims.doctor.tune"
-OPTIONS = ("expect", "memory", "interfaces")
+OPTIONS = ("expect", "memory", "interfaces", "processes", "watchers")
 
 
 def doctor(base: Path, values: Mapping[str, str], *, as_json: bool) -> NoReturn:

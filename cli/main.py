@@ -26,7 +26,7 @@ SUBCOMMANDS = {
     "up": ("detach", "durable", "tune-host", "metrics", *START_FLAGS),
     "down": ("guests",),
     "nuke": ("yes",),
-    "doctor": ("json", "expect", "memory", "interfaces", "untune"),
+    "doctor": ("json", "expect", "memory", "interfaces", "processes", "watchers", "untune"),
     "ps": ("json",),
     "tap": ("json",),
     "topics": ("json", "watch"),

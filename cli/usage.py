@@ -150,7 +150,8 @@ up` takes over running guests after any crash: try these first.
   --yes   do not ask""",
     "doctor": """\
 usage: minibus doctor [--base DIR] [--json] [--expect GUESTS] [--memory MIB]
-                      [--interfaces NUMBER]
+                      [--interfaces NUMBER] [--processes NUMBER]
+                      [--watchers NUMBER]
        minibus doctor [--base DIR] --untune
 
 Lists what this host has and lacks for guests, what each missing thing costs and
@@ -162,6 +163,9 @@ containers can run here, otherwise 1.
   --expect GUESTS      how many guests there should be room for (1000)
   --memory MIB         that each of them uses, otherwise what an idle one takes
   --interfaces NUMBER  that each of them has (0)
+  --processes NUMBER   likewise (1)
+  --watchers NUMBER    of its processes, those that watch files (0): systemd,
+                       udevd, tail -f
   --untune             put back the limits that `minibus up --tune-host` has
                        raised""",
     "down": """\

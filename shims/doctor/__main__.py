@@ -1,6 +1,6 @@
 """Tells what this host can do and how many guests fit.
 
-    python -m shims.doctor BASE [--json] [--expect GUESTS] [--memory MIB] [--interfaces NUMBER]
+    python -m shims.doctor BASE [--json] [--expect GUESTS] [--memory MIB] [--interfaces NUMBER] [...]
 
 Needs nothing that runs. The exit status is 0 if containers can run here, otherwise 1.
 """
@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from shims.doctor import report
-from shims.doctor.capacity import EXPECTED, Guest
+from shims.doctor.capacity import EXPECTED, TASKS, Guest
 from shims.doctor.examine import examine
 
 _INTERRUPTED: Final = 130
@@ -33,9 +33,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--expect", type=int, default=EXPECTED, help="guests that there should be room for")
     parser.add_argument("--memory", type=int, default=0, help="MiB that each guest uses; 0 for an idle one")
     parser.add_argument("--interfaces", type=int, default=0, help="of each guest")
+    parser.add_argument("--processes", type=int, default=TASKS, help="of each guest")
+    parser.add_argument("--watchers", type=int, default=0, help="processes of each guest that watch files")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # what was made for trying goes first
-    guest = Guest(memory_mib=given.memory, interfaces=given.interfaces)
+    guest = Guest(
+        memory_mib=given.memory,
+        interfaces=given.interfaces,
+        processes=given.processes,
+        watchers=given.watchers,
+    )
     found = examine(os.path.abspath(given.base), guest, given.expect)
     if given.json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

@@ -55,8 +55,13 @@ def _capacity(capacity: Capacity) -> Iterator[str]:
 
 def _assumed(guest: Guest) -> str:
     memory = f"using {guest.memory_mib:,} MiB" if guest.memory_mib else "idle"
-    interfaces = f"{guest.interfaces} interface{'' if guest.interfaces == 1 else 's'}"
-    return f"containers, {memory}, {interfaces} each"
+    counts = (_count(guest.interfaces, "interface"), _count(guest.processes, "process"))
+    watchers = f", {guest.watchers} of them watching files" if guest.watchers else ""
+    return f"containers, {memory}, each with {' and '.join(counts)}{watchers}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def _amount(number: float) -> str:

@@ -119,6 +119,8 @@ class Tuning:
         left: dict[str, Change] = {}
         for change in reversed(self._known()):
             now = self._source.sysctl(change.name)
+            if now == change.was:  # raising it was interrupted, or somebody has put it back
+                continue
             if now != change.now:
                 self.said.append(f"{change.name}: stays {now}, which somebody else has set")
             elif why := self._set(change.name, change.was):

@@ -70,7 +70,7 @@ def test_this_host_is_fit_and_stays_as_it_is(tmp_path: Path) -> None:
 def test_it_reads_well(tmp_path: Path) -> None:
     done = run("doctor", "--base", tmp_path, "--memory", 100_000, "--interfaces", 3, "--expect", 20)
     assert done.status == 0
-    assert "guests that fit (containers, using 100,000 MiB, 3 interfaces each)\n" in done.out
+    assert "guests that fit (containers, using 100,000 MiB, each with 3 interfaces and 1 process)\n" in done.out
     assert "\033" not in done.out
     assert "This host can run containers.\n" in done.out
     assert "what runs out first: memory" in done.out
@@ -90,7 +90,16 @@ def test_without_root_it_says_what_it_could_not_see(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--expect", "0"], ["--memory", "x"], ["--interfaces", "-1"], ["--detach"], ["more"], ["--expect"]]
+    "options",
+    [
+        ["--expect", "0"],
+        ["--memory", "x"],
+        ["--interfaces", "-1"],
+        ["--processes", "0"],
+        ["--detach"],
+        ["more"],
+        ["--expect"],
+    ],
 )
 def test_bad_options_get_one_sentence(options: list[str]) -> None:
     done = run("doctor", *options)

@@ -63,5 +63,5 @@ def test_the_end_says_what_it_comes_to(made: Report, end: str) -> None:
 
 def test_what_was_assumed_of_guests_is_said() -> None:
     text = report.text(of(*SOUND, guest=Guest(memory_mib=2048, interfaces=1)), colours=False)
-    assert "guests that fit (containers, using 2,048 MiB, 1 interface each)\n" in text
+    assert "guests that fit (containers, using 2,048 MiB, each with 1 interface and 1 process)\n" in text
     assert all(len(line) <= 140 for line in text.splitlines())

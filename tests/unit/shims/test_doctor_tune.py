@@ -90,6 +90,13 @@ def test_what_others_have_set_meanwhile_stays(tmp_path: Path) -> None:
     assert host.left() == []
 
 
+def test_raising_that_was_interrupted_leaves_nothing_to_say(tmp_path: Path) -> None:
+    host = Machine(tmp_path, kernel__pty__max=4096)
+    host.tune(kernel__pty__max=16384)
+    host.set(PTY, 4096)  # as if it had been killed between the record and the change
+    assert (host.restore().said, host.now(PTY), host.left()) == ([], [4096], [])
+
+
 def test_after_a_boot_there_is_nothing_to_put_back(tmp_path: Path) -> None:
     host = Machine(tmp_path, kernel__pty__max=4096)
     host.tune(kernel__pty__max=16384)
