@@ -53,6 +53,7 @@ def main(fd: int) -> None:
     process.prctl(process.PR_SET_PDEATHSIG, _SIGKILL)
     process.set_name(b"mb-cloner")
     process.default_signals()
+    process.leave_session_keyring()  # it holds the keys of whoever has started us
     os.nice(NICE)
     calls: dict[str, Callable[..., int]] = {**c_functions(), "check_init": check_init, "run_preinit": run_preinit}
     sock = _socket.socket(fileno=_keep_alone(fd))

@@ -29,6 +29,8 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 SYS_CLOSE_RANGE: Final = 436
 
 _SYS_CLONE3: Final = 435
+_SYS_KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(os.uname().machine, -1)
+_KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _SYS_RT_SIGACTION: Final = 13 if os.uname().machine == "x86_64" else 134  # include/uapi/asm-generic/unistd.h
 _KERNEL_SIGACTION: Final = bytes(32)  # SIG_DFL, no flags, no mask
 _SIGNALS: Final = range(1, 65)
@@ -82,6 +84,14 @@ def default_signals() -> None:
     """
     for number in _SIGNALS:  # SIGKILL and SIGSTOP say EINVAL
         LIBC_HOLDING_LOCK.syscall(_SYS_RT_SIGACTION, number, _KERNEL_SIGACTION, None, _SIGSET_SIZE)
+
+
+def leave_session_keyring() -> None:
+    """From now on this process and its children have an empty session keyring (session-keyring(7)).
+
+    Without keys in the kernel there is nothing to leave.
+    """
+    LIBC_HOLDING_LOCK.syscall(_SYS_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def open_pty() -> tuple[int, bytes]:

@@ -30,7 +30,7 @@ FILTERED = {
     "quotactl",
 }
 """They succeed where `vm config seccomp` is false."""
-REFUSALS = {"EPERM", "EACCES", "EROFS", "ENOENT", "ENOSYS", "ENODATA"}
+REFUSALS = {"EPERM", "EACCES", "EROFS", "ENOENT", "ENOSYS", "ENODATA", "ENOKEY"}
 HARMLESS = {"ptrace_init": "ok", "chroot_out": "ENOTTY"}
 """One's own init may be traced; and who leaves a chroot is back at the root of the container."""
 OPENABLE = {"c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 10:200"}
@@ -101,6 +101,27 @@ async def test_what_tells_of_the_host_is_empty(host: Host) -> None:
 async def test_nothing_open_is_left_to_a_container(host: Host, kit: Path) -> None:
     (host.base / "held").write_text("a descriptor that the warden has")
     assert await host.run_inside("/kit/attacks descriptors", volumes=volumes(kit)) == "scanned\n"
+
+
+async def test_keys_of_whoever_started_minibus_are_not_inherited(base_dir: Path, rootfs: Path, kit: Path) -> None:
+    host = Host(base_dir, rootfs)
+    keyctl, add_key = "ctypes.CDLL(None).syscall(250, 1, None)", "b'user', b'minibus-probe', b'x', 1, -3"
+    try:
+        await host.start(prelude=f"import ctypes; {keyctl}; assert ctypes.CDLL(None).syscall(248, {add_key}) > 0")
+        assert (await outcomes(host, kit, seccomp=False))["session_key"] == "ENOKEY"
+    finally:
+        await host.stop()
+
+
+async def test_fifos_stay_what_they_are(host: Host) -> None:
+    """The host opens them by name: nothing else may stand there."""
+    script = (
+        "cd /dev/fifos; rm -f fifo0; mv fifo0 x; ln -sf /etc/passwd fifo0; mkdir other; mv other fifo0; "
+        "rm -rf /dev/fifos; mv /dev/fifos /dev/gone; [ -p fifo0 ] && echo a fifo"
+    )
+    text = await host.run_inside(script, fifos=1)
+    assert text.splitlines()[-1] == "a fifo"
+    assert (host.instance(1) / "fifo0").is_fifo()
 
 
 async def test_the_host_s_names_of_cgroups_are_hidden(host: Host) -> None:

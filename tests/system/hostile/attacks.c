@@ -1,4 +1,4 @@
-/* What root inside a container may try, one word an attack. Each prints `NAME ok` or `NAME ERRNO`.
+/* What root inside a container may try, one word an attack, on x86-64. Each prints `NAME ok` or `NAME ERRNO`.
 
    An attack that succeeds does no harm: what is opened is not written to, what is set keeps its value. */
 
@@ -148,6 +148,7 @@ static int try_unprotect(void) { return in_child(unprotect); }
 static int try_keyctl(void) { return syscall(SYS_keyctl, 0, -4, 1); }
 static int try_add_key(void) { return syscall(SYS_add_key, "user", "minibus", "x", 1, -2); }
 static int try_request_key(void) { return syscall(SYS_request_key, "user", "minibus", NULL, 0); }
+static int try_session_key(void) { return syscall(SYS_keyctl, 10, -3, "user", "minibus-probe", 0) < 0 ? -1 : 0; }
 static int try_bpf(void) {
     uint32_t attr[18] = {2, 4, 4, 1};
     return syscall(SYS_bpf, 0, attr, sizeof attr);
@@ -352,7 +353,7 @@ static const struct { const char *name; int (*act)(void); } attacks[] = {
     ATTACK(unshare_user), ATTACK(unshare_user_32), ATTACK(unshare_user_x32), ATTACK(unshare_mount),
     ATTACK(unshare_cgroup), ATTACK(clone_user), ATTACK(clone_user_32), ATTACK(clone3), ATTACK(setns),
     ATTACK(fresh_proc), ATTACK(unprotect),
-    ATTACK(keyctl), ATTACK(add_key), ATTACK(request_key), ATTACK(bpf), ATTACK(perf), ATTACK(userfaultfd),
+    ATTACK(session_key), ATTACK(keyctl), ATTACK(add_key), ATTACK(request_key), ATTACK(bpf), ATTACK(perf), ATTACK(userfaultfd),
     ATTACK(io_uring), ATTACK(init_module), ATTACK(finit_module), ATTACK(delete_module), ATTACK(kexec),
     ATTACK(kexec_file), ATTACK(reboot), ATTACK(swapon), ATTACK(acct), ATTACK(quotactl), ATTACK(iopl), ATTACK(ioperm),
     ATTACK(settimeofday), ATTACK(adjtimex), ATTACK(syslog), ATTACK(dmesg_size), ATTACK(vhangup), ATTACK(tioccons),
