@@ -33,9 +33,11 @@ QUIET = frozenset(
         *("control.ping", "control.hello", "control.goodbye", "control.status.get", "control.lookup"),
         *("control.readers.count", "control.readers.count_all", "control.topics.get", "control.addresses.get"),
         *(str(klass.__struct_config__.tag) for klass in Inspection.__subclasses__()),
+        *("console.read", "console.type", "pipe.read"),
     }
 )
-"""Signs of life and questions about the process: they would push out what somebody may look for."""
+"""Signs of life and questions about the process: they would push out what somebody may look for. So would those of
+readers of consoles and pipes, which ask all the time and then wait, and what is typed may be a password."""
 
 
 def outcome_of(answer: Message) -> str:

@@ -27,7 +27,8 @@ from cli.client import CommandClient, ServerGoneError, cannot_connect
 from cli.down import down
 from cli.grammar.quoting import quote
 from cli.one_shot import show
-from cli.up import await_ready, export, fill_standard_streams, fork_node
+from cli.programs import fill_standard_streams
+from cli.up import await_ready, export, fork_node
 from cli.version import version_text
 
 EXIT_FAILED = 1

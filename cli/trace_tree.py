@@ -16,8 +16,6 @@ MIN_PREFIX = 4
 """Characters of an id that may stand for the whole of it."""
 MAX_DEPTH = 100
 SHOWN_IDS = 5
-WAITING = ("pipe.read",)
-"""Requests that somebody sends all the time to wait for something: no root worth listing."""
 
 
 @dataclass
@@ -105,7 +103,7 @@ def _is_above(table: dict[str, Step], step_id: str, cause: str) -> bool:
 
 def roots(table: dict[str, Step]) -> list[Step]:
     """What nothing known led to, newest last."""
-    found = [step for step in table.values() if step.cause not in table and step.first.type not in WAITING]
+    found = [step for step in table.values() if step.cause not in table]
     return sorted(found, key=lambda step: step.first.time_s)
 
 

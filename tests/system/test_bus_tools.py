@@ -174,7 +174,7 @@ def test_nobody_knows_whether_it_was_done(shared: Product, fifo: Path) -> None:
 
 
 def test_fields_from_stdin(shared: Product) -> None:
-    command = [MINIBUS, "ask", "--base", str(shared.base), "vm", "vm.list.get", "-"]
+    command = [str(MINIBUS), "ask", "--base", str(shared.base), "vm", "vm.list.get", "-"]
     done = subprocess.run(command, input=b'{"target": "all"}', capture_output=True, timeout=PATIENCE_S)
     assert (done.returncode, json.loads(done.stdout)["type"], done.stderr) == (0, "vm.list", b"")
     done = subprocess.run(command, input=b"\xff\xfe", capture_output=True, timeout=PATIENCE_S)
@@ -225,7 +225,7 @@ def test_rate(shared: Product) -> None:
     ("arguments", "last"), [(("rate", "stats/"), b"all"), (("topics", "--watch"), b""), (("inputs", "--follow"), b"")]
 )
 def test_ctrl_c(shared: Product, arguments: tuple[str, ...], last: bytes) -> None:
-    command = [MINIBUS, arguments[0], "--base", str(shared.base), *arguments[1:]]
+    command = [str(MINIBUS), arguments[0], "--base", str(shared.base), *arguments[1:]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline()
@@ -238,7 +238,7 @@ def test_ctrl_c(shared: Product, arguments: tuple[str, ...], last: bytes) -> Non
 
 @pytest.mark.parametrize("arguments", [("rate", "stats/"), ("topics", "--watch"), ("inputs", "--follow", "broker")])
 def test_nobody_reads_any_more(shared: Product, arguments: tuple[str, ...]) -> None:
-    command = [MINIBUS, arguments[0], "--base", str(shared.base), *arguments[1:]]
+    command = [str(MINIBUS), arguments[0], "--base", str(shared.base), *arguments[1:]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline()

@@ -76,7 +76,6 @@ def test_a_part_of_a_tree_names_what_led_to_it() -> None:
 
 def test_the_newest_roots() -> None:
     others = [
-        seen("plumber", "request", "pipe.read", "p1", at_s=9.0),
         seen("vm", "request", "vm.kill", "k1", at_s=5.0, outcome="denied", sender="peer-00ff@n1"),
         seen("vm", "request", "vm.kill", "k2", at_s=4.0, cause="nobody-remembers"),
     ]
