@@ -80,7 +80,7 @@ def pss_mib(pid: int) -> float:
 
 
 def wait_for_end(pidfd: int, timeout_s: float) -> None:
-    """Return when the process has ended, or in vain after that time. Not by select(2), which takes 1,024 descriptors."""
+    """Return when the process has ended, or in vain after that time. Not by select(2), which takes 1,024 of them."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll(timeout_s * 1000)
