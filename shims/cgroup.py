@@ -8,6 +8,7 @@ each tree used.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from shims.cgroup_hierarchy import CONTROLLERS, Hierarchy, Limits, read_file
 from shims.cgroup_lack import Lack, explain, lack, read_kernel_controllers
 from shims.cgroup_v1 import HierarchyV1
-from shims.cgroup_v2 import CORE, HierarchyV2
+from shims.cgroup_v2 import ASIDE, CORE, HierarchyV2
 from shims.guest_share import GuestShare, read_share
 
 __all__ = ["Cgroups", "Layout", "Limits", "Tree", "detect", "host_layout", "pids"]
@@ -57,8 +58,15 @@ class Layout:
         return lack(name, self.kernel, self.version_2)
 
 
-def detect(mountinfo: str, controllers_of: Callable[[str], Iterable[str]]) -> Layout:
-    """Find the trees in the text of /proc/self/mountinfo; `controllers_of` reads a version 2 root's controllers."""
+def detect(
+    mountinfo: str,
+    controllers_of: Callable[[str], Iterable[str]],
+    place: Callable[[str], str] = lambda root: root,
+) -> Layout:
+    """Find the trees in the text of /proc/self/mountinfo.
+
+    `controllers_of` reads the controllers of a version 2 cgroup; `place` says which one below the mount point is used.
+    """
     found: dict[str, Tree] = {}
     unclaimed = set(CONTROLLERS)
     second: str | None = None
@@ -69,7 +77,7 @@ def detect(mountinfo: str, controllers_of: Callable[[str], Iterable[str]]) -> La
             continue
         root = _unescape(left.split(" ")[4])
         if fields[0] == "cgroup2" and second is None:
-            second = root
+            second = place(root)
         elif fields[0] == "cgroup":
             mine = unclaimed & set(fields[2].split(","))
             if mine:
@@ -93,7 +101,31 @@ def host_layout() -> Layout:
         return read_file(f"{root}/cgroup.controllers").decode().split()
 
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return replace(detect(file.read(), controllers_of), kernel=read_kernel_controllers())
+        return replace(detect(file.read(), controllers_of, _place), kernel=read_kernel_controllers())
+
+
+def _place(root: str) -> str:
+    """The top of the tree or, if that is read-only, this process's own cgroup, if that was left writable for it.
+
+    The top is better: a service manager ends all processes below the cgroup of a service when it stops that.
+    """
+    try:
+        if not os.statvfs(root).f_flag & os.ST_RDONLY:
+            return root
+        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            own = root + own_path(file.read())
+        return root if os.statvfs(own).f_flag & os.ST_RDONLY else own
+    except OSError:
+        return root
+
+
+def own_path(text: str) -> str:
+    """The version 2 cgroup in the text of /proc/PID/cgroup; of processes that were moved aside, where they were before.
+
+    Empty for the root, and if there is none.
+    """
+    path = next((line[3:] for line in text.splitlines() if line.startswith("0::/")), "")
+    return path.removesuffix(f"/{ASIDE}").rstrip("/")
 
 
 class Cgroups:

@@ -56,6 +56,23 @@ def inside_a_container(*, without: tuple[str, ...] = ()) -> None:
     _mount(b"none", str(root), b"cgroup2", 0)
 
 
+def in_a_service(name: str = "service") -> None:
+    """Be in a cgroup of version 2 of one's own, as a service manager has it."""
+    service = OUTER.parent / name
+    service.mkdir(exist_ok=True)
+    (service / "cgroup.procs").write_text("0")
+
+
+def in_a_service_that_sees_no_more() -> None:
+    """Likewise, with the rest of the tree read-only."""
+    root = OUTER.parent
+    _pass_on(root, {"cpu", "memory", "pids"})
+    in_a_service()
+    _own_mounts()
+    _mount(os.fsencode(root / "service"), str(root / "service"), None, MS_BIND)
+    _mount(b"none", str(root), None, MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
 def _pass_on(path: Path, names: set[str]) -> None:
     (path / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names))
 

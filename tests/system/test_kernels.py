@@ -37,4 +37,5 @@ def test_a_guest_that_fails_or_hangs(tmp_path: Path) -> None:
     failed = machine.run("echo hello; exit 3", timeout_s=60)
     assert (failed.status, failed.output) == (3, "hello\n")
     hung = machine.run("echo waiting; sleep 1000", timeout_s=15)
-    assert (hung.status, hung.output) == (None, "waiting\n")
+    assert hung.status is None
+    assert hung.output.startswith("waiting\n")

@@ -27,6 +27,16 @@ def limits(group: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def service() -> Iterator[Path]:
+    """A cgroup for the warden, which makes it."""
+    path = ROOT / "service"
+    yield path
+    for left in (path / "minibus-others", path):
+        if left.exists():
+            left.rmdir()
+
+
+@pytest.fixture
 def outer() -> Iterator[None]:
     """Removes the cgroup in which the warden was."""
     yield
@@ -90,5 +100,35 @@ async def test_a_controller_that_is_not_passed_on(base_dir: Path, rootfs: Path, 
             "write +memory to its cgroup.subtree_control, from outside"
         ) in created.warnings
         assert limits(group(host, OUTER / "middle")) == {"cpu.max": "100000 100000", "pids.max": "50"}
+    finally:
+        await host.stop()
+
+
+async def test_guests_outlive_the_service(base_dir: Path, rootfs: Path, service: Path) -> None:
+    """They are at the top of the tree, not in the service's cgroup, all of which a service manager ends."""
+    host = Host(base_dir, rootfs)
+    try:
+        await host.start(prelude="from tests.system import lacking; lacking.in_a_service()")
+        created = await host.launch(host.spec())
+        (service / "cgroup.kill").write_text("1")
+        await host.ended()
+        host.client.close()
+        await host.start()
+        (status,) = await host.client.list()
+        assert (status.pid, status.state) == (created.pid, "running")
+        assert limits(group(host))["memory.max"] == str(64 << 20)
+    finally:
+        await host.stop()
+
+
+async def test_a_service_that_sees_no_more(base_dir: Path, rootfs: Path, service: Path) -> None:
+    """Its own cgroup has to do, and the processes in it make room."""
+    host = Host(base_dir, rootfs)
+    try:
+        await host.start(prelude="from tests.system import lacking; lacking.in_a_service_that_sees_no_more()")
+        created = await host.launch(host.spec(processes=50))
+        assert not [warning for warning in created.warnings if "limited" in warning]
+        assert limits(group(host, service))["pids.max"] == "50"
+        assert str(host.pid) in (service / "minibus-others/cgroup.procs").read_text().split()
     finally:
         await host.stop()

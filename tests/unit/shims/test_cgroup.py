@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.cgroup import Cgroups, Layout, Limits, Tree, detect
+from shims.cgroup import Cgroups, Layout, Limits, Tree, detect, own_path
 from shims.cgroup_hierarchy import CONTROLLERS
 from shims.cgroup_v1 import HierarchyV1
 from shims.cgroup_v2 import HierarchyV2
@@ -58,6 +58,26 @@ def test_each_controller_by_itself() -> None:
 def test_version_2() -> None:
     layout = detect(V2, lambda root: ["cpuset", "cpu", "io", "memory", "pids"])
     assert layout.trees == (Tree(2, "/sys/fs/cgroup", frozenset(CONTROLLERS)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("1:cpu:/other\n0::/system.slice/minibus.service\n", "/system.slice/minibus.service"),
+        ("0::/system.slice/minibus.service/minibus-others\n", "/system.slice/minibus.service"),
+        ("0::/minibus-others\n", ""),
+        ("0::/\n", ""),
+        ("1:cpu:/other\n", ""),
+    ],
+)
+def test_own_cgroup(text: str, path: str) -> None:
+    assert own_path(text) == path
+
+
+def test_a_place_below_the_mount_point() -> None:
+    layout = detect(V2, lambda root: ["memory"] if root.endswith("/mine") else [], lambda root: f"{root}/mine")
+    assert found(layout)["memory"] == (2, "/sys/fs/cgroup/mine")
+    assert layout.version_2 == "/sys/fs/cgroup/mine"
 
 
 def test_what_is_missing_is_said() -> None:
