@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 
 MARK: Final = "MINIBUS_JOB"
 """Environment variable of every job: the tag of the base directory, the number of the job, and a random word."""
+MAX_ENVIRONMENT: Final = 512 * 1024
+"""Bytes in which the mark is looked for."""
 ROUNDS_S: Final = 3.0
 """How long SIGKILL is repeated: a process that forks meanwhile is caught in the next round."""
 ROUND_S: Final = 0.2
@@ -51,22 +53,22 @@ class _Stat(NamedTuple):
 def members(trees: Iterable[Tree]) -> list[int]:
     """The living processes of these jobs, zombies left out."""
     trees = tuple(trees)
-    marks = {f"{MARK}={tree.mark}".encode() for tree in trees if tree.mark}
+    marks = [f"\0{MARK}={tree.mark}\0".encode() for tree in trees if tree.mark]
     sessions = {tree.pid for tree in trees if tree.pid and _is_own_session(tree)}
     found = []
     for pid in _pids():
         stat = _stat(pid)
         if stat is None or stat.state in "ZX":
             continue
-        if stat.session in sessions or not marks.isdisjoint(_environment(pid)):
+        if stat.session in sessions or (marks and _carries(pid, marks)):
             found.append(pid)
     return found
 
 
 def marked(prefix: str) -> list[int]:
     """The living processes whose mark begins so: with a tag and a dash, those of all jobs of a base directory."""
-    wanted = f"{MARK}={prefix}".encode()
-    return [pid for pid in _pids() if any(entry.startswith(wanted) for entry in _environment(pid))]
+    wanted = [f"\0{MARK}={prefix}".encode()]
+    return [pid for pid in _pids() if _carries(pid, wanted)]
 
 
 def find_leader(mark: str) -> int:
@@ -149,10 +151,24 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(fields[0].decode("ascii", "replace"), int(fields[3]), int(fields[19]))
 
 
-def _environment(pid: int) -> set[bytes]:
-    """The entries of a process's environment; none if it may not be read, or if it is a zombie or the kernel's own."""
+def _carries(pid: int, marks: Iterable[bytes]) -> bool:
+    """Whether any of `marks` is in the environment, of which every entry is between two NULs here."""
+    environment = _environment(pid)
+    return any(mark in environment for mark in marks)
+
+
+def _environment(pid: int) -> bytes:
+    """A process's environment; empty if it may not be read, or if the process is a zombie or the kernel's own.
+
+    Only its beginning: those of guests can be read as well, and there may be thousands of them with 6 MiB each.
+    """
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return set(file.readall().split(b"\0"))
+        fd = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return set()
+        return b""
+    try:
+        return b"\0" + os.read(fd, MAX_ENVIRONMENT) + b"\0"
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

@@ -161,3 +161,15 @@ def test_the_program_is_found_by_its_mark_alone(start: Starter) -> None:
 def test_there_is_nothing_to_end() -> None:
     assert process_tree.end([], 5.0).left == ()
     assert process_tree.end([Tree("no-such-mark")], 5.0).left == ()
+
+
+def test_a_mark_behind_a_large_environment() -> None:
+    filling = {f"FILL{number}": "x" * 100_000 for number in range(3)}
+    program = subprocess.Popen(["sleep", "1000"], env={**filling, MARK: "test-large-0"})
+    try:
+        wait_until(lambda: process_tree.marked("test-large-") == [program.pid])
+        assert process_tree.members([Tree("test-large-0")]) == [program.pid]
+        assert process_tree.members([Tree("test-large")]) == []  # not by the beginning of it
+    finally:
+        program.kill()
+        program.wait()
