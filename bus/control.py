@@ -39,6 +39,17 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
+def fork_with_lane() -> tuple[int, socket.socket, socket.socket]:
+    """Fork; the pid as fork(2) gives it, and both ends of a new lane. Raises OSError, and then nothing is left."""
+    ours, theirs = pair()
+    try:
+        return os.fork(), ours, theirs
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+
+
 def send(sock: socket.socket, packet: dict[str, Any], fd: int | None = None, *, wait_s: float = 0.0) -> bool:
     """Send one packet, waiting at most so long for room; False if there is none, or the peer is gone."""
     data = json.dumps(packet, separators=(",", ":")).encode()

@@ -20,19 +20,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bus import control, lock, supervision
+from bus import control, lock, outliving, supervision
 from bus.log_owner import CALLS, LogOwner
 from bus.logs import OUTLET, Log
 from bus.paths import Paths
-from bus.processes import describe_status, reap_soon, start_apart, wait_for_end
+from bus.processes import describe_status, start_apart
 from bus.supervision import Child, ChildSpec, ChildState
 
 TICK_S = 0.25
 START_FAILED = 1
-OUTLIVING_S = 3.0
 STARVED_S = 1.0
 """A turn that took longer: the node itself was stopped, or got no time."""
-OUTLIVING_UNHEARD_S = 0.3
 
 
 class Node:
@@ -117,8 +115,8 @@ class Node:
             self._logging.tell(self._lanes)
             OUTLET.flush()
         for child in self.children:
-            if child.spec.name in self._pidfds:
-                child.heard_s = now_s  # found running, has no lane: only its death can be seen
+            if child.spec.name in self._pidfds and child.spec.name not in self._lanes:
+                child.heard_s = now_s  # found running, takes no lane: only its death can be seen
             if child.alive and supervision.is_hung(child, now_s):
                 self.log.error("child_hung", child=child.spec.name, pid=child.pid, state=child.state.value)
                 with contextlib.suppress(ProcessLookupError):
@@ -151,9 +149,12 @@ class Node:
         if child.spec.outlives_node and (pid := lock.holder(self.paths.run / f"{child.spec.name}.lock")):
             self._adopt(child, pid)
             return
-        ours, theirs = control.pair()
         self._logging.inherits(child.spec.name)
-        pid = os.fork()
+        try:
+            pid, ours, theirs = control.fork_with_lane()
+        except OSError as error:
+            self._put_off(child, error)
+            return
         if pid == 0:
             ours.close()  # else this child would never see the node's end of the lane close
             self._become(child, theirs)
@@ -164,6 +165,14 @@ class Node:
         if child.restarts:
             self.log.warn("child_restarted", child=child.spec.name, pid=pid, reason=child.reason)
             self._tell_broker(child, "restarted")
+
+    def _put_off(self, child: Child, error: OSError) -> None:
+        """There is no process, descriptor or memory for it now."""
+        self.log.error("child_not_started", child=child.spec.name, error=str(error))
+        supervision.put_off(child, time.monotonic())
+        if not self._was_ready:
+            self.failure = f"cannot start {child.spec.name}: {error.strerror}"
+            self.begin_stop()
 
     def _warm_up(self) -> None:
         for child in self.children:
@@ -208,8 +217,14 @@ class Node:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return
+        except OSError as error:
+            self._put_off(child, error)
+            return
         self._pidfds[child.spec.name] = pidfd
         self._selector.register(pidfd, selectors.EVENT_READ, child)
+        if (lane := outliving.connect(self.paths.run, child.spec.name)) is not None:
+            self._lanes[child.spec.name] = lane
+            self._selector.register(lane, selectors.EVENT_READ, child)
         supervision.started(child, pid, time.monotonic())
         supervision.ready(child, time.monotonic())
         self.log.info("adopted", child=child.spec.name, pid=pid)
@@ -360,7 +375,7 @@ class Node:
     def _close(self) -> None:
         for lane in self._lanes.values():
             control.send(lane, {"type": "stop"})
-        self._wait_for_outliving()
+        outliving.wait(self.children, self._lanes, self._pidfds)
         for lane in self._lanes.values():
             lane.close()
         for stored in self._fds.values():
@@ -371,20 +386,3 @@ class Node:
         os.close(self._wake_r)
         os.close(self._wake_w)
         self._lock.release()
-
-    def _wait_for_outliving(self) -> None:
-        """Give a warden that owns nothing the moment it takes to end, so that nothing of ours is left behind."""
-        for pidfd in self._pidfds.values():
-            # It has no lane to say that it stays, so it gets a short while.
-            wait_for_end(pidfd, OUTLIVING_UNHEARD_S)
-        for child in self.children:
-            lane = self._lanes.get(child.spec.name)
-            if lane is None or not child.alive:
-                continue
-            lane.settimeout(OUTLIVING_S)
-            received: tuple[dict[str, Any], int | None] | None = ({}, None)
-            with contextlib.suppress(OSError):
-                while (received := control.receive(lane)) is not None and received[0].get("type") != "staying":
-                    pass
-            if received is None:
-                reap_soon(child.pid)

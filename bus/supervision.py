@@ -17,6 +17,8 @@ HANG_S = 5.0
 """Silence after which a child counts as hung. Its lane is served before all else, so a busy child still answers."""
 START_S = 30.0
 """A child that is not ready by then counts as hung."""
+START_AGAIN_S = 1.0
+"""After the system had no room for one more process."""
 KEPT_FALLS = 5
 """Of each child that are told, newest last."""
 MAX_REASON = 300
@@ -102,6 +104,12 @@ def started(child: Child, pid: int, now_s: float) -> None:
     child.pid, child.started_s, child.heard_s = pid, now_s, now_s
     child.state = ChildState.STARTING
     child.refusal = child.verdict = child.last_words = ""
+
+
+def put_off(child: Child, now_s: float) -> None:
+    """It could not be started, through no fault of its own."""
+    child.state = ChildState.BACKOFF
+    child.start_at_s = now_s + START_AGAIN_S
 
 
 def ready(child: Child, now_s: float) -> None:

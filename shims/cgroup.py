@@ -7,6 +7,7 @@ each tree used.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -21,6 +22,8 @@ from shims.guest_share import GuestShare, read_share
 
 __all__ = ["Cgroups", "Layout", "Limits", "Tree", "detect", "host_layout", "pids"]
 
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say nothing about the tree."""
 _LOST_WITHOUT = {
     "memory": "memory is not limited",
     "devices": "devices are not limited by cgroups, so no device nodes work but those made in /dev",
@@ -173,7 +176,7 @@ class Cgroups:
             tree.prepare(share)
         except OSError as error:
             reason = explain(error, tree.root)
-            if "freezer" in tree.controllers:
+            if "freezer" in tree.controllers or error.errno in _PASSING:
                 raise OSError(error.errno, reason, error.filename) from None
             for name in tuple(tree.controllers):
                 tree.lose(name, f"{error.filename}: {reason}")
@@ -219,7 +222,7 @@ class Cgroups:
         tree = self._with("memory")
         try:
             return tree.oom_kills(name) if tree else 0
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def pids(self, name: str) -> list[int]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from shims import spare
 from shims.guest_share import GuestShare
 
 TOP: Final = "minibus"
@@ -58,22 +59,16 @@ class Limits:
 def write_file(path: str, value: bytes) -> None:
     """One write(2) of `value`; an `OSError` names the path."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
+        with spare.opened(path, os.O_WRONLY) as fd:
             os.write(fd, value)
-        finally:
-            os.close(fd)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
 
 
 def read_file(path: str) -> bytes:
     """The content of a small kernel file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with spare.opened(path, os.O_RDONLY) as fd:
         return os.read(fd, 65536)
-    finally:
-        os.close(fd)
 
 
 class Hierarchy(ABC):

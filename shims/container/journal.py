@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 COMPACT_BYTES: Final = 4 << 20
 """Above this size the file is rewritten."""
 
@@ -142,7 +143,7 @@ def parse(data: bytes) -> list[AnyRecord]:
 
 
 class Journal:
-    """The file. Opening it reads what is there and rewrites it in its shortest form."""
+    """The file. Opening it reads what is there and rewrites it in its shortest form, if the disk has room for that."""
 
     def __init__(self, directory: Path) -> None:
         """Raises OSError where the file cannot be read or made."""
@@ -154,7 +155,12 @@ class Journal:
         self._fd = -1
         self._size = 0
         self._torn = False
-        self._rewrite(self.past.values())
+        try:
+            self._rewrite(self.past.values())
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._go_on(data)
 
     def write(self, record: AnyRecord) -> None:
         """Append one record; it is in the kernel's hands when this returns. Raises OSError, e.g. on a full disk."""
@@ -183,6 +189,11 @@ class Journal:
             os.close(self._fd)
             self._fd = -1
 
+    def _go_on(self, data: bytes) -> None:
+        """Append to what is there: whoever owns containers must be able to start on a full disk."""
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size, self._torn = len(data), not data.endswith(b"\n") and bool(data)
+
     def _rewrite(self, containers: Iterable[Past]) -> None:
         data = b"".join(_encoder.encode(record) + b"\n" for past in containers for record in condense(past))
         draft = self._path.with_suffix(".new")
@@ -193,6 +204,8 @@ class Journal:
             draft.rename(self._path)
         except OSError:
             os.close(fd)
+            with contextlib.suppress(OSError):
+                draft.unlink()  # it takes room that is missing
             raise
         self.close()
         self._fd, self._size, self._torn = fd, len(data), False

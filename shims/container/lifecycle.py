@@ -184,8 +184,8 @@ class Lifecycle:
 
     def _open_gate(self, asker: Asker, container: Container) -> None:
         try:
-            container.was_started = True
             self._holdings.journal.write(Started(guest_id=container.guest_id))
+            container.was_started = True
             self._holdings.cgroups_of(container.tag).thaw(container.name)
         except OSError as error:
             asker.refuse(f"unable to thaw container: {error.filename or 'journal'}: {error.strerror}")

@@ -31,18 +31,23 @@ class NodeLink:
         self, sock: socket.socket | None, loop: Loop, handler: Node, inbox: Callable[[], int], log: Log
     ) -> None:
         self._log = log
-        self._sock = sock
+        self._sock: socket.socket | None = None
         self._loop = loop
         self._handler = handler
         self._inbox = inbox
         if sock is not None:
-            sock.setblocking(False)
-            loop.watch(sock.fileno(), lambda _: self._read())
+            self._attach(sock)
 
     @property
     def is_up(self) -> bool:
         """Whether there is a node."""
         return self._sock is not None
+
+    def adopted(self, sock: socket.socket) -> None:
+        """Speak with a new node from now on."""
+        self.close()
+        self._attach(sock)
+        self.ready()
 
     def ready(self) -> None:
         """Say that the warden serves."""
@@ -66,6 +71,11 @@ class NodeLink:
     def record(self, line: Line) -> None:
         """Have the node keep a record."""
         self._send({"type": "record", **line._asdict()})
+
+    def _attach(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop.watch(sock.fileno(), lambda _: self._read())
 
     def _send(self, packet: dict[str, Any]) -> None:
         if self._sock is not None:

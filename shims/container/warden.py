@@ -24,6 +24,7 @@ from bus import descriptors
 from bus.errors import ConflictError
 from bus.lock import FileLock
 from bus.logs import Log
+from shims import spare
 from shims.container.cloner_link import ClonerLink
 from shims.container.connection import Connection
 from shims.container.filter_compiler import FilterCompiler
@@ -53,6 +54,8 @@ from shims.linux.inode_flags import spread_subdirectories
 
 BACKLOG: Final = 64
 _LOCK_PATIENCE_S: Final = 0.5
+_PAUSE_S: Final = 0.5
+"""Between attempts to take a client while descriptors have run out."""
 _REFUSED: Final = 1
 
 
@@ -60,11 +63,17 @@ class Warden:
     """Listens, decodes, dispatches. `run` returns when there is nothing left to do."""
 
     def __init__(
-        self, base: Path, control: socket.socket | None, listener: socket.socket, compiler: FilterCompiler
+        self,
+        base: Path,
+        control: socket.socket | None,
+        listener: socket.socket,
+        lanes: socket.socket,
+        compiler: FilterCompiler,
     ) -> None:
         self.log = Log("warden")
         self._loop = Loop()
         self._listener = listener
+        self._lanes = lanes
         self._compiler = compiler
         self._planner: Planner | None = None
         descriptors.raise_limit()  # the node has done so, but this may be run by hand
@@ -86,7 +95,8 @@ class Warden:
         self._catch_signals()
         recover(self._holdings, self._lifecycle)
         self._listener.setblocking(False)
-        self._loop.watch(self._listener.fileno(), lambda _: self._accept())
+        self._lanes.setblocking(False)
+        self._listen_again()
         self._loop.watch(self._compiler.fileno(), lambda _: self._take_filter())
         self._node.ready()
         self.log.info("ready", pid=os.getpid(), living=self._holdings.living)
@@ -96,6 +106,13 @@ class Warden:
         return 0
 
     # --- the node
+
+    def _take_lane(self) -> None:
+        """A node has found this warden running, and will look after it as after one of its own."""
+        if (sock := self._accepted(self._lanes)) is not None:
+            self._stopping = self._dismissed
+            self._node.adopted(sock)
+            self.log.info("adopted_by_node", living=self._holdings.living)
 
     def reaped(self, pid: int, status: int) -> None:
         """See `node_link.Node`."""
@@ -110,10 +127,25 @@ class Warden:
 
     # --- clients
 
+    def _listen_again(self) -> None:
+        self._loop.watch(self._listener.fileno(), lambda _: self._accept())
+        self._loop.watch(self._lanes.fileno(), lambda _: self._take_lane())
+
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it has gone again, or descriptors have run out and it will come back
-            sock, _ = self._listener.accept()
+        if (sock := self._accepted(self._listener)) is not None:
             self._connections.add(Connection(sock, self._loop, self._handle, self._connections.discard))
+
+    def _accepted(self, listener: socket.socket) -> socket.socket | None:
+        """Whoever stands at the door; None if it has gone again, or has to wait for a descriptor to become free."""
+        try:
+            return listener.accept()[0]
+        except (BlockingIOError, ConnectionError):
+            pass
+        except OSError:
+            for one in (self._listener, self._lanes):
+                self._loop.unwatch(one.fileno())
+            self._loop.call_later(_PAUSE_S, self._listen_again)
+        return None
 
     def _announce(self, notice: AnyAnswer) -> None:
         for connection in tuple(self._connections):
@@ -213,7 +245,7 @@ class Warden:
         self._cloner.close()
         self._loop.close()
         self._holdings.journal.close()
-        for sock in (self._wake, self._waker, self._listener):
+        for sock in (self._wake, self._waker, self._listener, self._lanes):
             sock.close()
 
 
@@ -221,26 +253,28 @@ def run(base: Path, control: socket.socket | None, listener: socket.socket | Non
     """Be the warden of `base`; returns the exit status.
 
     `control` is the lane to the node that forked this process, `listener` a bound socket for the clients; without them
-    it serves without a node and listens on `<base>/run/warden`.
+    it serves without a node and listens on `<base>/run/warden`. A later node connects to `<base>/run/warden.lane`.
     """
     with contextlib.suppress(PermissionError):  # already the leader of a session
         os.setsid()
     os.umask(0o077)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever is blocked here would be in every container
     try:
+        spare.keep()
         compiler = FilterCompiler()
         lock = _take_lock(base)
         spread_subdirectories(base)
-        path = base / "run" / "warden"
-        warden = Warden(base, control, listener or _listen(path), compiler)
+        path, lanes = base / "run" / "warden", base / "run" / "warden.lane"
+        warden = Warden(base, control, listener or _listen(path), _listen(lanes), compiler)
     except (ConflictError, OSError) as error:
         return _refuse(control, _sentence(base, error))
     gc.collect()
     gc.freeze()
     gc.disable()
     status = warden.run()
-    with contextlib.suppress(OSError):
-        path.unlink()
+    for one in (path, lanes):
+        with contextlib.suppress(OSError):
+            one.unlink()
     lock.release()
     return status
 

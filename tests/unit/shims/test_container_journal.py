@@ -115,3 +115,20 @@ def test_the_line_after_a_torn_one_counts(tmp_path: Path) -> None:
     again = Journal(tmp_path)
     again.close()
     assert list(again.past) == [2]
+
+
+def test_a_disk_that_is_full_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is read, and what can be written is appended to it: nothing of the old file is lost."""
+    journal = Journal(tmp_path)
+    journal.write(Intent(guest_id=1, tag="ab2d"))
+    journal.close()
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: len(data) // 2)
+        again = Journal(tmp_path)
+        assert set(again.past) == {1}
+        assert not (tmp_path / "journal.new").exists()
+    again.write(Built(guest_id=1))
+    again.close()
+    last = Journal(tmp_path)
+    last.close()
+    assert last.past[1].built
