@@ -137,6 +137,7 @@ class ScrollBack:
         if self._file < 0:
             self._file = os.open(self._path, _FLAGS, 0o600)
             os.ftruncate(self._file, _RING_AT + _RING)
+            self._write_header(self._written)
 
     def _mirror(self) -> None:
         """Bring the file up to date; raises OSError."""

@@ -67,6 +67,7 @@ class ContainerActor(StepActor[ContainerTable]):
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
         self._lost = asyncio.Event()
+        self._logged_lacks: set[str] = set()
         self._consoles = Consoles(
             store=self.lane.store_fd, drop=self.lane.drop_fd, address=console_address(), log=self.log
         )
@@ -204,6 +205,13 @@ class ContainerActor(StepActor[ContainerTable]):
             )
         self.feed(answer)
 
+    def _log_lacks(self, warnings: tuple[str, ...]) -> None:
+        """Each once; a thousand guests lack the same."""
+        for warning in warnings:
+            if warning not in self._logged_lacks:
+                self._logged_lacks.add(warning)
+                self.log.warn("guests_lack", what=warning)
+
     async def _make(self, call: CallWarden) -> WardenAnswered:
         match call.verb:
             case Verb.CREATE:
@@ -212,6 +220,7 @@ class ContainerActor(StepActor[ContainerTable]):
                 self._console_requests.lost.discard(call.vm_id)
                 missing = self._consoles.begin(call.vm_id, Home(call.spec.instance_dir), master)
                 warning = (f"its console is not served yet: {missing}",) if missing else ()
+                self._log_lacks(created.warnings)
                 return WardenAnswered(
                     call=call.call,
                     pid=created.pid,

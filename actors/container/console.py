@@ -39,6 +39,7 @@ class Console:
         self._poller = poller
         self._viewers: set[Viewer] = set()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._is_dismissed = False
         self._input = bytearray()
         self._events = 0
         """What the master is watched for."""
@@ -63,15 +64,18 @@ class Console:
 
     async def until_more(self, offset: int, timeout_s: float) -> None:
         """Wait until there are bytes beyond an offset of the stream, or the console has ended, or time is over."""
-        if self.scroll_back.end > offset or self.ended or not timeout_s > 0:
+        if not timeout_s > 0:
             return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.scroll_back.end <= offset and not self._is_dismissed:
+                    await self._news()
+
+    async def _news(self) -> None:
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            pass
+            await future
         finally:
             self._waiting.discard(future)
 
@@ -123,7 +127,7 @@ class Console:
 
     def close(self) -> None:
         """Let go of everything; copies of the master elsewhere keep the terminal open."""
-        self.release()
+        self.dismiss()
         for viewer in tuple(self._viewers):
             viewer.close()
         if self._reopening is not None:
@@ -132,8 +136,12 @@ class Console:
         os.close(self._master)
         self.scroll_back.close()
 
-    def release(self) -> None:
-        """Let those go who wait for more."""
+    def dismiss(self) -> None:
+        """Let those go who wait for more, and nobody wait any more."""
+        self._is_dismissed = True
+        self._wake()
+
+    def _wake(self) -> None:
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
@@ -165,7 +173,7 @@ class Console:
         self.scroll_back.append(data)
         for viewer in tuple(self._viewers):
             viewer.update()
-        self.release()
+        self._wake()
         return bool(data)
 
     def _reopen_later(self) -> None:

@@ -47,7 +47,7 @@ class ConsoleRequests:
     def end(self) -> None:
         """Answer those who wait, and let nobody wait any more."""
         self._is_ending = True
-        self._consoles.release()
+        self._consoles.dismiss()
 
     async def read(self, asked: ReadConsole) -> ConsoleOutput:
         """See `ReadConsole`; raises BusError."""

@@ -151,10 +151,10 @@ class Consoles:
         """Close the console of a container that there is no more; harmless when there is none."""
         self.end(vm_id)
 
-    def release(self) -> None:
-        """Let those go who wait for output."""
+    def dismiss(self) -> None:
+        """Let those go who wait for output, and nobody wait any more."""
         for served in self._served.values():
-            served.console.release()
+            served.console.dismiss()
 
     def close(self) -> None:
         """Serve nobody any more; the node's copies keep the terminals open."""

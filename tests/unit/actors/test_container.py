@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.container.state import (
     CallWarden,
+    ConsolesMoved,
     ContainerTable,
     DropConsole,
     GuestState,
@@ -16,12 +17,14 @@ from actors.container.step import step
 from bus.messages.guest import (
     CreateGuests,
     ForgetGuests,
+    GuestConsole,
     GuestExit,
     GuestReport,
     GuestReports,
     GuestSpec,
     KillGuests,
     PauseGuests,
+    ReportConsoles,
     ReportExits,
     StartGuests,
 )
@@ -249,3 +252,27 @@ class TestReconcile:
         assert calls(effects) == [("remove/5/kill", Verb.KILL, 5), ("remove/6/forget", Verb.FORGET, 6)]
         assert calls(play(table, WardenAnswered(call="remove/5/kill"))) == [("remove/5/forget", Verb.FORGET, 5)]
         assert play(table, WardenAnswered(call="remove/5/forget")) == []
+
+
+def test_the_port_of_a_console_comes_with_the_answer() -> None:
+    table = ContainerTable(tag="abcd")
+    play(table, received("c", CreateGuests(guests=(spec(1),))))
+    effects = play(table, WardenAnswered(call="c/1", pid=101, console_port=4000))
+    assert effects == [
+        Reply(msg_id="c", body=GuestReports(reports=(GuestReport(vm_id=1, pid=101, console_port=4000),)))
+    ]
+    assert table.guests[1].console_port == 4000
+
+
+def test_consoles_that_have_moved_are_reported_until_it_is_known() -> None:
+    table = running(1, 2)
+    (ask,) = play(table, ConsolesMoved(ports={1: 5000, 9: 1}))
+    assert isinstance(ask, Ask)
+    assert (ask.to, ask.body) == ("vm", ReportConsoles(consoles=(GuestConsole(vm_id=1, pid=101, port=5000),)))
+    (again,) = play(table, AskFailed(tag=ask.tag, code="unreachable", message=""))
+    assert isinstance(again, Ask)
+    assert again.tag != ask.tag
+    assert again.body == ReportConsoles(
+        consoles=(GuestConsole(vm_id=1, pid=101, port=5000), GuestConsole(vm_id=2, pid=102, port=0))
+    )
+    assert play(table, ConsolesMoved(ports={9: 1})) == []

@@ -14,14 +14,18 @@ from actors.vm.effects import (
 )
 from actors.vm.state import step
 from actors.vm.table import ERROR_TAG
+from actors.vm.views import vm_list
+from bus.messages.base import Ack
 from bus.messages.guest import (
     CreateGuests,
     ForgetGuests,
+    GuestConsole,
     GuestReport,
     GuestReports,
     KillGuests,
     ListGuests,
     PauseGuests,
+    ReportConsoles,
 )
 from bus.messages.vm import (
     FlushVms,
@@ -334,3 +338,23 @@ def test_targets_that_make_no_sense(host: Host, target: str, sentence: str) -> N
     reply = host.do(KillVms(target=target))
     assert isinstance(reply, Fail)
     assert (reply.code, reply.message) == ("invalid", sentence)
+
+
+def test_the_port_of_a_console_is_what_the_driver_says(host: Host) -> None:
+    host.launch("a", "b")
+    ports = [vm.console_port for vm in host.table.vms.values()]
+    assert ports == [5000, 5001]
+    moved = (
+        GuestConsole(vm_id=0, pid=1000, port=6000),
+        GuestConsole(vm_id=1, pid=999, port=6001),  # about an earlier guest of the VM
+        GuestConsole(vm_id=9, pid=1009, port=6009),
+    )
+    effects = step(host.table, received(ReportConsoles(consoles=moved), "moved"))
+    assert replies(effects) == {"moved": Ack()}
+    assert [vm.console_port for vm in host.table.vms.values()] == [6000, 5001]
+    assert [vm.console_port for vm in vm_list(host.table, "minimega", "all", 0.0).vms] == [6000, 5001]
+    host.do(KillVms(target="all"))
+    step(host.table, received(ReportConsoles(consoles=moved), "late"))
+    assert [vm.console_port for vm in host.table.vms.values()] == [0, 0]
+    host.do(StartVms(target="a"))
+    assert host.table.vms[0].console_port == 5000

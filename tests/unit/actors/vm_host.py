@@ -86,7 +86,9 @@ class Host:
         assert isinstance(body, DRIVER_REQUESTS)
         vm_ids = tuple(g.vm_id for g in body.guests) if isinstance(body, CreateGuests) else body.vm_ids
         self.asked.append(f"{type(body).__name__} {' '.join(map(str, vm_ids))}")
-        reports = (GuestReport(vm_id=v, pid=1000 + v, error=self.refuse.get((type(body), v), "")) for v in vm_ids)
+        port = 5000 if isinstance(body, CreateGuests) else 0
+        refusals = {vm_id: self.refuse.get((type(body), vm_id), "") for vm_id in vm_ids}
+        reports = (GuestReport(vm_id=v, pid=1000 + v, error=refusals[v], console_port=port + v) for v in vm_ids)
         return GuestReports(reports=tuple(reports))
 
     def do(self, body: Request[VmReport], namespace: str = "minimega") -> VmReport | Fail:

@@ -122,6 +122,7 @@ def test_what_was_typed_is_known_to_a_successor(tmp_path: Path) -> None:
     stream = ScrollBack(tmp_path / "s")
     assert stream.typed("one") == 0
     stream.note_typed("one", 5)
+    assert ScrollBack.load(tmp_path / "s").typed("one") == 5, "also before anything was said"
     stream.append(b"hello")
     for number in range(TYPISTS - 1):
         stream.note_typed(f"other{number}", 10 + number)
