@@ -143,6 +143,13 @@ def test_fork_bombs_are_contained(attacked: Attacked) -> None:
     assert attacked.came_to("zombies") == (PROCESSES - 1, "EAGAIN")
 
 
+def test_a_fork_bomb_can_be_paused(attacked: Attacked) -> None:
+    attacked.console.ok("vm stop forks")
+    assert attacked.console.states()["forks"] == "PAUSED"
+    attacked.console.ok("vm start forks")
+    assert attacked.console.states()["forks"] == "RUNNING"
+
+
 def test_memory_ends_who_takes_it(attacked: Attacked) -> None:
     until(lambda: attacked.console.states()["memory"] == "ERROR", "the end of the one that takes memory")
     assert "memory" in attacked.console.vm("memory")["tags"]
@@ -179,6 +186,20 @@ def test_all_guests_together_leave_the_host_its_part(attacked: Attacked) -> None
     }
     assert values.pop("pids.max") == share.processes
     assert list(values.values()) == [share.memory_bytes]
+
+
+def test_a_fork_bomb_is_no_match_for_nuke(kit: Path, rootfs: Path, base_dir: Path) -> None:
+    product = Product(base_dir, rootfs)
+    product.up()
+    try:
+        with product.configured() as console:
+            launch(console, kit, "forks", "exec /kit/exhaust forks")
+            assert cgroup_file(product, "0", "pids.max").read_text() == f"{PROCESSES}\n"
+            console.ok("vm start forks")
+            until(lambda: int(cgroup_file(product, "0", "pids.current").read_text()) == PROCESSES, "the bomb")
+        assert product.minibus("nuke", "--yes").status == 0
+    finally:
+        product.end()
 
 
 def test_a_tree_that_nobody_wants_to_remove(kit: Path, shared: Product, console: Console, tmp_path: Path) -> None:
