@@ -174,4 +174,5 @@ def _finish_if_done(table: SchedulerTable, msg_id: str) -> list[Effect]:
     reports = [schedule.reports[index] for index in sorted(schedule.reports)]
     results = tuple(result for report in reports for result in report.results)
     errors = (*schedule.errors, *(error for report in reports for error in report.errors))
-    return [Reply(msg_id=msg_id, body=VmReport(results=results, errors=errors))]
+    warnings = dict.fromkeys(warning for report in reports for warning in report.warnings)
+    return [Reply(msg_id=msg_id, body=VmReport(results=results, errors=errors, warnings=tuple(warnings)))]

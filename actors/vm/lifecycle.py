@@ -140,6 +140,7 @@ def _created(turn: Turn, vm: VmRecord, report: GuestReport) -> None:
     if report.error:
         give_up(turn, vm, report.error)
         return
+    turn.warn(vm, report.warnings)
     transitions.built(turn, vm, report.pid, report.console_port)
     ended = next((exit_ for exit_ in exits if exit_.pid == report.pid), None)
     if ended is not None:

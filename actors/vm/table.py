@@ -70,6 +70,8 @@ class Job(msgspec.Struct):
     results: list[VmResult] = []
     errors: list[str] = []
     """Sentences about VMs that are not there."""
+    warnings: list[str] = []
+    """Sentences about what its guests go without."""
 
 
 class VmRecord(msgspec.Struct):

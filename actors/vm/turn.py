@@ -105,6 +105,12 @@ class Turn:
         """A driver has guests that are no VM's."""
         self._strangers.append(WarnOfStrangers(driver=KINDS[kind].driver, vm_ids=tuple(vm_ids)))
 
+    def warn(self, vm: VmRecord, warnings: Sequence[str]) -> None:
+        """Have the answer to the command under way say what a guest goes without."""
+        if vm.work is not None:
+            known = self.table.jobs[vm.work.job].warnings
+            known += [warning for warning in warnings if warning not in known]
+
     def settle(self, job_id: str) -> None:
         """Answer a command if nothing of it is open any more."""
         job = self.table.jobs[job_id]
@@ -206,7 +212,7 @@ def _instance(vm: VmRecord) -> Instance:
 def _report(job: Job) -> VmReport:
     results = sorted(job.results, key=lambda result: result.vm_id)
     errors = [*job.errors, *(result.error for result in results if result.error)]
-    return VmReport(results=tuple(results), errors=tuple(errors))
+    return VmReport(results=tuple(results), errors=tuple(errors), warnings=tuple(job.warnings))
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -131,6 +131,8 @@ class VmReport(Message, frozen=True, kw_only=True, omit_defaults=True, tag="vm.r
 
     results: tuple[VmResult, ...] = ()
     errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What guests that were made go without, each sentence once."""
 
 
 class LaunchVms(Request[VmReport], frozen=True, kw_only=True, tag="vm.launch"):

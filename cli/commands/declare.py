@@ -84,8 +84,8 @@ def silent(reply: Any, args: Args) -> Answer:
 
 
 def report(reply: Any, args: Args) -> Answer:
-    """A VmReport: only what went wrong is shown."""
-    return Answer(error="\n".join(reply.errors))
+    """A VmReport: only what went wrong is shown, and what guests go without."""
+    return Answer(text="\n".join(f"warning: {warning}" for warning in reply.warnings), error="\n".join(reply.errors))
 
 
 class Engine(Protocol):
