@@ -167,7 +167,9 @@ async def _list(base: Path, actor: str, as_json: bool) -> int:
 
 
 async def _understood(port: Port, actor: str) -> list[Known]:
-    names = [await known(port, actor)] if actor else ["node", *await actors(port)]
+    names = ["node", *await actors(port)]
+    if actor:
+        names = [actor if _is_node(actor) else await known(port, actor)]
     answers = await ask_all(port, [name for name in names if not _is_node(name)], GetUnderstood())
     types = {name: answer.types for name, answer in answers}
     if node := next(filter(_is_node, names), ""):

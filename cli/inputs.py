@@ -101,6 +101,8 @@ def line(one: Input) -> str:
     record = one.record
     who = f"to {record.to}" if record.to else f"from {record.sender}" if record.sender else ""
     ended = f"{record.outcome} {seconds(record.duration_s)}" if record.outcome else UNDER_WAY
+    if record.kind == "report":
+        ended = ""  # it is an end itself
     parts = [
         clock(record.time_s),
         one.actor.ljust(9),

@@ -22,6 +22,9 @@ ANSWER_S = 3.0
 """How long a process may take; a hung one is ended by the node after five seconds."""
 
 
+OFF_THE_BUS = ("node", "warden")
+
+
 class Input(NamedTuple):
     """An input, and whose it is."""
 
@@ -47,9 +50,11 @@ async def actors(port: Port) -> tuple[str, ...]:
 async def known(port: Port, address: str) -> str:
     """An address that somebody answers to; raises InvalidError or NotFoundError, which names those there are."""
     name = parse_address(address).actor
+    if name in OFF_THE_BUS:
+        raise NotFoundError(f"{name} is not on the bus itself; the broker has what is asked of node")
     there = await actors(port)
-    if name not in there and name != "node":
-        raise NotFoundError(f"there is no actor `{name}`; there are {', '.join(there)} and node")
+    if name not in there:
+        raise NotFoundError(f"there is no actor `{name}`; there are {', '.join(there)}")
     return address
 
 

@@ -14,6 +14,7 @@ import msgspec
 from bus.client import connect
 from bus.errors import BusError
 from bus.messages.control import ActorStatus, GetActors
+from cli.columns import columns
 
 TIMEOUT_S = 10.0
 HEADER = ("actor", "pid", "state", "restarts", "inbox", "pss_mib")
@@ -52,15 +53,6 @@ def status_object(actor: ActorStatus) -> dict[str, Any]:
 
 def status_table(actors: Sequence[ActorStatus]) -> str:
     """Aligned columns, numbers to the right; why something was restarted stands at the end of its line."""
-    objects = map(status_object, actors)
-    rows = [HEADER, *(tuple(str(one[name]) for name in HEADER) for one in objects)]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    reasons = ["", *(actor.reason for actor in actors)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if name in ("actor", "state") else cell.rjust(width)
-            for name, cell, width in zip(HEADER, row, widths, strict=True)
-        )
-        for row in rows
-    ]
-    return "\n".join(f"{line}  {reason}".rstrip() for line, reason in zip(lines, reasons, strict=True))
+    objects = [status_object(actor) for actor in actors]
+    rows = [[*(str(one[name]) for name in HEADER), one["reason"]] for one in objects]
+    return columns((*HEADER, ""), rows, left=("actor", "state", ""))
