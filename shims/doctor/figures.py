@@ -26,6 +26,7 @@ SYSCTLS: Final = (
     "fs.aio-nr",
     "fs.inotify.max_user_instances",
     "fs.inotify.max_user_watches",
+    "fs.epoll.max_user_watches",
     "vm.max_map_count",
     "net.core.wmem_default",
     "net.ipv4.neigh.default.gc_thresh3",

@@ -13,6 +13,8 @@ _PACKET_BYTES: Final = 212_992
 _ENOUGH_MAPS: Final = 262_144
 _ENOUGH_AIO: Final = 65_536
 _ENOUGH_KEYS: Final = 10_000
+_WATCHES_OF_ONE: Final = 16_000_000
+"""What fits into the 2 GiB that a guest has by default."""
 _ENOUGH_MEMORY: Final = 256 * MIB
 
 
@@ -74,6 +76,11 @@ def _known(figures: Figures, expected: int) -> list[Feature]:
                 "more than {} neighbours in all guests together, once they have networks",
             )
             for version in ("ipv4", "ipv6")
+        ),
+        _Known(
+            "fs.epoll.max_user_watches",
+            _WATCHES_OF_ONE,
+            "protection against a hostile guest: one can take all {} event watches of root, and minibus needs some",
         ),
         _Known("fs.mount-max", 10_000, "more than {} mounts in one guest"),
         _Known("vm.max_map_count", _ENOUGH_MAPS, "programs in guests with more than {} memory maps, such as databases"),
