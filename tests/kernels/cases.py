@@ -33,7 +33,7 @@ class Case:
 
     def script(self) -> str:
         """For the guest's shell; the last command's exit status is that of the guest."""
-        options = "-p no:cacheprovider -q --tb=short --timeout 300"
+        options = "-p no:cacheprovider -v --tb=short --timeout 300"
         return f"{self.prepare}cd {ROOT}\n.venv/bin/python -m pytest {options} {shlex.join(self.targets)}\n"
 
 

@@ -21,15 +21,18 @@ async def test_no_overlay(host: Host) -> None:
     await host.launch(host.spec(snapshot=False))
 
 
-async def test_no_memory_controller(host: Host) -> None:
-    created = await host.launch(host.spec(memory_mib=16))
+def test_no_memory_controller(base_dir: Path, rootfs: Path) -> None:
+    """The whole product, as its user meets it."""
     what = "memory is not limited: cgroup_disable=memory switches this controller off; boot without it"
-    assert what in created.warnings
-    assert not (Path("/sys/fs/cgroup/minibus") / host.tag / "1/memory.max").exists()
+    with product_on(base_dir, rootfs) as product, product.configured() as console:
+        assert console.ok("vm launch container one").strip() == f"warning: {what}"
+        console.ok("vm start one")
+        assert what in product.log_end()
+        assert not (Path("/sys/fs/cgroup/minibus") / product.tag / "0/memory.max").exists()
+        console.ok("vm kill one", "vm flush")
 
 
 def test_read_only_sys(base_dir: Path, rootfs: Path) -> None:
-    """The whole product, as its user meets it."""
     with product_on(base_dir, rootfs) as product, product.configured() as console:
         answer = run("exec", "--base", base_dir, "vm launch container one")
         assert answer.status == 1, answer
