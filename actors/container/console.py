@@ -25,8 +25,6 @@ INPUT_BYTES = 16 * 1024
 """What waits for a container that does not read what is typed; viewers have to wait beyond that."""
 LAST_READS = 64
 """Of a container that has ended: more than a pty's buffers hold."""
-MAX_VIEWERS = 64
-"""Connections at a time."""
 
 
 class Console:
@@ -52,12 +50,13 @@ class Console:
 
     # --- what viewers want
 
+    @property
+    def viewers(self) -> int:
+        """How many are connected."""
+        return len(self._viewers)
+
     def welcome(self, connection: socket.socket) -> None:
         """Someone has connected; is shown the scroll-back first."""
-        if len(self._viewers) >= MAX_VIEWERS:
-            with connection, contextlib.suppress(OSError):
-                connection.send(b"minibus: this console has %d viewers, which is as many as can be\r\n" % MAX_VIEWERS)
-            return
         viewer = Viewer(connection, self, self._poller, self._viewers.discard)
         if not viewer.is_gone:
             self._viewers.add(viewer)

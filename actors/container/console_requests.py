@@ -29,6 +29,7 @@ MAX_WAIT_S = 60.0
 MAX_VIEWERS = 1_000
 """Who wait for output at a time."""
 MAX_SIZE = 65_535
+MAX_POSITION = 1 << 62
 LOST = "the console is lost: nobody held its other end when node, warden and container actor were away together"
 
 
@@ -69,6 +70,8 @@ class ConsoleRequests:
         """See `TypeAtConsole`; raises BusError."""
         if len(asked.data) > MAX_INPUT_BYTES:
             raise InvalidError(f"at most {MAX_INPUT_BYTES} bytes can be typed at once")
+        if not 0 <= asked.position < MAX_POSITION:
+            raise InvalidError(f"the position {asked.position} is none")
         console = await self._living(asked.vm_id)
         typed = console.scroll_back.typed(asked.viewer)
         if typed is None and asked.repeated:

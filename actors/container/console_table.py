@@ -6,7 +6,9 @@ The node holds a copy of each terminal's master, because closing the last one en
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,10 @@ SOCKET = "console"
 SCROLL_BACK = "console.scroll-back"
 """In an instance directory."""
 PREFIX = "pty-"
+MAX_VIEWERS = 64
+"""Connections to one console."""
+MAX_CONNECTIONS = 1_000
+"""To all consoles together: descriptors must be left for the consoles of further containers."""
 
 
 def store_name(vm_id: int) -> str:
@@ -60,12 +66,12 @@ class Served:
         """The TCP port; 0 if there is none."""
         return self.tcp_door.port if self.tcp_door is not None else 0
 
-    def open(self, poller: Poller, address: str) -> None:
+    def open(self, poller: Poller, address: str, on_connected: Callable[[socket.socket], None]) -> None:
         """Open the sockets that are missing; raises OSError."""
         if self.door is None:
-            self.door = Door(poller, listen_unix(self.path), self.console.welcome)
+            self.door = Door(poller, listen_unix(self.path), on_connected)
         if self.tcp_door is None and address != NO_ADDRESS:
-            self.tcp_door = Door(poller, listen_tcp(address, self._wanted_port), self.console.welcome)
+            self.tcp_door = Door(poller, listen_tcp(address, self._wanted_port), on_connected)
 
     def close(self) -> None:
         """Close them; the viewers are the console's."""
@@ -170,7 +176,7 @@ class Consoles:
 
     def _open(self, vm_id: int, served: Served) -> str:
         try:
-            served.open(self._poller, self._address)
+            served.open(self._poller, self._address, functools.partial(self._welcome, served.console))
             served.problem = ""
         except OSError as error:
             problem = error.strerror or str(error)
@@ -178,3 +184,13 @@ class Consoles:
                 self._log.warn("console_not_served", vm_id=vm_id, error=problem)
             served.problem = problem
         return served.problem
+
+    def _welcome(self, console: Console, connection: socket.socket) -> None:
+        if (
+            console.viewers < MAX_VIEWERS
+            and sum(each.console.viewers for each in self._served.values()) < MAX_CONNECTIONS
+        ):
+            console.welcome(connection)
+            return
+        with connection, contextlib.suppress(OSError):
+            connection.send(b"minibus: there are as many viewers as can be, %d here\r\n" % console.viewers)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from actors.container import console as console_module
-from actors.container import console_sockets
-from actors.container.console import INPUT_BYTES, MAX_VIEWERS, Console
+from actors.container import console_sockets, console_table
+from actors.container.console import INPUT_BYTES, Console
 from actors.container.console_poller import BURST_S, SHARE, Poller
 from actors.container.console_sockets import Door, listen_tcp, listen_unix
 from actors.container.console_table import Consoles, Home
@@ -193,21 +193,6 @@ async def test_what_was_typed_before_a_viewer_left_arrives(guest: Guest) -> None
     await until(lambda: guest.typed() == b"x" * 10_000, "the input")
     guest.says(b"nobody there\n")
     await until(lambda: guest.console.scroll_back.end > 0, "the output")
-
-
-async def test_there_is_an_end_to_viewers(guest: Guest) -> None:
-    viewers = [guest.viewer() for _ in range(MAX_VIEWERS)]
-    refused = guest.viewer()
-    await refused.sees(b"as many as can be")
-    await until(lambda: bool(refused.look()) and refused.ended, "the end of the one too many")
-    viewers.pop().sock.close()
-    await asyncio.sleep(0.05)
-    another = guest.viewer()
-    guest.says(b"hello")
-    for viewer in (*viewers, another):
-        await viewer.sees(b"hello")
-        viewer.sock.close()
-    refused.sock.close()
 
 
 async def test_the_window(guest: Guest) -> None:
@@ -446,3 +431,42 @@ async def test_memory_does_not_grow(guest: Guest) -> None:
         await guest.said(b"y\n" * 8192)
     assert guest.console.scroll_back.end - guest.console.scroll_back.begin == KEPT_BYTES
     viewer.sock.close()
+
+
+async def test_there_is_an_end_to_viewers(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console_table, "MAX_VIEWERS", 3)
+    monkeypatch.setattr(console_table, "MAX_CONNECTIONS", 4)
+    consoles = Consoles(store=lambda name, fd: None, drop=lambda name: None, address="none", log=Log("test"))
+    slaves = []
+    for vm_id in (1, 2):
+        (base_dir / str(vm_id)).mkdir()
+        master, slave = pty.openpty()
+        slaves.append(slave)
+        consoles.begin(vm_id, Home(str(base_dir / str(vm_id))), master)
+
+    async def connected(vm_id: int) -> Watcher:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(base_dir / str(vm_id) / "console"))
+        await asyncio.sleep(0.05)
+        return Watcher(sock)
+
+    def viewers(vm_id: int) -> int:
+        console = consoles.get(vm_id)
+        return console.viewers if console else -1
+
+    watchers = [await connected(1) for _ in range(3)]
+    for vm_id in (1, 2, 2):
+        watchers.append(await connected(vm_id))
+    for refused, count in ((watchers[3], 3), (watchers[5], 1)):
+        await refused.sees(b"as many viewers as can be, %d here" % count)
+        await until(lambda refused=refused: bool(refused.look()) and refused.ended, "the end")  # type: ignore[misc]
+    watchers[0].sock.close()
+    await until(lambda: viewers(1) == 2, "one to be gone")
+    watchers.append(await connected(1))
+    os.write(slaves[0], b"hello")
+    await watchers[-1].sees(b"hello")
+    for watcher in watchers:
+        watcher.sock.close()
+    consoles.close()
+    for slave in slaves:
+        os.close(slave)

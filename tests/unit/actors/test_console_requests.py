@@ -138,6 +138,9 @@ async def test_the_size(actor: Actor) -> None:
 async def test_too_much_at_once(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidError):
         await actor.type(0, b"x" * 4097)
+    for position in (-1, (1 << 64) - 1):
+        with pytest.raises(InvalidError):
+            await actor.type(position, b"x")
     monkeypatch.setattr(console_requests, "MAX_VIEWERS", 0)
     stream = (await actor.requests.read(ReadConsole(vm_id=7))).stream
     with pytest.raises(OverloadedError):
