@@ -19,7 +19,9 @@ def test_version_2_of_cgroups(tmp_path: Path) -> None:
     root = tmp_path / "root.img"
     image.build(root, chosen, MODULES)
     try:
-        outcome = guest.Machine(chosen, root).run(SHORT.script(), parameters=SHORT.parameters, timeout_s=600)
+        outcome = guest.Machine(chosen, root, processors=2).run(
+            SHORT.script(), parameters=SHORT.parameters, timeout_s=600
+        )
     finally:
         root.unlink()
     assert outcome.status == 0, outcome.tail()
