@@ -314,7 +314,7 @@ class Port:
             sender=f"{self._actor}@{self.context.host}",
             host=self.context.host,
             namespace=namespace,
-            cause=cause,
+            cause=cause or message_id.get(),
             epoch=self.epoch,
             seq=self.seq,
             topic_seq=self._numbers.next(topic),
