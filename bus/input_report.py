@@ -45,6 +45,7 @@ def _record(entry: Entry) -> InputRecord:
         outcome=entry.outcome,
         summary=entry.note or summary(entry.body, entry.size_bytes),
         restored=entry.restored,
+        times=entry.times,
     )
 
 

@@ -50,7 +50,7 @@ class Entry:
 
     __slots__ = (
         *("number", "kind", "type", "id", "cause", "sender", "to", "namespace", "time_s", "begun_s", "queue_s"),
-        *("body", "size_bytes", "duration_s", "outcome", "note", "restored"),
+        *("body", "size_bytes", "duration_s", "outcome", "note", "restored", "times"),
     )
 
     def __init__(self, number: int, kind: InputKind, type_: str, msg_id: str, cause: str, namespace: str) -> None:
@@ -70,6 +70,7 @@ class Entry:
         self.outcome = ""
         self.note = ""
         self.restored = False
+        self.times = 1
 
     def keep(self, body: bytes) -> None:
         """Keep a message, if it is short."""
@@ -160,8 +161,14 @@ class Inputs:
         return _Asking(entry, self._asking)
 
     def reported(self, type_: str) -> None:
-        """An effect has led to an input."""
-        entry = self._new("report", type_, "", logs.message_id.get(), "")
+        """An effect has led to an input. Equal ones in a row are one entry: a large launch brings hundreds."""
+        cause = logs.message_id.get()
+        last = self._ring[-1] if self._ring else None
+        if last is not None and last.kind == "report" and last.type == type_ and last.cause == cause:
+            last.times += 1
+            last.duration_s = time.monotonic() - last.begun_s
+            return
+        entry = self._new("report", type_, "", cause, "")
         entry.outcome, entry.duration_s = OK, 0.0
 
     @contextmanager

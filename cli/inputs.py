@@ -102,7 +102,7 @@ def line(one: Input) -> str:
     who = f"to {record.to}" if record.to else f"from {record.sender}" if record.sender else ""
     ended = f"{record.outcome} {seconds(record.duration_s)}" if record.outcome else UNDER_WAY
     if record.kind == "report":
-        ended = ""  # it is an end itself
+        ended = times(record)  # it is an end itself
     parts = [
         clock(record.time_s),
         one.actor.ljust(9),
@@ -116,6 +116,11 @@ def line(one: Input) -> str:
         f"cause={record.cause}" if record.cause else "",
     ]
     return printable(" ".join(part for part in parts if part).replace("\n", " ")).rstrip()
+
+
+def times(record: InputRecord) -> str:
+    """How often a report came in a row, if more than once."""
+    return f"{record.times} times in {seconds(record.duration_s)}" if record.times > 1 else ""
 
 
 def clock(time_s: float) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bus.messages.base import DEFAULT_NAMESPACE
 from cli.columns import columns, seconds
-from cli.inputs import clock
+from cli.inputs import clock, times
 from cli.printable import printable
-from cli.processes import all_inputs, run
+from cli.processes import Input, all_inputs, run
 from cli.trace_tree import Step, as_object, find, roots, steps, walk
 
 LISTED = 20
@@ -61,8 +61,12 @@ def tree(step: Step) -> Iterator[str]:
     for depth, one in walk(step):
         record = one.first if isinstance(one, Step) else one.record
         offset = seconds(max(0.0, record.time_s - begun_s))
-        text = _step_text(one) if isinstance(one, Step) else f"{one.record.type} reported in {one.actor}"
+        text = _step_text(one) if isinstance(one, Step) else _report_text(one)
         yield f"{'+' + offset:>9}  {'  ' * depth}{printable(text)}".replace("\n", " ")
+
+
+def _report_text(one: Input) -> str:
+    return f"{one.record.type}  reported in {one.actor}  {times(one.record)}".rstrip()
 
 
 def _step_text(step: Step) -> str:

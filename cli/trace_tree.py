@@ -69,7 +69,7 @@ class Step:
 
     def caused(self) -> int:
         """Everything below it."""
-        return len(self.reports) + sum(1 + child.caused() for child in self.children)
+        return sum(one.record.times for one in self.reports) + sum(1 + child.caused() for child in self.children)
 
 
 def steps(found: Iterable[Input]) -> dict[str, Step]:

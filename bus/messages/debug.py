@@ -223,6 +223,8 @@ class InputRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Some of what was asked: names and numbers, never contents."""
     restored: bool = False
     """It came before the process was restarted, and is known from its journal."""
+    times: int = 1
+    """Of a report: so many equal ones came in a row, the last of them `duration_s` after the first."""
 
 
 class InputList(Message, frozen=True, kw_only=True, tag="debug.inputs"):

@@ -89,7 +89,7 @@ def test_a_launch_across_all_actors(shared: Product, console: Console) -> None:
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines[0].endswith(root["id"])
     assert any("namespace.queue cli -> namespace names=web[1-3] kind=container ok took" in line for line in lines)
-    assert sum("warden_answered reported in container" in line for line in lines) == 3
+    assert any("warden_answered reported in container 3 times in" in line for line in lines)
 
 
 def test_what_a_command_says_about_itself_holds_no_secret(shared: Product, console: Console) -> None:

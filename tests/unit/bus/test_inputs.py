@@ -128,6 +128,21 @@ def test_what_a_command_leads_to_names_it_as_cause() -> None:
     assert (report.kind, report.cause) == ("report", "c1")
 
 
+def test_equal_reports_in_a_row_are_one() -> None:
+    inputs = Inputs()
+    with inputs.command("vm launch", "c1", "exp1"):
+        for _ in range(3 * CAPACITY):
+            inputs.reported("warden_answered")
+        inputs.reported("other")
+        inputs.reported("warden_answered")
+    inputs.reported("warden_answered")
+    found = [(record.type, record.cause, record.times) for record in told(inputs)[1:]]
+    assert found == [
+        *(("warden_answered", "c1", 3 * CAPACITY), ("other", "c1", 1)),
+        *(("warden_answered", "c1", 1), ("warden_answered", "", 1)),
+    ]
+
+
 def test_what_somebody_else_would_have_got() -> None:
     inputs = Inputs()
     envelope, _ = request("a")

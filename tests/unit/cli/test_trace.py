@@ -64,7 +64,7 @@ def test_a_tree_in_order_of_time() -> None:
         "+0 us  vm launch  in cli  ok  took 100 ms",
         "+1 ms    namespace.launch  cli -> namespace  ok  took 90 ms  (handled in 80 ms)",
         "+3 ms      vm.launch  namespace -> vm  names=web  ok  took 70 ms  (handled in 60 ms)",
-        "+5 ms        vm.instances_prepared reported in vm",
+        "+5 ms        vm.instances_prepared  reported in vm",
         "+6 ms        guest.create  vm -> container  in progress",
     ]
 
