@@ -116,6 +116,7 @@ class Inputs:
             self.queueing.add(queue_s)
         if (before := self._open.get(envelope.id)) is not None:
             before.outcome = "asked again"
+            entry.begun_s = before.begun_s
         self._open[envelope.id] = entry
 
     def answered(self, msg_id: str, answer: Message) -> None:

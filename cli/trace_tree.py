@@ -50,16 +50,23 @@ class Step:
         return next((one.record.cause for one in self.seen if one.record.cause not in ("", self.id)), "")
 
     @property
+    def last(self) -> InputRecord:
+        """As the last one who asked saw it; of outsiders nothing is known but how they were answered."""
+        return (self.asked or self.seen[-1]).record
+
+    @property
     def outcome(self) -> str:
-        """How it ended for who asked; for outsiders, of whom nothing is known, how it was answered."""
-        ends = [one.record.outcome for one in (self.asked, self.handled) if one is not None]
-        return ends[0] or "in progress"
+        """How it ended."""
+        return self.last.outcome or "in progress"
 
     @property
     def duration_s(self) -> float | None:
-        """Until then."""
-        ends = [one.record.duration_s for one in (self.asked, self.handled) if one is not None]
-        return ends[0]
+        """Until then, for who asked several times from the first time on; None while it is under way."""
+        last = self.last
+        if last.kind != "ask" or last.duration_s is None:
+            return last.duration_s
+        begun_s = next(one.record.time_s for one in self.seen if one.record.kind == "ask")
+        return last.duration_s + max(0.0, last.time_s - begun_s)
 
     @property
     def attempts(self) -> int:

@@ -123,6 +123,7 @@ def test_asked_again_and_answered_by_the_second() -> None:
     )
     (text,) = list(tree(table["a1"]))[1:]
     assert "vm.kill  cli -> vm  ok" in text
+    assert "took 1 s" in text
     assert "asked 2 times" in text
 
 
