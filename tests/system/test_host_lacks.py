@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from bus.paths import base_tag
 from shims.cgroup import host_layout
 from shims.container.client import WardenRefusedError
+from shims.linux.capability import CAPABILITIES
 from tests.system.container_host import Host
 
 Lesser = Callable[[str], AbstractAsyncContextManager[Host]]
@@ -64,17 +67,20 @@ async def test_no_cgroups_at_all(lesser: Lesser) -> None:
         assert (await refusal(host)).startswith("start container: /sys/fs/cgroup")
 
 
-async def test_devices_without_rules(lesser: Lesser, rootfs: Path) -> None:
-    """The container must not make a node of the host's disk then."""
+async def test_devices_without_rules(lesser: Lesser) -> None:
+    """The container must neither make a node of the host's disk then nor open one that it finds."""
     (tree,) = [tree for tree in host_layout().trees if "devices" in tree.controllers]
     away = "refuse('bpf')" if tree.version == 2 else f"read_only({tree.root!r})"
+    script = "mknod /disk b 7 0 || echo no node; head -c 1 /zero || echo not opened; echo x >/dev/null && echo null"
     async with lesser(away) as host:
-        text = await host.run_inside(
-            "mknod /disk b 7 0 || echo no node; echo x >/dev/null && echo null; grep CapB /proc/1/status"
-        )
-        assert "no node" in text
+        planted = host.instance(1) / "fs" / "zero"
+        planted.parent.mkdir(parents=True)
+        os.mknod(planted, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        text = await host.run_inside(f"{script}; grep CapB /proc/1/status")
+        assert "no node\n" in text
+        assert "not opened\n" in text
         assert "\nnull\n" in text
-        assert int(text.split()[-1], 16) & 1 << 27 == 0
+        assert int(text.split()[-1], 16) & 1 << CAPABILITIES["MKNOD"] == 0
         created = await host.create(host.spec())
         (warning,) = [warning for warning in created.warnings if warning.startswith("devices are not limited")]
         assert "Operation not permitted" in warning or "Read-only file system" in warning
