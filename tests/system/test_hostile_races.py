@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shims.container.client import WardenError
-from tests.system.container_host import Host, sh
+from tests.system.container_host import Host, sh, until
 from tests.system.hostile.kit import volumes
 
 ROUNDS = 25
@@ -87,6 +87,25 @@ async def test_the_console_is_always_the_terminal(host: Host, kit: Path, image: 
     results.mkdir()
     await attack(host, kit, image, prepare, "dev decoy")
     assert await gains(host, kit, image, results) == []
+
+
+async def test_a_directory_that_leaves_the_root_takes_nobody_with_it(host: Host, kit: Path, image: Path) -> None:
+    """Who stands in it is outside then, and `..` would go on to the top of the host's file system."""
+    (image / "here").mkdir()
+    script = (
+        "cd /here; echo there; while [ ! -e /moved ]; do sleep 0.05; done; "
+        "cd ../../../../../../../..; ls -a .. ../.. /proc/self/cwd/.. /proc/self/cwd/../..; echo end"
+    )
+    await host.launch(host.spec(1, filesystem=str(image), snapshot=False, init=sh(f"exec >/out 2>&1; {script}")))
+    await until(lambda: (image / "out").exists() and "there" in (image / "out").read_text(), "it to stand there")
+    mover = sh("mv /above/image/here /above/here; touch /above/image/moved")
+    await host.launch(host.spec(2, volumes=volumes(kit, above=image.parent), init=mover))
+    assert (await host.exit_of(2)).clean
+    await host.exit_of(1)
+    text = (image / "out").read_text()
+    assert (image.parent / "here").is_dir()
+    assert text.endswith("end\n")
+    assert "vmlinuz" not in text and "home" not in text and image.parent.name not in text, text
 
 
 async def test_nothing_lands_outside(host: Host, kit: Path, image: Path) -> None:

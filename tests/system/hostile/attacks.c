@@ -10,6 +10,7 @@
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/magic.h>
+#include <linux/netlink.h>
 #include <linux/perf_event.h>
 #include <sched.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/swap.h>
@@ -185,6 +187,25 @@ static int try_syslog(void) {
     return klogctl(3, text, sizeof text);
 }
 static int try_dmesg_size(void) { return klogctl(10, NULL, 0); }
+/* Sends a message without content, and gives what the kernel says to it. */
+static int netlink(int family, int type, const char *text) {
+    struct {
+        struct nlmsghdr head;
+        char body[64];
+    } packet = {{.nlmsg_len = sizeof packet, .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK}, ""};
+    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    int fd = socket(AF_NETLINK, SOCK_RAW, family);
+    if (fd < 0) return -1;
+    strcpy(packet.body, text);
+    if (sendto(fd, &packet, sizeof packet, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0) return -1;
+    char answer[1024];
+    if (recv(fd, answer, sizeof answer, 0) < 0) return -1;
+    struct nlmsghdr *head = (struct nlmsghdr *)answer;
+    errno = head->nlmsg_type == NLMSG_ERROR ? -((struct nlmsgerr *)NLMSG_DATA(head))->error : 0;
+    return errno ? -1 : 0;
+}
+static int try_audit(void) { return netlink(NETLINK_AUDIT, 1000, ""); }
+static int try_uevent(void) { return netlink(NETLINK_KOBJECT_UEVENT, NLMSG_MIN_TYPE, "change@/none"); }
 static int try_vhangup(void) { return vhangup(); }
 static int try_tioccons(void) { return ioctl(0, TIOCCONS); }
 static int try_tiocvhangup(void) { return ioctl(0, 0x5437); }
@@ -356,7 +377,7 @@ static const struct { const char *name; int (*act)(void); } attacks[] = {
     ATTACK(session_key), ATTACK(keyctl), ATTACK(add_key), ATTACK(request_key), ATTACK(bpf), ATTACK(perf), ATTACK(userfaultfd),
     ATTACK(io_uring), ATTACK(init_module), ATTACK(finit_module), ATTACK(delete_module), ATTACK(kexec),
     ATTACK(kexec_file), ATTACK(reboot), ATTACK(swapon), ATTACK(acct), ATTACK(quotactl), ATTACK(iopl), ATTACK(ioperm),
-    ATTACK(settimeofday), ATTACK(adjtimex), ATTACK(syslog), ATTACK(dmesg_size), ATTACK(vhangup), ATTACK(tioccons),
+    ATTACK(audit), ATTACK(uevent), ATTACK(settimeofday), ATTACK(adjtimex), ATTACK(syslog), ATTACK(dmesg_size), ATTACK(vhangup), ATTACK(tioccons),
     ATTACK(tiocvhangup), ATTACK(nice), ATTACK(realtime), ATTACK(ioprio), ATTACK(raise_files), ATTACK(raise_signals),
     ATTACK(raise_queues), ATTACK(raise_realtime), ATTACK(raise_nice), ATTACK(oom_protection), ATTACK(shocker),
     ATTACK(shocker_32), ATTACK(immutable), ATTACK(append_only), ATTACK(trusted_xattr), ATTACK(core_pattern),
