@@ -111,6 +111,7 @@ class ContainerActor(StepActor[ContainerTable]):
                 containers = await self._warden.list()
                 await self._open_consoles(containers)
                 self.feed(WardenConnected(containers=containers))
+                await self._return_consoles(containers)
                 await self._lost.wait()
                 self.log.warn("warden_lost")
             await asyncio.sleep(RECONNECT_S)
@@ -124,6 +125,14 @@ class ContainerActor(StepActor[ContainerTable]):
         self._console_requests.lost.clear()
         await self._open_missing(living)
         self._tell_ports()
+
+    async def _return_consoles(self, containers: tuple[ContainerStatus, ...]) -> None:
+        """Give a new warden the terminals that the earlier one had: they must not depend on this actor and the node."""
+        for container in containers:
+            master = self._consoles.master(container.guest_id)
+            if not container.has_console and master >= 0:
+                with contextlib.suppress(WardenRefusedError):
+                    await self._warden.keep_console(container.guest_id, master)
 
     async def _open_missing(self, living: set[int]) -> None:
         for vm_id, home in self._homes().items():

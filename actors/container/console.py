@@ -33,7 +33,7 @@ class Console:
     def __init__(self, master: int, scroll_back: ScrollBack, poller: Poller) -> None:
         self.scroll_back = scroll_back
         self.ended = False
-        self._master = master
+        self.master = master
         self._poller = poller
         self._viewers: set[Viewer] = set()
         self._waiting: set[asyncio.Future[None]] = set()
@@ -98,7 +98,7 @@ class Console:
             return position
         self.scroll_back.note_typed(viewer, position + len(data))  # before: rather lost in a crash than typed twice
         try:
-            written = os.write(self._master, data)
+            written = os.write(self.master, data)
         except BlockingIOError:
             written = 0
         except OSError:
@@ -110,7 +110,7 @@ class Console:
     def resize(self, rows: int, columns: int) -> None:
         """Set the window's size; the programs in front are sent SIGWINCH. Raises OSError."""
         try:
-            termios.tcsetwinsize(self._master, (rows, columns))
+            termios.tcsetwinsize(self.master, (rows, columns))
         except termios.error as error:
             raise OSError(*error.args) from None
 
@@ -131,8 +131,8 @@ class Console:
             viewer.close()
         if self._reopening is not None:
             self._reopening.cancel()
-        self._poller.unwatch(self._master)
-        os.close(self._master)
+        self._poller.unwatch(self.master)
+        os.close(self.master)
         self.scroll_back.close()
 
     def dismiss(self) -> None:
@@ -153,7 +153,7 @@ class Console:
         events = select.EPOLLIN | (select.EPOLLOUT if self._input else 0)
         if events != self._events:
             self._events = events
-            self._poller.watch(self._master, events, self._ready)
+            self._poller.watch(self.master, events, self._ready)
 
     def _ready(self, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -164,7 +164,7 @@ class Console:
     def _read(self) -> bool:
         """Take what it says; False if nobody has the other end open, or there is nothing."""
         try:
-            data = os.read(self._master, CHUNK)
+            data = os.read(self.master, CHUNK)
         except BlockingIOError:
             return True
         except OSError:  # EIO, see pty(7)
@@ -177,7 +177,7 @@ class Console:
 
     def _reopen_later(self) -> None:
         """Init may open its console again; until then the kernel would say all the time that there is an end."""
-        self._poller.unwatch(self._master)
+        self._poller.unwatch(self.master)
         self._events = 0
         self._reopening = asyncio.get_running_loop().call_later(REOPEN_S, self._reopen)
 
@@ -189,7 +189,7 @@ class Console:
         was_full = self.room() == 0
         while self._input:
             try:
-                written = os.write(self._master, self._input[:CHUNK])
+                written = os.write(self.master, self._input[:CHUNK])
             except BlockingIOError:
                 break
             except OSError:

@@ -109,6 +109,11 @@ class Consoles:
         served = self._served.get(vm_id)
         return served.console if served is not None else None
 
+    def master(self, vm_id: int) -> int:
+        """The pty master of a console; -1 if there is none."""
+        served = self._served.get(vm_id)
+        return served.console.master if served is not None else -1
+
     def port(self, vm_id: int) -> int:
         """TCP port of a console; 0 if there is none."""
         served = self._served.get(vm_id)

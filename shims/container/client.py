@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import asyncio
-import contextlib
 import errno
 import itertools
 import os
@@ -16,6 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from shims.container.descriptors import close_descriptor, descriptor
 from shims.container.protocol import (
     MAX_PACKET,
     AnyAnswer,
@@ -29,6 +29,7 @@ from shims.container.protocol import (
     Exited,
     ForgetContainer,
     FreezeContainer,
+    KeepConsole,
     KillContainer,
     ListContainers,
     OpenConsole,
@@ -74,7 +75,7 @@ class WardenClient:
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[tuple[AnyAnswer, int]]] = {}
         self._parts: dict[int, list[ContainerStatus]] = {}
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = deque()
         self._sock: socket.socket | None = None
         self._buffer = bytearray(MAX_PACKET + 1)
 
@@ -127,6 +128,10 @@ class WardenClient:
         _expect(answer, ConsoleOpened)
         return fd
 
+    async def keep_console(self, guest_id: int, master: int) -> None:
+        """Give a warden that was restarted a copy of a pty master; yours stays open."""
+        await self._call(KeepConsole(call=next(self._numbers), guest_id=guest_id), master)
+
     async def list(self) -> tuple[ContainerStatus, ...]:
         """Everything the warden has a record of."""
         answer, _ = await self._call(ListContainers(call=next(self._numbers)))
@@ -136,7 +141,7 @@ class WardenClient:
         """End the warden; refused while it owns a living container."""
         await self._call(Shutdown(call=next(self._numbers)))
 
-    async def _call(self, call: AnyCall) -> tuple[AnyAnswer, int]:
+    async def _call(self, call: AnyCall, fd: int = -1) -> tuple[AnyAnswer, int]:
         if self._sock is None:
             raise WardenGoneError("there is no connection to the warden")
         packet = _encoder.encode(call)
@@ -144,27 +149,28 @@ class WardenClient:
             raise WardenRefusedError(f"the description of the container is longer than {MAX_PACKET} bytes")
         future: asyncio.Future[tuple[AnyAnswer, int]] = asyncio.get_running_loop().create_future()
         self._calls[call.call] = future
-        self._send(packet)
+        self._send(packet, fd)
         try:
             return await future
         finally:
             self._calls.pop(call.call, None)
             self._parts.pop(call.call, None)
 
-    def _send(self, packet: bytes) -> None:
-        if not self._queue and self._try(packet):
+    def _send(self, packet: bytes, fd: int) -> None:
+        if not self._queue and self._try(packet, fd):
             return
         if self._sock is not None:
             if not self._queue:
                 asyncio.get_running_loop().add_writer(self._sock, self._flush)
-            self._queue.append(packet)
+            self._queue.append((packet, os.dup(fd) if fd >= 0 else -1))
 
-    def _try(self, packet: bytes) -> bool:
+    def _try(self, packet: bytes, fd: int) -> bool:
         """False if the warden's queue is full; the connection ends if it is broken."""
         if self._sock is None:
             return True
         try:
-            self._sock.send(packet, socket.MSG_NOSIGNAL)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
+            self._sock.sendmsg([packet], rights, socket.MSG_NOSIGNAL)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ENOBUFS):
                 return False
@@ -172,9 +178,9 @@ class WardenClient:
         return True
 
     def _flush(self) -> None:
-        while self._queue and self._try(self._queue[0]):
+        while self._queue and self._try(*self._queue[0]):
             if self._queue:
-                self._queue.popleft()
+                close_descriptor(self._queue.popleft()[1])
         if not self._queue and self._sock is not None:
             asyncio.get_running_loop().remove_writer(self._sock)
 
@@ -193,17 +199,17 @@ class WardenClient:
             if size == 0:
                 self._lost()
                 return
-            self._handle(memoryview(self._buffer)[:size], _descriptor(ancillary))
+            self._handle(memoryview(self._buffer)[:size], descriptor(ancillary))
 
     def _handle(self, packet: memoryview, fd: int) -> None:
         try:
             answer = _decoder.decode(packet)
         except msgspec.MsgspecError:  # a warden of another version: do not guess
-            _close(fd)
+            close_descriptor(fd)
             self._lost()
             return
         if isinstance(answer, Exited):
-            _close(fd)
+            close_descriptor(fd)
             if self._on_exited is not None:
                 self._on_exited(answer)
             return
@@ -218,9 +224,9 @@ class WardenClient:
     def _resolve(self, answer: Created | ConsoleOpened | Containers | Refused | AnyAnswer, fd: int) -> None:
         future = self._calls.get(answer.call) if not isinstance(answer, Exited) else None
         if future is None or future.done():  # whoever asked was cancelled
-            _close(fd)
+            close_descriptor(fd)
         elif isinstance(answer, Refused):
-            _close(fd)
+            close_descriptor(fd)
             future.set_exception(WardenRefusedError(answer.message))
         else:
             future.set_result((answer, fd))
@@ -238,6 +244,8 @@ class WardenClient:
         loop.remove_reader(sock)
         loop.remove_writer(sock)
         sock.close()
+        for _, fd in self._queue:
+            close_descriptor(fd)
         self._queue.clear()
         for future in self._calls.values():
             if not future.done():
@@ -249,19 +257,3 @@ def _expect(answer: AnyAnswer, kind: type[_T]) -> _T:
     if not isinstance(answer, kind):
         raise WardenRefusedError(f"the warden answered {type(answer).__name__} instead of {kind.__name__}")
     return answer
-
-
-def _descriptor(ancillary: list[tuple[int, int, bytes]]) -> int:
-    fds = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    for extra in fds[1:]:
-        _close(extra)
-    return fds[0] if fds else -1
-
-
-def _close(fd: int) -> None:
-    if fd >= 0:
-        with contextlib.suppress(OSError):
-            os.close(fd)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from shims.container.descriptors import close_descriptor, descriptor
 from shims.container.loop import EPOLLIN, EPOLLOUT, Loop
 from shims.container.protocol import MAX_PACKET, AnyAnswer, AnyCall, Refused
 
@@ -18,6 +19,7 @@ MAX_QUEUED: Final = 20_000
 """Answers waiting for a client that does not read; beyond it the client is cut off."""
 
 _PACKETS_A_TURN: Final = 32
+_ROOM_FOR_ONE: Final = socket.CMSG_SPACE(4)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyCall)
 _buffer = bytearray(MAX_PACKET + 1)
@@ -46,6 +48,8 @@ class Connection:
         self._on_call = on_call
         self._on_gone = on_gone
         self._queue: deque[tuple[bytes, int]] = deque()
+        self._attached = -1
+        """The descriptor that came with the call which is being handled."""
         self.is_open = True
         loop.watch(sock.fileno(), self._ready)
 
@@ -56,6 +60,11 @@ class Connection:
         packet = _encoder.encode(answer)
         if self._queue or not self._try(packet, fd):
             self._enqueue(packet, fd)
+
+    def take_descriptor(self) -> int:
+        """The descriptor that came with the call which is being handled, to be closed by the taker; -1 if none did."""
+        fd, self._attached = self._attached, -1
+        return fd
 
     def close(self) -> None:
         """Let go of the client; harmless when repeated."""
@@ -113,15 +122,18 @@ class Connection:
             if not self.is_open:
                 return
             try:
-                size = self._sock.recv_into(_buffer)
+                size, ancillary, _, _ = self._sock.recvmsg_into([_buffer], _ROOM_FOR_ONE, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             except OSError:
-                size = 0
+                size, ancillary = 0, []
+            self._attached = descriptor(ancillary)
             if size == 0 or size > MAX_PACKET:  # gone, or cut short by the kernel and so not to be understood
+                close_descriptor(self.take_descriptor())
                 self.close()
                 return
             self._handle(_view[:size])
+            close_descriptor(self.take_descriptor())
 
     def _handle(self, packet: memoryview) -> None:
         try:

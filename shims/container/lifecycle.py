@@ -11,6 +11,7 @@ import msgspec
 
 from shims.container.builder import Builder
 from shims.container.cloner_link import ClonerLink
+from shims.container.descriptors import close_descriptor
 from shims.container.ending import Ending
 from shims.container.freezing import FreezeWatch
 from shims.container.holdings import Holdings
@@ -127,6 +128,17 @@ class Lifecycle:
             asker.refuse(f"container {container.name} has no console here: it has ended or outlived an earlier warden")
             return
         asker.answer(ConsoleOpened(call=asker.call, guest_id=container.guest_id), container.console)
+
+    def keep_console(self, asker: Asker, container: Container, master: int) -> None:
+        """Take a pty master that an earlier warden had."""
+        if container.is_child or container.console >= 0 or container.phase in (Phase.ENDING, Phase.EXITED):
+            close_descriptor(master)
+        elif master < 0:
+            asker.refuse(f"no terminal came for container {container.name}: the warden is out of descriptors")
+            return
+        else:
+            container.console = master
+        asker.done()
 
     def list(self, asker: Asker) -> None:
         """Tell of all containers, in as many packets as it takes."""

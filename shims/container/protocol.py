@@ -90,6 +90,15 @@ class OpenConsole(Call, frozen=True, kw_only=True, tag="open_console"):
     guest_id: int
 
 
+class KeepConsole(Call, frozen=True, kw_only=True, tag="keep_console"):
+    """Attached is a copy of the pty master of a container that outlived an earlier warden: the new one keeps it too.
+
+    Otherwise the terminal would depend on actor and node alone, which may well die together. `Done`, or `Refused`.
+    """
+
+    guest_id: int
+
+
 class ListContainers(Call, frozen=True, kw_only=True, tag="list"):
     """What the warden owns; answered by one or more `Containers`."""
 
@@ -105,6 +114,7 @@ AnyCall = (
     | KillContainer
     | ForgetContainer
     | OpenConsole
+    | KeepConsole
     | ListContainers
     | Shutdown
 )
@@ -154,6 +164,8 @@ class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True):
     clean: bool = False
     oom_killed: bool = False
     message: str = ""
+    has_console: bool = True
+    """Whether the warden has its pty master; not so of one that outlived an earlier warden, until it is given back."""
 
 
 class Containers(Answer, frozen=True, kw_only=True, tag="containers"):

@@ -128,6 +128,7 @@ class Container:
             clean=ended.clean if ended else False,
             oom_killed=ended.oom_killed if ended else False,
             message=ended.message if ended else "",
+            has_console=self.is_child or self.console >= 0,
         )
 
     def past(self) -> Past:

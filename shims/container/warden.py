@@ -40,6 +40,7 @@ from shims.container.protocol import (
     CreateContainer,
     ForgetContainer,
     FreezeContainer,
+    KeepConsole,
     KillContainer,
     ListContainers,
     OpenConsole,
@@ -171,7 +172,7 @@ class Warden:
                 life.forget(asker, guest_id)
             case Shutdown():
                 self._shut_down(asker)
-            case StartContainer() | FreezeContainer() | KillContainer() | OpenConsole():
+            case StartContainer() | FreezeContainer() | KillContainer() | OpenConsole() | KeepConsole():
                 container = self._holdings.containers.get(call.guest_id)
                 if container is None:
                     asker.refuse(f"there is no container {call.guest_id}")
@@ -181,6 +182,8 @@ class Warden:
                     life.freeze(asker, container)
                 elif isinstance(call, KillContainer):
                     life.kill(asker, container)
+                elif isinstance(call, KeepConsole):
+                    life.keep_console(asker, container, asker.connection.take_descriptor())
                 else:
                     life.open_console(asker, container)
 

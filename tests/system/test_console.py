@@ -89,6 +89,15 @@ def script(product: Product, text: str, *arguments: object) -> Done:
     return Done(process.returncode, out.replace("\r\n", "\n"), err)
 
 
+def opened(pid: int) -> set[str]:
+    """What a process has open."""
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(entry.readlink()))
+    return found
+
+
 def launched(console: Console, name: str, init: str = "") -> dict[str, str]:
     """Launch and start a VM; its row of `vm info`."""
     console.ok(shell_init(init) if init else "clear vm config init", f"vm launch container {name}", f"vm start {name}")
@@ -426,6 +435,31 @@ def test_without_descriptors_a_container_runs_and_gets_its_console_later(own: Pr
                 viewer.type("\n")
                 viewer.sees("/ # ")
         assert own.ps()["container"]["restarts"] == 0
+
+
+def test_the_terminal_survives_the_warden_and_later_all_others(own: Product) -> None:
+    """Whoever is left has it, and gives it to those who come back."""
+    with own.configured() as console:
+        vm = launched(console, "web")
+        with watching(own, vm) as viewer:
+            viewer.type("\n")
+            viewer.sees("/ # ")
+        old = own.kill("warden")
+        own.replaced("warden", old)
+        until(lambda: "/dev/ptmx" in opened(own.pid("warden")), "its copy of the terminal")
+        for _ in range(2):
+            pids = [own.pid(name) for name in own.ps() if name != "warden"]
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in pids:
+                    os.kill(pid, number)
+            until(lambda pids=pids: not any(map(psutil.pid_exists, pids)), "all but the warden to end")  # type: ignore[misc]
+            own.up()
+    with own.console() as console:
+        after = console.vm("web")
+        assert after | {"uptime": ""} == vm | {"uptime": ""}
+        with watching(own, after) as viewer:
+            viewer.type("echo a$((1+1))b\n")
+            viewer.sees("a2b\r\n")
 
 
 # --- guests that mean ill

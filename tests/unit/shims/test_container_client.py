@@ -27,6 +27,7 @@ from shims.container.protocol import (
     Created,
     Done,
     Exited,
+    KeepConsole,
     ListContainers,
     Refused,
 )
@@ -190,6 +191,33 @@ class TestClient:
             await client.create(msgspec.structs.replace(SPEC, init=("x" * MAX_PACKET,)))
         client.close()
 
+    async def test_a_terminal_is_given_back(self, server: Server, tmp_path: Path) -> None:
+        client = WardenClient(tmp_path / "s")
+        await server.accept(client)
+        assert server.sock is not None
+        before = descriptors()
+        with Path("/dev/null").open("rb") as null:
+            giving = [asyncio.ensure_future(client.keep_console(number, null.fileno())) for number in range(2000)]
+            got = 0
+            while got < len(giving):
+                await asyncio.sleep(0)
+                with contextlib.suppress(BlockingIOError):
+                    data, fds, _, _ = socket.recv_fds(server.sock, MAX_PACKET, 2)
+                    call = decode_call(data)
+                    assert isinstance(call, KeepConsole)
+                    assert call.guest_id == got
+                    assert [os.path.samestat(os.fstat(fd), os.fstat(null.fileno())) for fd in fds] == [True]
+                    os.close(fds[0])
+                    server.answer(Done(call=call.call))
+                    got += 1
+            await asyncio.gather(*giving)
+        assert descriptors() == before
+        giving = [asyncio.ensure_future(client.keep_console(number, 0)) for number in range(2000)]
+        await asyncio.sleep(0)
+        client.close()
+        await asyncio.gather(*giving, return_exceptions=True)
+        assert descriptors() == before - 1, "what could not be sent is closed, and so is the connection"
+
 
 class TestConnection:
     """The warden's side, on its own loop."""
@@ -255,3 +283,29 @@ class TestConnection:
         theirs.close()
         loop.run_once()
         assert not connection.is_open
+
+    def test_a_descriptor_comes_with_its_call_and_is_closed_unless_it_is_taken(self) -> None:
+        loop, taken = Loop(), list[int]()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def handle(connection: Connection, call: AnyCall) -> None:
+            taken.append(connection.take_descriptor() if call.call % 2 else 0)
+
+        connection = Connection(ours, loop, handle, lambda _: None)
+        before = descriptors()
+        with Path("/dev/null").open("rb") as null:
+            for number in range(4):
+                attached = [null.fileno()] * (number if number < 3 else 0)
+                socket.send_fds(theirs, [encode(KeepConsole(call=number, guest_id=1))], attached)
+            while len(taken) < 4:
+                loop.run_once()
+        assert [fd > 0 for fd in taken] == [False, True, False, False]
+        assert taken[3] == -1
+        assert os.path.samestat(os.fstat(taken[1]), Path("/dev/null").stat())
+        os.close(taken[1])
+        assert descriptors() == before
+        socket.send_fds(theirs, [b"no call"], [ours.fileno()])
+        loop.run_once()
+        assert not connection.is_open
+        theirs.close()
+        loop.close()
