@@ -68,6 +68,10 @@ class ContainerActor(StepActor[ContainerTable]):
         super().__init__(context, lane_socket)
         self._lost = asyncio.Event()
         self._logged_lacks: set[str] = set()
+        self._is_reconciled = False
+        """Whether the warden at the other end of the connection is known; until then nothing is asked of it."""
+        self._in_flight: set[str] = set()
+        """Calls made on this connection and not answered."""
         self._consoles = Consoles(
             store=self.lane.store_fd, drop=self.lane.drop_fd, address=console_address(), log=self.log
         )
@@ -110,10 +114,13 @@ class ContainerActor(StepActor[ContainerTable]):
                 await self._warden.connect()
                 containers = await self._warden.list()
                 await self._open_consoles(containers)
+                self._is_reconciled = True
                 self.feed(WardenConnected(containers=containers))
                 await self._return_consoles(containers)
                 await self._lost.wait()
                 self.log.warn("warden_lost")
+            self._is_reconciled = False
+            self._in_flight.clear()
             await asyncio.sleep(RECONNECT_S)
 
     async def _open_consoles(self, containers: tuple[ContainerStatus, ...]) -> None:
@@ -201,6 +208,10 @@ class ContainerActor(StepActor[ContainerTable]):
                 await super().carry_out(effect)
 
     async def _call(self, call: CallWarden) -> None:
+        """Make a call, unless reconciling makes it: that judges by a list from before, on which it cannot show."""
+        if not self._is_reconciled or call.call in self._in_flight:
+            return
+        self._in_flight.add(call.call)
         try:
             answer = await self._make(call)
         except WardenRefusedError as refused:
@@ -212,6 +223,7 @@ class ContainerActor(StepActor[ContainerTable]):
             answer = WardenAnswered(
                 call=call.call, error=f"internal error in container; its log has it under {call.call}"
             )
+        self._in_flight.discard(call.call)
         self.feed(answer)
 
     def _log_lacks(self, warnings: tuple[str, ...]) -> None:
