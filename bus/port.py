@@ -97,6 +97,8 @@ class Port:
         self._syncing: dict[str, asyncio.Event] = {}
         self._publishing = asyncio.Event()
         self._disconnected = asyncio.Event()
+        self.welcomed_s = 0.0
+        """When the broker last answered this actor's sign of life, half a second apart; on the monotonic clock."""
         self._hello: asyncio.Task[None] | None = None
         self._requests: Pump | None = None
         self._monitor: Pump | None = None
@@ -283,6 +285,7 @@ class Port:
 
     async def _say_hello(self, timeout_s: float) -> None:
         await self.ask("broker", Hello(actor=self._actor, epoch=self.epoch, pid=self._pid), timeout_s=timeout_s)
+        self.welcomed_s = time.monotonic()
 
     async def _keep_saying_hello(self) -> None:
         while True:

@@ -267,7 +267,7 @@ class PlumberActor(StepActor[PlumberTable]):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.pipes.tick(time.monotonic())
+            self.pipes.tick(time.monotonic(), self.port.welcomed_s)
             if self._refused:
                 self.log.warn("input_refused", error=self._refusal, times=self._refused)
                 self._refused = 0

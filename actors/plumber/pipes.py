@@ -280,12 +280,13 @@ class Pipes:
         """The deleted pipe that a reader has not come to the end of."""
         return self._ending.get((namespace, name, reader))
 
-    def tick(self, now_s: float) -> None:
-        """Part with readers and writers that fell silent."""
+    def tick(self, now_s: float, welcomed_s: float = 0.0) -> None:
+        """Part with readers and writers that fell silent; but not while the broker, last heard then, says nothing."""
+        is_deaf = bool(welcomed_s) and now_s - welcomed_s > LATE_S
         late_s = now_s - self._ticked_s if self._ticked_s else 0.0
         self._ticked_s = now_s
         for pipe in (*self._pipes.values(), *set(self._ending.values())):
-            if late_s > LATE_S:
+            if late_s > LATE_S or is_deaf:
                 pipe.flow.pardon(late_s)
             if pipe.flow.readers:
                 self.carry_out(pipe, pipe.flow.tick(now_s))

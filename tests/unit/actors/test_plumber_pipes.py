@@ -215,3 +215,15 @@ async def test_everybody_who_waits_is_told_that_the_plumber_ends() -> None:
     bench.pipes.close(CancelledError("ending"))
     with pytest.raises(BusError, match="ending"):
         await reading
+
+
+async def test_nobody_is_silent_while_the_broker_is() -> None:
+    bench = Bench()
+    await bench.read(max_bytes=0)
+    bench.write("a\n", 1)
+    for now_s in range(1, 20):
+        bench.pipes.tick(float(now_s), welcomed_s=0.5)
+    assert "r" in bench.pipe.flow.readers
+    for now_s in range(20, 30):
+        bench.pipes.tick(float(now_s), welcomed_s=float(now_s))
+    assert "r" not in bench.pipe.flow.readers
