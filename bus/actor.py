@@ -29,6 +29,7 @@ from bus.messages.debug import Inspection
 from bus.messages.envelope import Envelope
 from bus.paths import Context
 from bus.port import Port
+from bus.retry import Retry
 from bus.topics import log_topic, stats_topic
 
 STATS_INTERVAL_S = 1.0
@@ -36,8 +37,7 @@ MAX_INBOX = 10_000
 """Requests under way, before further ones are refused as overloaded."""
 DRAIN_S = 1.0
 """How long handlers that are under way may go on once the actor has been told to end."""
-RETRY_FIRST_S = 0.02
-RETRY_MAX_S = 0.5
+RETRY_PAUSE_S = (0.02, 0.5)
 UNREACHABLE_S = 15.0
 """How long nobody at an address is taken for a restart, however long the asker would wait for the answer."""
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT}
@@ -139,24 +139,20 @@ class Actor(Process):
         """
         loop = asyncio.get_running_loop()
         current = _current.get()
-        begun = loop.time()
-        deadline = begun + timeout_s
+        deadline = loop.time() + timeout_s
         if current is not None:
             deadline = min(deadline, current.deadline)
         namespace = namespace or (current.namespace if current else DEFAULT_NAMESPACE)
         cause = cause or (current.msg_id if current else "")
         msg_id = msg_id or os.urandom(8).hex()
-        pause = RETRY_FIRST_S
+        retry = Retry(deadline, absent_s=UNREACHABLE_S, pause_s=RETRY_PAUSE_S)
         while True:
             left = max(deadline - loop.time(), 0.001)
             try:
                 return await self.port.ask(to, request, timeout_s=left, namespace=namespace, cause=cause, msg_id=msg_id)
             except errors.BusError as error:
-                patience = begun + UNREACHABLE_S if isinstance(error, errors.UnreachableError) else deadline
-                if not error.retryable or loop.time() + pause >= min(patience, deadline):
-                    raise
+                pause = retry.failed(error, loop.time())
             await asyncio.sleep(pause)
-            pause = min(pause * 2, RETRY_MAX_S)
 
     def publish(self, topic: str, event: Event, *, namespace: str = DEFAULT_NAMESPACE, cause: str = "") -> None:
         """Publish an event after the change it tells of."""

@@ -9,9 +9,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from bus.errors import BusError, OutcomeUnknownError
+from bus.errors import BusError
 from bus.inputs import Inputs
 from bus.messages.base import Message, Request
+from bus.retry import Retry
 from cli.commands.declare import Answer, Args, Call, Command, CommandError, Scope
 from cli.commands.output import RECORD
 from cli.commands.stop import ConnectionEnds
@@ -29,8 +30,7 @@ R = TypeVar("R", bound=Message)
 
 ABSENT_S = 5.0
 """How long an actor may be unreachable or overloaded before the user is told: it may be restarting."""
-PAUSE_FIRST_S = 0.05
-PAUSE_MAX_S = 0.5
+PAUSE_S = (0.05, 0.5)
 NOT_FOUND = "vm not found: "
 FAILED = "error"
 """Outcome of a command that some host answered with one."""
@@ -142,19 +142,16 @@ class Engine:
     async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str) -> R:
         """Ask, and again with the same id while the receiver is away or was lost on the way. Raises BusError."""
         loop = asyncio.get_running_loop()
-        started_s = loop.time()
+        deadline_s = loop.time() + timeout_s
         msg_id = secrets.token_hex(8)
-        pause_s = PAUSE_FIRST_S
+        retry = Retry(deadline_s, absent_s=ABSENT_S, pause_s=PAUSE_S, overload_is_absence=True)
         while True:
-            left_s = timeout_s - (loop.time() - started_s)
+            left_s = max(deadline_s - loop.time(), 0.001)
             try:
                 return await self.bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
             except BusError as error:
-                patience_s = timeout_s if isinstance(error, OutcomeUnknownError) else min(ABSENT_S, timeout_s)
-                if not error.retryable or loop.time() + pause_s - started_s > patience_s:
-                    raise
+                pause_s = retry.failed(error, loop.time())
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
     async def _ask_hosts(self, command: Command, args: Args, session: Session) -> Group:
         if command.request is None:
