@@ -58,6 +58,11 @@ imports:
 bench *NAMES: _root
     @{{ python }} tests/bench/run.py {{ NAMES }}
 
+# Crash drills: `just drill` lists them, `just drill KIND [SEED] [--minutes N]` runs one, or repeats it (root)
+[group('measure')]
+drill *ARGS: _root
+    @{{ python }} -m tests.system.drill {{ ARGS }}
+
 # ---------------------------------------------------------------- make
 
 # Install what is missing, nothing else

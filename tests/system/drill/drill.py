@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from shims import leftovers
 from tests.system.drill.busload import BusLoad
 from tests.system.drill.churn import Churn
 from tests.system.drill.faults import CLONER, VICTIMS, Faults
 from tests.system.drill.herd import Herd
 from tests.system.drill.timeline import Timeline
-from tests.system.product import PROCESSES, Product, product_on
+from tests.system.product import PROCESSES, Done, Product, product_on
 
 HERD = 100
 CLIENTS = 2
 PAUSE_S = (0.1, 0.8)
 """Between faults."""
 LOG_TAIL = 40
+LEFT_S = 10.0
+KEPT = Path(__file__).parents[3] / "build" / "drill"
 
 
 class DrillError(AssertionError):
@@ -78,16 +82,17 @@ class Drill:
         """Every process hangs, several at a time; each also for so short a while that it is not replaced."""
         mortal = [name for name in VICTIMS if name not in ("node", CLONER)]
         self.chance.shuffle(mortal)
-        third = (len(mortal) + 2) // 3
-        for first in range(0, len(mortal), third):
+        half = len(mortal) // 2
+        for group in (mortal[:half], mortal[half:]):
             time.sleep(self.chance.uniform(*PAUSE_S))
-            self.faults.hang(tuple(mortal[first : first + third]))
+            self.faults.hang(tuple(group))
         self.faults.hang((CLONER,))
         self.each(self.faults.doze, ("node", *self.chance.sample(mortal, 2)))
 
     def starve(self) -> None:
-        """Every process without descriptors, in turn."""
+        """Every process without descriptors, in turn; and the node when it would need some."""
         self.each(self.faults.starve)
+        self.faults.starve_the_node_of_a_child(self.chance.choice([name for name in PROCESSES if name != "node"]))
 
     def everything(self) -> None:
         """All processes killed at once."""
@@ -99,17 +104,14 @@ class Drill:
     def report(self) -> str:
         """A few lines on what was done and how long it took."""
         lines = [f"seed {self.seed}"]
-        lines += [
-            f"{client.name}: {client.commands} commands, the slowest {client.slowest_s:.1f} s"
-            for client in self.clients
-        ]
-        lines += [
+        for client in self.clients:
+            lines.append(f"{client.name}: {client.commands} commands, the slowest {client.slowest_s:.1f} s")
+        lines.append(
             f"bus: {len(self.bus.vms_made)} launches, {len(self.bus.told)} programs, "
             f"{self.bus.received} lines ({self.bus.repeated} batches repeated)"
-        ]
-        lines += [
-            f"{what}: back in {', '.join(f'{s:.2f}' for s in took)} s" for what, took in self.faults.back_s.items()
-        ]
+        )
+        for what, took_s in self.faults.back_s.items():
+            lines.append(f"{what}: back in {', '.join(f'{one_s:.2f}' for one_s in took_s)} s")
         counted = sum((client.refusals for client in self.clients), self.bus.refusals.copy())
         lines += [f"{count} times: {text}" for text, count in counted.most_common()]
         return "\n".join(lines)
@@ -123,7 +125,10 @@ class Drill:
 
 @contextlib.contextmanager
 def drill_on(base: Path, rootfs: Path, seed: int, *, herd: int = HERD, shown: bool = False) -> Iterator[Drill]:
-    """A drill under way on this base directory; at the end the verdict, and all is removed. Raises DrillError."""
+    """A drill under way on this base directory; at the end the verdict, and all is removed. Raises DrillError.
+
+    Of one that fails, journals and log are kept in `KEPT`.
+    """
     with product_on(base, rootfs) as product:
         drill = Drill(product, seed, herd=herd, shown=shown)
         try:
@@ -132,12 +137,30 @@ def drill_on(base: Path, rootfs: Path, seed: int, *, herd: int = HERD, shown: bo
                 yield drill
             finally:
                 drill.end()
-            broken = drill.verdict()
+            _keep(base)  # before the end, which condenses the journals
+            broken = [*drill.verdict(), *_leftovers(product)]
+            if broken:
+                raise DrillError("\n".join(broken[:50]))
         except BaseException:
-            print(drill.report(), drill.post_mortem(), sep="\n")
+            print(drill.post_mortem(), f"journals and log are in {KEPT}", sep="\n")
             raise
-        print(drill.report())
-        if broken:
-            print(drill.post_mortem())
-            raise DrillError("\n".join(broken[:50]))
-        assert list(product.ps()) == list(PROCESSES)
+        finally:
+            print(drill.report())
+
+
+def _leftovers(product: Product) -> list[str]:
+    """What is still there after an orderly end."""
+    listed = [f"{name} is {row['state']}" for name, row in product.ps().items() if row["state"] != "running"]
+    done = product.minibus("down", "--guests")
+    deadline = time.monotonic() + LEFT_S
+    while (left := leftovers.find(product.base, product.tag)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    said = [f"`minibus down --guests` said {done}"] if done != Done(0, "", "") else []
+    return [*listed, *said, *(f"left: {what}" for what in left)]
+
+
+def _keep(base: Path) -> None:
+    """What tells how it came to that."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    for name in ("state", "log"):
+        shutil.copytree(base / name, KEPT / name)

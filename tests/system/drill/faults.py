@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import resource
@@ -35,8 +36,9 @@ WORK: dict[str, tuple[str, ...]] = {
     "host": ("shell true",),
     "files": ("file list",),
     "plumber": ("pipe probe word", "clear pipe probe"),
+    CLONER: ("vm launch container again{n}", "vm kill again{n}", "vm flush again{n}"),
 }
-"""Commands that a process has a part in; the others are tried with one that goes through all."""
+"""Commands that a process has a part in; the others are tried with those that go through most."""
 PAUSE_AND_RESUME = ("vm stop probe", "vm start probe")
 
 
@@ -47,6 +49,7 @@ class Faults:
         self._product = product
         self._timeline = timeline
         self._chance = chance
+        self._numbers = itertools.count()
         self._falls: dict[str, list[float]] = defaultdict(list)
         self.wrong: list[str] = []
         self.back_s: dict[str, list[float]] = defaultdict(list)
@@ -76,7 +79,7 @@ class Faults:
     def doze(self, process: str) -> None:
         """SIGSTOP for less than a hang, or as long as one likes for the node, which nobody replaces."""
         pid = self.pid(process)
-        asleep_s = self._chance.uniform(1.0, 8.0 if process == "node" else 3.0)
+        asleep_s = self._chance.uniform(1.0, 7.0 if process == "node" else 3.0)
         self._timeline.note(f"stop {process} ({pid}) for {asleep_s:.1f} s")
         begun_s = time.monotonic()
         os.kill(pid, signal.SIGSTOP)
@@ -91,7 +94,7 @@ class Faults:
     def starve(self, process: str) -> None:
         """Not one more descriptor for a while."""
         pid = self.pid(process)
-        starved_s = self._chance.uniform(1.0, 2.5)
+        starved_s = self._chance.uniform(0.3, 1.3)
         with no_more_descriptors(pid) as limit:
             self._timeline.note(f"starve {process} ({pid}) at {limit} descriptors for {starved_s:.1f} s")
             begun_s = time.monotonic()
@@ -99,6 +102,19 @@ class Faults:
         self._until_well("starve", process, begun_s + starved_s)
         if process != CLONER and self.pid(process) != pid:
             self.wrong.append(f"{process} did not survive a lack of descriptors")
+
+    def starve_the_node_of_a_child(self, process: str) -> None:
+        """A process falls while the node can open nothing, not even a lane to its successor."""
+        node, old = self.pid("node"), self._fall(process)
+        with no_more_descriptors(node) as limit:
+            self._timeline.note(f"kill {process} ({old}) with the node at {limit} descriptors")
+            # Its lane's number is free as soon as it is gone, but a new lane takes two.
+            os.kill(old, signal.SIGKILL)
+            time.sleep(self._chance.uniform(0.5, 1.5))
+            begun_s = time.monotonic()
+        self._until_back("starve", process, old, begun_s)
+        if self.pid("node") != node:
+            self.wrong.append("the node did not survive a lack of descriptors")
 
     def everything(self) -> None:
         """SIGKILL for all at once, and up again."""
@@ -165,7 +181,8 @@ class Faults:
         """Why it does not work; None if it does."""
         try:
             with Console(self._product.base, patience_s=PATIENCE_S) as console:
-                console.ok(*WORK.get(process, PAUSE_AND_RESUME))
+                number = next(self._numbers)
+                console.ok(*(line.format(n=number) for line in WORK.get(process, PAUSE_AND_RESUME)))
         except (CommandError, OSError, ConnectionError) as error:
             return str(error) or type(error).__name__
         return None
