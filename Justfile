@@ -63,6 +63,11 @@ bench *NAMES: _root
 drill *ARGS: _root
     @{{ python }} -m tests.system.drill {{ ARGS }}
 
+# Launches, pipes and commands for so many minutes; then all that minibus holds must be where it was (root)
+[group('measure')]
+soak MINUTES: _root
+    @{{ python }} -m tests.system.drill.soak {{ MINUTES }}
+
 # ---------------------------------------------------------------- make
 
 # Install what is missing, nothing else

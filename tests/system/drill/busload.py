@@ -36,10 +36,12 @@ R = TypeVar("R", bound=Message)
 class BusLoad(threading.Thread):
     """One thread with an event loop and some clients in it."""
 
-    def __init__(self, product: Product, timeline: Timeline) -> None:
+    def __init__(self, product: Product, timeline: Timeline, ids: str = "drill") -> None:
+        """`ids` begins the id of each request: what has been asked before is answered as before."""
         super().__init__(name="bus", daemon=True)
         self._product = product
         self._timeline = timeline
+        self._ids = ids
         self._marks = product.base / "marks"
         self._ending = threading.Event()
         self._reading = threading.Event()
@@ -90,12 +92,12 @@ class BusLoad(threading.Thread):
             if self._ending.is_set():
                 return
             report = await self._until_answered(
-                port, "namespace", QueueVms(kind=GuestKind.CONTAINER, names="1"), f"drill-queue-{number}"
+                port, "namespace", QueueVms(kind=GuestKind.CONTAINER, names="1"), f"{self._ids}-queue-{number}"
             )
             names = {result.name for result in report.results if result.vm_id >= 0} if report is not None else set()
             self.vms_made |= names
             for name in names if number % 2 else ():
-                await self._until_answered(port, "vm", KillVms(target=name), f"drill-kill-{number}")
+                await self._until_answered(port, "vm", KillVms(target=name), f"{self._ids}-kill-{number}")
             await asyncio.sleep(PAUSE_S)
 
     async def _run_programs(self, port: Port) -> None:
@@ -103,7 +105,7 @@ class BusLoad(threading.Thread):
         for number in itertools.count():
             if self._ending.is_set():
                 return
-            name = f"run-{number}"
+            name = f"{self._ids}-run-{number}"
             request = RunProgram(argv=("sh", "-c", f"echo {name} >>{self._marks}"))
             try:
                 result = await port.ask("host", request, timeout_s=ASK_S, msg_id=name)

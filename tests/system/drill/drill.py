@@ -12,7 +12,7 @@ from pathlib import Path
 from shims import leftovers
 from tests.system.drill.busload import BusLoad
 from tests.system.drill.churn import Churn
-from tests.system.drill.faults import CLONER, VICTIMS, Faults
+from tests.system.drill.faults import BACK_S, CLONER, VICTIMS, Faults
 from tests.system.drill.herd import Herd
 from tests.system.drill.timeline import Timeline
 from tests.system.product import PROCESSES, Done, Product, product_on
@@ -21,6 +21,8 @@ HERD = 100
 CLIENTS = 2
 PAUSE_S = (0.1, 0.8)
 """Between faults."""
+LATE_S = 5 * BACK_S
+"""What counts as broken: the machine may be five times slower than the budget is meant for. The report has it all."""
 LOG_TAIL = 40
 LEFT_S = 10.0
 KEPT = Path(__file__).parents[3] / "build" / "drill"
@@ -37,6 +39,8 @@ class Drill:
         self.product = product
         self.seed = seed
         self.chance = random.Random(seed)
+        self.consoles_last = True
+        """Whether some process with a copy of each terminal has lived all the time."""
         self.timeline = Timeline(shown=shown)
         self.faults = Faults(product, self.timeline, self.chance)
         self.herd = Herd(product, herd)
@@ -61,7 +65,12 @@ class Drill:
 
     def verdict(self) -> list[str]:
         """Every promise that was broken."""
-        found = [*self.faults.wrong, *self.bus.check(), *self.herd.unharmed(), *self.herd.lost_consoles()]
+        late = [
+            f"{what} took {max(took_s):.1f} s" for what, took_s in self.faults.back_s.items() if max(took_s) > LATE_S
+        ]
+        found = [*self.faults.wrong, *late, *self.bus.check(), *self.herd.unharmed()]
+        if self.consoles_last:
+            found += [*self.herd.lost_consoles(), *self.herd.deaf_console()]
         for client in self.clients:
             found += client.check()
         return found
@@ -98,6 +107,7 @@ class Drill:
         """All processes killed at once."""
         time.sleep(self.chance.uniform(*PAUSE_S))
         self.faults.everything()
+        self.consoles_last = False
 
     # --- report
 

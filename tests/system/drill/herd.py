@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ BEATING = (
 TALKING = "echo $$ >>/starts; while :; do i=$((i+1)); echo $i >/count; seq 2000; sleep 0.5; done"
 """Says so much that it stands still within seconds if nobody reads its console."""
 TALKERS = 2
+ANSWERING = "echo $$ >>/starts; while :; do read line && echo heard $line || sleep 1; done"
+TYPIST = "typist"
+"""One more, at whose console somebody types."""
 PROBE = "probe"
 """One more, which is paused and resumed to see whether commands get through to the kernel."""
 
@@ -55,6 +59,7 @@ class Herd:
         with self._product.configured() as console:
             console.ok(shell_init(BEATING), f"vm launch container herd[1-{self._size}]")
             console.ok(f"vm launch container {PROBE}", shell_init(TALKING), f"vm launch container talk[1-{TALKERS}]")
+            console.ok(shell_init(ANSWERING), f"vm launch container {TYPIST}")
             console.ok("clear vm config init", "vm start all")
             for row in console.rows():
                 pid = int(row["pid"])
@@ -91,6 +96,25 @@ class Herd:
             # 2,000 numbers are twice what a terminal holds: three more turns were read by somebody.
             silent = [name for name in silent if self._count(talkers[name]) < before[name] + 3]
         return [f"{name} stands still: nobody reads its console" for name in silent]
+
+    def deaf_console(self) -> list[str]:
+        """Whether nobody answers who types at a console, by its socket."""
+        word = f"w{time.monotonic_ns()}"
+        path = self._product.base / self._guests[TYPIST].vm_id / "console"
+        heard = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as console:
+                console.settimeout(SLOW_MACHINE_S)
+                console.connect(str(path))
+                console.sendall(f"{word}\n".encode())
+                while f"heard {word}".encode() not in heard:
+                    data = console.recv(65536)
+                    if not data:
+                        raise ConnectionError("it was closed")
+                    heard += data
+        except OSError as error:
+            return [f"the console of {TYPIST} does not answer: {error!r} after {heard[-200:]!r}"]
+        return []
 
     def _process_harm(self, guest: Guest) -> list[str]:
         try:
