@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
@@ -18,6 +18,7 @@ from bus.logs import Log
 from shims.container.cloner import ANSWER, FILTER, MAX_PACKET, SCRIPT
 from shims.container.loop import Loop
 from shims.container.record import Container
+from shims.linux.mount import open_read_only
 
 _ROOT: Final = str(Path(__file__).parents[2])
 # Isolated and without site-packages: the smaller the process, the cheaper each clone of it.
@@ -63,12 +64,31 @@ class ClonerLink:
             os.set_inheritable(theirs.fileno(), True)
             arguments = [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, str(theirs.fileno())]
             # Not posix_spawn: glibc's leaves two signals ignored (32 and 33), and every container would inherit that.
-            self._pid = os.fork()
-            if self._pid == 0:
-                _become(arguments)
+            with self._executable() as program:
+                self._pid = os.fork()
+                if self._pid == 0:
+                    _become(program, arguments)
         self._sock = ours
         self._loop.watch(ours.fileno(), lambda _: self._read())
         self.load_filter(self._filter)
+
+    @contextlib.contextmanager
+    def _executable(self) -> Iterator[int | str]:
+        """What to execute: this interpreter, but as a file that cannot be written to.
+
+        An image whose init is a link to /proc/self/exe executes what the process that becomes its init has executed
+        before; and who executes a file can get it opened for writing, which for an interpreter would be the host.
+        """
+        try:
+            program = open_read_only(sys.executable)
+        except OSError as error:
+            self._log.warn("interpreter_exposed", error=error.strerror)
+            yield sys.executable
+            return
+        try:
+            yield program
+        finally:
+            os.close(program)
 
     def clone(self, container: Container, script: bytes, report_in: int, gate_out: int) -> None:
         """Have `container` cloned; the descriptors can be closed afterwards. Raises OSError."""
@@ -135,9 +155,9 @@ class ClonerLink:
                 os.waitpid(pid, 0)
 
 
-def _become(arguments: list[str]) -> NoReturn:
+def _become(program: int | str, arguments: list[str]) -> NoReturn:
     try:
-        os.execv(arguments[0], arguments)  # noqa: S606  there is no shell
+        os.execve(program, arguments, os.environ)  # noqa: S606  there is no shell
     finally:
         os._exit(127)
 

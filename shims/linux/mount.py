@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 from typing import Final
+
+from shims.linux.libc import LIBC, encode, raise_errno
 
 # include/uapi/linux/mount.h
 MS_RDONLY: Final = 0x1
@@ -19,6 +22,7 @@ MNT_DETACH: Final = 0x2
 UMOUNT_NOFOLLOW: Final = 0x8
 
 AT_FDCWD: Final = -100
+AT_EMPTY_PATH: Final = 0x1000
 OPEN_TREE_CLONE: Final = 0x1
 OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH: Final = 0x4
@@ -40,7 +44,25 @@ SYS_MOVE_MOUNT: Final = 429
 SYS_FSOPEN: Final = 430
 SYS_FSCONFIG: Final = 431
 SYS_FSMOUNT: Final = 432
+SYS_MOUNT_SETATTR: Final = 442
 SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(os.uname().machine, -1)
+
+
+def open_read_only(path: str | bytes) -> int:
+    """A descriptor of `path` on a mount of its own that nobody can write through, not even by /proc/PID/exe.
+
+    Raises OSError, also where the kernel cannot (before 5.12).
+    """
+    tree = int(LIBC.syscall(SYS_OPEN_TREE, AT_FDCWD, encode(path), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC))
+    if tree < 0:
+        raise_errno(path)
+    attributes = struct.pack("QQQQ", MOUNT_ATTR_RDONLY, 0, 0, 0)  # struct mount_attr
+    if LIBC.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes)) < 0:
+        try:
+            raise_errno(path)
+        finally:
+            os.close(tree)
+    return tree
 
 
 def escape_option(path: str | bytes) -> bytes:

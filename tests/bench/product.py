@@ -186,7 +186,7 @@ def seconds_until(condition: Callable[[], bool], complaint: str, timeout_s: floa
 
 def _runs_init(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/exe").readlink() != SHIM
+        return not Path(f"/proc/{pid}/exe").samefile(SHIM)
     except OSError as error:
         raise UnavailableError(f"the first process of a guest, {pid}, is gone") from error
 

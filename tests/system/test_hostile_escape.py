@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,25 @@ async def test_keys_of_whoever_started_minibus_are_not_inherited(base_dir: Path,
         assert (await outcomes(host, kit, seccomp=False))["session_key"] == "ENOKEY"
     finally:
         await host.stop()
+
+
+@pytest.mark.parametrize("init", ["/proc/self/exe", "/link", "/script"])
+async def test_no_image_gets_hold_of_the_host_s_interpreter(
+    host: Host, kit: Path, rootfs: Path, tmp_path: Path, init: str
+) -> None:
+    """Its init is a link to what the process executed before, which the image's loader may then change."""
+    image = tmp_path / "image"
+    shutil.copytree(rootfs, image, symlinks=True)
+    (image / "lib64").mkdir()
+    shutil.copy(kit / "attacks", image / "lib64/ld-linux-x86-64.so.2")
+    (image / "link").symlink_to("/proc/self/exe")
+    (image / "script").write_text("#!/proc/self/exe\n")
+    (image / "script").chmod(0o755)
+    before = Path(sys.executable).stat()
+    await host.launch(host.spec(filesystem=str(image), init=(init,)))
+    await host.exit_of(1)
+    assert (host.instance(1) / "fs/out").read_text() == "EROFS\n"
+    assert Path(sys.executable).stat().st_ctime_ns == before.st_ctime_ns
 
 
 async def test_fifos_stay_what_they_are(host: Host) -> None:

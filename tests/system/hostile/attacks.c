@@ -385,8 +385,21 @@ static const struct { const char *name; int (*act)(void); } attacks[] = {
     ATTACK(chroot_out), /* the last one: it changes its own root */
 };
 
+/* As the program that an image has for a dynamic loader: the executed file is the one of before. */
+static int try_own_executable(void) {
+    struct stat st;
+    if (stat("/proc/self/exe", &st) < 0) return -1;
+    return chmod("/proc/self/exe", st.st_mode & 07777);
+}
+
 int main(int count, char **words) {
     umask(0);
+    if (!strstr(words[0], "attacks")) { /* not under its name: as somebody's loader */
+        int failed = try_own_executable();
+        FILE *file = fopen("/out", "w");
+        fprintf(file, "%s\n", failed < 0 ? strerrorname_np(errno) : "ok");
+        return fclose(file);
+    }
     setvbuf(stdout, NULL, _IONBF, 0);
     if (count > 2 && !strcmp(words[1], "devices")) return list_devices(words[2]), 0;
     if (count > 3 && !strcmp(words[1], "exchange")) return exchange(count - 2, words + 2), 0;
