@@ -176,7 +176,7 @@ def test_too_few_descriptors(base_dir: Path, rootfs: Path) -> None:
         with product.configured() as console:
             sentences = console.error("vm launch container x[1-60]").splitlines()
             assert {line.partition(": ")[2] for line in sentences} == {
-                "start container: system call: Too many open files"
+                "start container: system call: Too many open files; raise the hard limit of open files"
             }
             states = list(console.states().values())
             assert states.count("ERROR") == len(sentences)
