@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import socket
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from actors.container.console import Console
 from actors.container.console_poller import Poller
+from bus.logs import Log
 from shims.scroll_back import ScrollBack
 
 PATIENCE_S = 20.0
@@ -36,6 +38,12 @@ class Guest:
         self.console = Console(master, ScrollBack(directory / "scroll-back"), poller)
         self.poller = poller
         self._typed = b""
+
+    def leave(self) -> None:
+        """Close the guest's end."""
+        if self.slave >= 0:
+            os.close(self.slave)
+            self.slave = -1
 
     def says(self, data: bytes) -> None:
         """Write to the terminal."""
@@ -68,6 +76,20 @@ class Guest:
         theirs.setblocking(False)
         self.console.welcome(theirs)
         return Watcher(ours)
+
+
+@contextlib.asynccontextmanager
+async def living_guest(directory: Path) -> AsyncIterator[Guest]:
+    """A guest with its console, both gone afterwards."""
+    poller = Poller(Log("test"))
+    guest = Guest(directory, poller)
+    try:
+        yield guest
+    finally:
+        guest.leave()
+        if not guest.console.ended:
+            guest.console.close()
+        poller.close()
 
 
 class Watcher:

@@ -15,26 +15,13 @@ import pytest
 from actors.container import console as console_module
 from actors.container import console_sockets
 from actors.container.console import INPUT_BYTES
-from actors.container.console_poller import Poller
-from bus.logs import Log
-from tests.unit.actors.console_guest import PATIENCE_S, Guest, until
+from tests.unit.actors.console_guest import PATIENCE_S, Guest, living_guest, until
 
 
 @pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    poller = Poller(Log("test"))
-    yield poller
-    poller.close()
-
-
-@pytest.fixture
-async def guest(tmp_path: Path, poller: Poller) -> AsyncIterator[Guest]:
-    guest = Guest(tmp_path, poller)
-    yield guest
-    if not guest.console.ended:
-        guest.console.close()
-    if guest.slave >= 0:
-        os.close(guest.slave)
+async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
+    async with living_guest(tmp_path) as guest:
+        yield guest
 
 
 async def test_output_goes_to_all_and_input_is_merged(guest: Guest) -> None:
@@ -119,8 +106,7 @@ async def test_the_window(guest: Guest) -> None:
 async def test_the_last_words_are_shown_before_the_end(guest: Guest) -> None:
     viewer = guest.viewer()
     guest.says(b"last words")
-    os.close(guest.slave)
-    guest.slave = -1
+    guest.leave()
     guest.console.end()
     viewer.look()
     assert (viewer.seen, viewer.ended) == (b"last words", True)
@@ -144,13 +130,12 @@ async def test_who_waits_is_woken(guest: Guest) -> None:
 
 
 async def test_a_terminal_that_nobody_has_open_is_looked_at_again(
-    tmp_path: Path, poller: Poller, monkeypatch: pytest.MonkeyPatch
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console_module, "REOPEN_S", 0.05)
-    guest = Guest(tmp_path, poller)
     name = os.ttyname(guest.slave)
     guest.says(b"one\n")
-    os.close(guest.slave)
+    guest.leave()
     await until(lambda: guest.console.scroll_back.end > 0, "the first line")
     busy = time.process_time()
     await asyncio.sleep(0.2)
@@ -158,5 +143,3 @@ async def test_a_terminal_that_nobody_has_open_is_looked_at_again(
     guest.slave = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     guest.says(b"two\n")
     await until(lambda: b"two" in guest.console.scroll_back.read(-1)[1], "the second line")
-    guest.console.close()
-    os.close(guest.slave)

@@ -19,24 +19,13 @@ from actors.container.console_sockets import Door, listen_tcp, listen_unix
 from actors.container.console_table import Consoles, Home
 from bus.logs import Log
 from shims.scroll_back import KEPT_BYTES
-from tests.unit.actors.console_guest import Guest, Watcher, until
+from tests.unit.actors.console_guest import Guest, Watcher, living_guest, until
 
 
 @pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    poller = Poller(Log("test"))
-    yield poller
-    poller.close()
-
-
-@pytest.fixture
-async def guest(tmp_path: Path, poller: Poller) -> AsyncIterator[Guest]:
-    guest = Guest(tmp_path, poller)
-    yield guest
-    if not guest.console.ended:
-        guest.console.close()
-    if guest.slave >= 0:
-        os.close(guest.slave)
+async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
+    async with living_guest(tmp_path) as guest:
+        yield guest
 
 
 # --- where viewers connect
@@ -134,7 +123,7 @@ async def test_consoles_get_no_more_than_their_share(pipe: tuple[int, int]) -> N
 
 
 async def test_a_callback_that_fails_is_not_called_again(
-    pipe: tuple[int, int], poller: Poller, capfd: pytest.CaptureFixture[str]
+    pipe: tuple[int, int], guest: Guest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     calls = []
 
@@ -143,7 +132,7 @@ async def test_a_callback_that_fails_is_not_called_again(
         raise ValueError("planted")
 
     os.write(pipe[1], b"x")
-    poller.watch(pipe[0], select.EPOLLIN, fail)
+    guest.poller.watch(pipe[0], select.EPOLLIN, fail)
     await until(lambda: bool(calls), "the call")
     await asyncio.sleep(0.05)
     assert len(calls) == 1
