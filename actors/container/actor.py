@@ -161,10 +161,10 @@ class ContainerActor(StepActor[ContainerTable]):
         while True:
             await asyncio.sleep(TEND_S)
             self._consoles.open_missing()
-            with contextlib.suppress(WardenGoneError):
-                await self._open_missing(
-                    {vm_id for vm_id, guest in self.state.guests.items() if guest.state is not GuestState.CREATING}
-                )
+            if self._is_reconciled:
+                built = {vm_id for vm_id, guest in self.state.guests.items() if guest.state is not GuestState.CREATING}
+                with contextlib.suppress(WardenGoneError):
+                    await self._open_missing(built)
             self._tell_ports()
 
     def _homes(self) -> dict[int, Home]:
@@ -203,7 +203,7 @@ class ContainerActor(StepActor[ContainerTable]):
             case CallWarden():
                 self.spawn(self._call(effect), name=effect.call)
             case DropConsole(vm_id=vm_id):
-                self._consoles.drop(vm_id)
+                self._consoles.end(vm_id)
             case _:
                 await super().carry_out(effect)
 

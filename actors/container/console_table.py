@@ -121,7 +121,7 @@ class Consoles:
 
     def begin(self, vm_id: int, home: Home, master: int) -> str:
         """Serve the console of a new container; gives what is missing of it, in a few words, otherwise nothing."""
-        self.drop(vm_id)
+        self.end(vm_id)
         scroll_back = ScrollBack(Path(home.directory) / SCROLL_BACK)
         if master < 0:
             return "the container actor is out of descriptors"
@@ -151,16 +151,15 @@ class Consoles:
                 self._open(vm_id, served)
 
     def end(self, vm_id: int) -> None:
-        """The container has ended: its viewers see its last words, and what it said is kept in its directory."""
+        """The container has ended: its viewers see its last words, and what it said is kept in its directory.
+
+        Harmless when there is no console.
+        """
         served = self._served.pop(vm_id, None)
         if served is not None:
             served.close()
             served.console.end()
             self._drop(store_name(vm_id))
-
-    def drop(self, vm_id: int) -> None:
-        """Close the console of a container that there is no more; harmless when there is none."""
-        self.end(vm_id)
 
     def dismiss(self) -> None:
         """Let those go who wait for output, and nobody wait any more."""
