@@ -25,6 +25,7 @@ MAX_KEPT_BODY = 512
 MAX_TEXT = 1024
 """Characters of what a client may have written: the broker lets ids have so many."""
 MAX_TYPE = 80
+"""Characters of a type or a namespace; no true one is so long."""
 OK = "ok"
 GIVEN_UP = "given up"
 """Nobody waits for the answer any more."""
@@ -59,7 +60,7 @@ class Entry:
         self.type = type_[:MAX_TYPE]
         self.id = msg_id[:MAX_TEXT]
         self.cause = cause[:MAX_TEXT]
-        self.namespace = namespace
+        self.namespace = namespace[:MAX_TYPE]
         self.sender = self.to = ""
         self.time_s = time.time()
         self.begun_s = time.monotonic()
