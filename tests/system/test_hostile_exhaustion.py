@@ -129,6 +129,11 @@ def test_the_guest_beside_them_goes_on(attacked: Attacked) -> None:
     assert attacked.watch.beats >= WATCHED_S
 
 
+def test_another_guest_can_be_launched(attacked: Attacked) -> None:
+    attacked.console.ok("clear vm config init", "vm launch container late", "vm start late")
+    assert attacked.console.states()["late"] == "RUNNING"
+
+
 def test_nobody_else_was_ended(attacked: Attacked) -> None:
     states = attacked.console.states()
     mortal = {"memory", "sockets"}  # they are killed for the memory that they take
