@@ -16,6 +16,9 @@ STALE_S = 10.0
 MAX_ACTORS = 64
 """More names than there are kinds of actors; anybody on the bus could make up some."""
 
+MAX_NAME = 64
+"""Characters; no address has more."""
+
 
 class Snapshot(NamedTuple):
     """All that is exported."""
@@ -42,7 +45,9 @@ class Board:
         match event:
             case NodeStats(processes=processes):
                 self._processes = (now_s, processes[:MAX_ACTORS])
-            case Stats(actor=actor) if actor in self._stats or len(self._stats) < MAX_ACTORS:
+            case Stats(actor=actor) if actor in self._stats or (
+                len(self._stats) < MAX_ACTORS and len(actor) <= MAX_NAME
+            ):
                 self._stats[actor] = (now_s, event)
             case _:
                 pass

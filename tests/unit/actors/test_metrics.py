@@ -130,6 +130,8 @@ def test_the_board_keeps_the_last_and_forgets_the_silent() -> None:
 
 def test_made_up_actors_do_not_fill_the_board() -> None:
     board = Board()
+    board.take(Stats(actor="x" * 1000), 0.0)
+    assert board.stats(1.0) == {}
     for number in range(1000):
         board.take(Stats(actor=f"a{number}"), 0.0)
     assert len(board.stats(1.0)) == MAX_ACTORS

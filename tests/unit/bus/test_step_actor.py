@@ -101,7 +101,10 @@ async def test_an_input_that_breaks_step_is_voided_and_its_asker_told(
         toy.request("web", "m1")
         if not void_written:  # as if the process had been killed in between
             monkeypatch.setattr(Toy, "_give_up", lambda actor: None)
+        said: list[str] = []
+        monkeypatch.setattr(toy.actor.lane, "last_words", said.append)
         toy.request("boom", "m2")
+        assert said == ["its step failed on Received: ValueError: a broken invariant"]
         assert toy.actor.exit_status == (EXIT_BUG if void_written else 0)
     async with running(base_dir) as toy:
         assert toy.actor.state.counts == {"web": 1}
