@@ -1,12 +1,10 @@
-"""Every process of minibus killed, one by one and all at once: guests go on, and so does what was promised."""
+"""Processes of minibus killed at chosen moments: during a launch, between a request and its repeat."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,28 +17,9 @@ from bus.errors import BusError
 from bus.messages.base import Message, Request
 from bus.messages.namespace import QueueVms
 from bus.messages.vm import GuestKind, StopVms
-from tests.system.product import PROCESSES, Console, Product, product_on, shell_init, until
+from tests.system.product import Console, Product, product_on, shell_init, until
 
-TALKERS = ("talk1", "talk2")
-SILENT = tuple(f"quiet{number}" for number in range(1, 19))
-TALK = "while :; do i=$((i+1)); echo $i >/count; seq 2000; sleep 0.05; done"
-"""Says so much that it stands still within a second if nobody reads its console."""
 BACK_S = 5.0
-
-
-def launch_herd(console: Console) -> None:
-    """Twenty running containers, two of which never stop talking."""
-    console.ok(shell_init(TALK), f"vm launch container {','.join(TALKERS)}", "clear vm config init")
-    console.ok("vm launch container quiet[1-18]", "vm start all")
-
-
-@pytest.fixture
-def herd(base_dir: Path, rootfs: Path) -> Iterator[Product]:
-    """Twenty running containers."""
-    with product_on(base_dir, rootfs) as product:
-        with product.configured() as console:
-            launch_herd(console)
-        yield product
 
 
 @pytest.fixture
@@ -48,108 +27,6 @@ def product(base_dir: Path, rootfs: Path) -> Iterator[Product]:
     """minibus without guests."""
     with product_on(base_dir, rootfs) as product:
         yield product
-
-
-def told(product: Product) -> list[dict[str, str]]:
-    """All that `vm info` says but the time that passes."""
-    with product.console() as console:
-        return [row | {"uptime": ""} for row in console.rows()]
-
-
-def inits(product: Product) -> dict[str, float]:
-    """When each container's PID 1 was made, by VM name."""
-    return {row["name"]: psutil.Process(int(row["pid"])).create_time() for row in told(product)}
-
-
-def counts(product: Product) -> list[int]:
-    """How far each talker has come."""
-    with product.console() as console:
-        ids = [console.vm(name)["id"] for name in TALKERS]
-    return [int((product.inside(vm_id) / "count").read_text() or 0) for vm_id in ids]
-
-
-def talk_goes_on(product: Product) -> None:
-    """Each talker says much more than a console's buffer holds."""
-    before = counts(product)
-    until(
-        lambda: all(now > then + 5 for now, then in zip(counts(product), before, strict=True)),
-        "the talkers to go on",
-    )
-
-
-def life_goes_on(product: Product) -> None:
-    """All commands that change something work."""
-    with product.console() as console:
-        console.ok("vm stop quiet1", "vm start quiet1")
-        console.ok(
-            "vm launch container new", "vm start new", "vm tag new k v", "vm kill new", "vm start new", "vm kill new"
-        )
-        console.ok("vm flush new")
-        assert set(console.states().values()) == {"RUNNING"}
-
-
-@pytest.mark.parametrize("process", [name for name in PROCESSES if name != "node"])
-def test_one_is_killed(herd: Product, process: str) -> None:
-    before, lives = told(herd), inits(herd)
-    old = herd.kill(process)
-    herd.replaced(process, old, BACK_S)
-    herd.everything_answers(BACK_S)
-    assert told(herd) == before
-    assert inits(herd) == lives
-    talk_goes_on(herd)
-    life_goes_on(herd)
-    listed = herd.ps()
-    assert {name for name, entry in listed.items() if entry["restarts"]} == {process}
-
-
-def test_the_node_is_killed(herd: Product) -> None:
-    before, lives = told(herd), inits(herd)
-    killed_s = time.monotonic()
-    herd.kill("node")
-    herd.up()
-    assert time.monotonic() - killed_s < BACK_S
-    assert told(herd) == before
-    assert inits(herd) == lives
-    talk_goes_on(herd)
-    life_goes_on(herd)
-
-
-def test_all_are_killed_at_once(herd: Product) -> None:
-    before, lives = told(herd), inits(herd)
-    pids = [herd.pid(name) for name in PROCESSES]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)  # so that nobody sees the others die
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(herd.pid(name) for name in PROCESSES), "everything to end")
-    herd.up()
-    until(lambda: all(row["console_port"] == "0" for row in told(herd)), "the loss of the consoles to be seen")
-    after = told(herd)
-    without = {"console_port": "0"}
-    before = [row | without for row in before]
-    assert [row for row in after if row["name"] in SILENT] == [row for row in before if row["name"] in SILENT]
-    for row in after:
-        if row["name"] in SILENT or row["state"] == "RUNNING":
-            assert psutil.Process(int(row["pid"])).create_time() == lives[row["name"]]
-        else:
-            # Nobody held the other end of the console it used.
-            assert row["state"] in ("QUIT", "ERROR")
-    if after != before:
-        with herd.console() as console:
-            console.ok(f"vm start {','.join(TALKERS)}")
-    talk_goes_on(herd)
-    life_goes_on(herd)
-
-
-def test_one_that_hangs_is_replaced(herd: Product) -> None:
-    before = told(herd)
-    hung = {name: herd.kill(name, signal.SIGSTOP) for name in ("scheduler", "container")}
-    for name, pid in hung.items():
-        herd.replaced(name, pid, 15.0)
-    herd.everything_answers(BACK_S)
-    assert told(herd) == before
-    talk_goes_on(herd)
-    life_goes_on(herd)
 
 
 @pytest.mark.parametrize(

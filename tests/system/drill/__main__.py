@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
 import shutil
 import sys
@@ -11,25 +12,27 @@ import time
 from pathlib import Path
 
 from shims import rootfs
+from tests.system.drill.disk import small_disk
 from tests.system.drill.drill import HERD, Drill, DrillError, drill_on
 
 KINDS = {"kill": Drill.kill, "stop": Drill.stop, "starve": Drill.starve, "everything": Drill.everything}
+ON_A_SMALL_DISK = {"disk": Drill.disk}
 
 
 def main() -> int:
     """Run it; returns 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="just drill", description="Crash drills; without a kind, they are listed.")
-    parser.add_argument("kind", nargs="?", choices=[*KINDS, "all"])
+    parser.add_argument("kind", nargs="?", choices=[*KINDS, *ON_A_SMALL_DISK, "all"])
     parser.add_argument("seed", nargs="?", type=int, help="of an earlier run, to repeat it")
     parser.add_argument("--minutes", type=float, default=0.0, help="go on for so long; otherwise one round")
     parser.add_argument("--containers", type=int, default=HERD, help="how many must not notice anything")
     arguments = parser.parse_args()
     if arguments.kind is None:
-        print(*(f"{name:11} {round_.__doc__}" for name, round_ in KINDS.items()), sep="\n")
+        print(*(f"{name:11} {round_.__doc__}" for name, round_ in (KINDS | ON_A_SMALL_DISK).items()), sep="\n")
         return 0
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
     print(f"just drill {arguments.kind} {seed} --minutes {arguments.minutes:g} --containers {arguments.containers}")
-    rounds = list(KINDS.values()) if arguments.kind == "all" else [KINDS[arguments.kind]]
+    rounds = list(KINDS.values()) if arguments.kind == "all" else [(KINDS | ON_A_SMALL_DISK)[arguments.kind]]
     work = Path(tempfile.mkdtemp(prefix="mbd-", dir="/tmp"))
     try:
         work.chmod(0o755)
@@ -38,7 +41,8 @@ def main() -> int:
         rootfs.build(root)
         base = work / "base"
         base.mkdir(mode=0o700)
-        with drill_on(base, root, seed, herd=arguments.containers, shown=True) as drill:
+        disk = small_disk(base) if arguments.kind in ON_A_SMALL_DISK else contextlib.nullcontext(base)
+        with disk as base, drill_on(base, root, seed, herd=arguments.containers, shown=True) as drill:
             end_s = time.monotonic() + arguments.minutes * 60
             while True:
                 for one in rounds:

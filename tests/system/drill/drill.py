@@ -15,7 +15,7 @@ from tests.system.drill.churn import Churn
 from tests.system.drill.faults import BACK_S, CLONER, VICTIMS, Faults
 from tests.system.drill.herd import Herd
 from tests.system.drill.timeline import Timeline
-from tests.system.product import PROCESSES, Done, Product, product_on
+from tests.system.product import ACTORS, PROCESSES, Done, Product, product_on
 
 HERD = 100
 CLIENTS = 2
@@ -102,6 +102,14 @@ class Drill:
         """Every process without descriptors, in turn; and the node when it would need some."""
         self.each(self.faults.starve)
         self.faults.starve_the_node_of_a_child(self.chance.choice([name for name in PROCESSES if name != "node"]))
+
+    def disk(self) -> None:
+        """A disk that is full for a while, with processes killed meanwhile, once per run of the product."""
+        for client in self.clients:
+            client.counts_starts = False
+        self.faults.fill_the_disk(self.product.base, ())
+        self.faults.fill_the_disk(self.product.base, tuple(self.chance.sample(ACTORS, 2)))
+        self.faults.fill_the_disk(self.product.base, ("warden", "broker"))
 
     def everything(self) -> None:
         """All processes killed at once."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.system.drill.disk import filled
 from tests.system.drill.timeline import Timeline
 from tests.system.product import PROCESSES, CommandError, Console, Product
 
@@ -60,11 +61,16 @@ class Faults:
     def kill(self, process: str) -> None:
         """SIGKILL."""
         old = self._fall(process)
+        spared = [name for name in PROCESSES if name != process] if process != "node" else ["warden"]
+        before = {name: self.pid(name) for name in spared}
         self._timeline.note(f"kill {process} ({old})")
         begun_s = time.monotonic()
         os.kill(old, signal.SIGKILL)
         self._bring_back(process)
         self._until_back("kill", process, old, begun_s)
+        taken = [name for name in spared if self.pid(name) != before[name]]
+        if taken:
+            self.wrong.append(f"{process} has taken {', '.join(taken)} with it")
 
     def hang(self, processes: tuple[str, ...]) -> None:
         """SIGSTOP several until they are replaced."""
@@ -115,6 +121,24 @@ class Faults:
         self._until_back("starve", process, old, begun_s)
         if self.pid("node") != node:
             self.wrong.append("the node did not survive a lack of descriptors")
+
+    def fill_the_disk(self, base: Path, mortal: tuple[str, ...]) -> None:
+        """Nothing can be written for some seconds, in which some processes are killed as well."""
+        before = {name: self.pid(name) for name in PROCESSES if name not in mortal}
+        with filled(base):
+            self._timeline.note("the disk is full")
+            for process in mortal:
+                time.sleep(self._chance.uniform(0.5, 1.5))
+                self._timeline.note(f"kill {process} ({self._fall(process)})")
+                os.kill(self.pid(process), signal.SIGKILL)
+            time.sleep(self._chance.uniform(1.0, 2.0))
+        self._timeline.note("the disk has room again")
+        begun_s = time.monotonic()
+        for process in PROCESSES:
+            self._until_well("disk", process, begun_s)
+        fallen = [name for name, pid in before.items() if self.pid(name) != pid]
+        if fallen:
+            self.wrong.append(f"{', '.join(fallen)} did not survive a full disk")
 
     def everything(self) -> None:
         """SIGKILL for all at once, and up again."""

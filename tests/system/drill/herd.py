@@ -34,9 +34,15 @@ PROBE = "probe"
 class Guest:
     """What must not change while it runs."""
 
-    vm_id: str
+    row: dict[str, str]
+    """Of `vm info`, but for the time that passes."""
     pid: int
     created_s: float
+
+    @property
+    def vm_id(self) -> str:
+        """Its id."""
+        return self.row["id"]
 
 
 def read_words(path: Path) -> list[str]:
@@ -63,7 +69,8 @@ class Herd:
             console.ok("clear vm config init", "vm start all")
             for row in console.rows():
                 pid = int(row["pid"])
-                self._guests[row["name"]] = Guest(row["id"], pid, psutil.Process(pid).create_time())
+                created_s = psutil.Process(pid).create_time()
+                self._guests[row["name"]] = Guest(row | {"uptime": ""}, pid, created_s)
         until(lambda: all(map(self._starts, self._guests.values())), "every container to begin")
 
     @property
@@ -77,9 +84,10 @@ class Herd:
         with self._product.console() as console:
             listed = {row["name"]: row for row in console.rows()}
         for name, guest in self._guests.items():
-            row = listed.get(name)
-            if row is None or row["state"] != "RUNNING" or int(row["pid"]) != guest.pid:
-                wrong.append(f"{name} is listed as {row and (row['state'], row['pid'])}, its pid was {guest.pid}")
+            row = listed.get(name, {}) | {"uptime": ""}
+            if row != guest.row:
+                changed = [f"{key}: {was} is {row.get(key)}" for key, was in guest.row.items() if row.get(key) != was]
+                wrong.append(f"{name} is listed otherwise than before: {'; '.join(changed)}")
             wrong += [f"{name} {what}" for what in self._process_harm(guest)]
             if name.startswith("herd"):
                 wrong += [f"{name} {what}" for what in self._beat_harm(guest)]
@@ -127,7 +135,7 @@ class Herd:
 
     def _beat_harm(self, guest: Guest) -> list[str]:
         words: list[str] = []
-        deadline = time.monotonic() + 1.0
+        deadline = time.monotonic() + 2 * BEAT_S
         while len(words) != 2 and time.monotonic() < deadline:  # it truncates the file before it writes
             words = read_words(self._product.inside(guest.vm_id) / "beat")
         last_s, break_s = map(int, words)

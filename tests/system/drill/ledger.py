@@ -55,7 +55,8 @@ class VmTruth:
     """What is really there of it: the listed state ("" if it is not listed), starts counted from inside, tag."""
 
     state: str
-    starts: int
+    starts: int | None
+    """None if its disk was full, so that it could not count."""
     tag: str
 
 
@@ -70,11 +71,11 @@ def broken_promises(record: VmRecord, truth: VmTruth) -> list[str]:
         found.append("its launch was acknowledged, but it is not listed")
     if record.launch is Outcome.REFUSED and truth.state not in ("", "ERROR"):
         found.append(f"its launch was refused, but it is {truth.state}")
-    if truth.starts > 1:
+    if truth.starts is not None and truth.starts > 1:
         found.append(f"its init was executed {truth.starts} times")
     if truth.starts and not record.start.maybe:
         found.append("it was started, and nobody who asked for it was told so")
-    if record.start is Outcome.DONE and not record.kill.maybe and not truth.starts:
+    if record.start is Outcome.DONE and not record.kill.maybe and truth.starts == 0:
         found.append("its start was acknowledged, but its init never ran")
     if record.start is Outcome.DONE and not record.kill.maybe and truth.state != "RUNNING":
         found.append(f"it was started and not killed, but it is {truth.state or 'gone'}")
