@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors import roster
 from actors.metrics.actor import _Families
 from actors.metrics.board import MAX_ACTORS, STALE_S, Board, Snapshot
 from actors.metrics.families import MAX_NAMESPACES, OTHERS, families, fold
+from bus import metrics_address
 from bus.histogram import BOUNDS_S, Histogram
 from bus.messages.control import ActorStatus, NodeStats, Ping, Stats
 from bus.messages.vm import GuestKind, VmCount, VmState
@@ -135,3 +141,16 @@ def test_made_up_actors_do_not_fill_the_board() -> None:
     for number in range(1000):
         board.take(Stats(actor=f"a{number}"), 0.0)
     assert len(board.stats(1.0)) == MAX_ACTORS
+
+
+def test_who_does_not_want_metrics_pays_nothing_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(metrics_address.METRICS, raising=False)
+    assert "metrics" not in [spec.name for spec in roster.children()]
+    monkeypatch.setenv(metrics_address.METRICS, "0")
+    assert [spec.name for spec in roster.children()].count("metrics") == 1
+    code = "import sys, importlib, actors.roster as r, cli.up\n"
+    code += "for one in r.ROSTER: importlib.import_module(one.entry.partition(':')[0])\n"
+    code += "print('prometheus_client' in sys.modules)"
+    root = Path(roster.__file__).parents[1]
+    said = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True, text=True).stdout
+    assert said == "False\n"
