@@ -178,7 +178,8 @@ class Builder:
         if container.pidfd >= 0:
             os.close(container.pidfd)
             container.pidfd = -1
-        container.failure = container.failure or f"start container: system call: {error.strerror}"
+        said = advised(f"start container: system call: {error.strerror}", "", error.errno)
+        container.failure = container.failure or said
         self.release(container)
         self._call_off(container)
 
