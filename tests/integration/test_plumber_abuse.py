@@ -294,6 +294,7 @@ async def test_a_via_that_hangs_ends_with_a_plumber_that_was_killed(host: tuple[
     await until(lambda: via_runs(plumber.base))
     plumber.restart("plumber")
     await until(lambda: via_is_gone(plumber.base))
+    await until_pipe(port, "killed", via=("sleep", "1000"))  # it is gone before its successor serves
     await ask(port, DeletePipes(pipe="killed"))
 
 

@@ -175,8 +175,9 @@ def test_too_few_descriptors(base_dir: Path, rootfs: Path) -> None:
         subprocess.run(["prlimit", "--nofile=128:128", *up], check=True)
         with product.configured() as console:
             sentences = console.error("vm launch container x[1-60]").splitlines()
-            assert {line.partition(": ")[2] for line in sentences} == {
-                "start container: system call: Too many open files; raise the hard limit of open files"
+            # Which call meets it, and so whether there is advice, is chance.
+            assert {line.partition(": ")[2].partition(";")[0] for line in sentences} == {
+                "start container: system call: Too many open files"
             }
             states = list(console.states().values())
             assert states.count("ERROR") == len(sentences)
