@@ -129,8 +129,8 @@ def launch_error(product: Product, console: Console) -> str:
         ("{there}", "init /init does not exist in the container's root"),
         (
             "/proc",
-            "overlayMount: /proc: Invalid argument; it, or the base directory, is on a kind of file system that takes no "
-            "overlay: set `vm config snapshot false`, or keep both on ext4, xfs, btrfs or tmpfs",
+            "overlayMount: /proc: Invalid argument; it, or the base directory, is on a kind of file system that takes "
+            "no overlay: set `vm config snapshot false`, or keep both on ext4, xfs, btrfs or tmpfs",
         ),
         ("nosuch", "filesystem {base}/files/nosuch does not exist"),
         ("/" + "long" * 100, "filesystem /" + "long" * 49 + "lon... cannot be read: File name too long"),
