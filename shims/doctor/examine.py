@@ -41,7 +41,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(base_directory: str, guest: Guest, expected: int, source: Source | None = None) -> Report:
-    """Look at everything. For a process without threads; takes up to two seconds, mostly a third of one."""
+    """Look at everything. For a process without threads; mostly takes half a second, at most five."""
     source = source or Source()
     modules = Modules(source, os.uname().release)
     may_try = os.geteuid() == 0

@@ -19,8 +19,8 @@ from shims.linux.libc import LIBC, raise_errno
 from shims.linux.mount import MS_REC, MS_SLAVE, escape_option
 from shims.linux.process import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS
 
-TIMEOUT_S: Final = 1.5
-"""For all of them together; what has not been tried by then is unknown."""
+TIMEOUT_S: Final = 4.0
+"""For all of them together, which mostly take a third of a second; what has not been tried by then is unknown."""
 DONE: Final = "done"
 
 Outcome = str
