@@ -22,10 +22,10 @@ from bus.messages.console import MAX_INPUT_BYTES
 from bus.messages.vm import LIVE_STATES, GetVms, GuestKind, VmInfo, VmState
 from bus.port import Port
 from cli.blocking import BlockingCalls
-from cli.console_terminal import ESCAPE, RawTerminal, size, without_queries
+from cli.console_terminal import ESCAPE, QueryFilter, RawTerminal, size, without_queries
 from cli.presence import until_gone
 from cli.running import running
-from cli.standard_streams import STDIN, print_all, receive, until_unread
+from cli.standard_streams import STDIN, STDOUT, print_all, receive, until_unread
 
 ASK_S = 10.0
 QUIET_S = 1.0
@@ -99,8 +99,10 @@ async def _last_words(viewer: ConsoleViewer, vm: VmInfo, wish: Wish) -> str:
         raise UnavailableError(
             f"{vm.name} does not run ({vm.state.value}{error}); `minibus console --read-only` shows what it said"
         )
-    if (output := await viewer.read()) is not None and not print_all(output.data):
-        raise BrokenPipeError
+    if (output := await viewer.read()) is not None:
+        data = without_queries(output.data) if os.isatty(STDOUT) else output.data
+        if not print_all(data):
+            raise BrokenPipeError
     return ""
 
 
@@ -145,10 +147,16 @@ class _Session:
 
     async def _show(self) -> str:
         stdout = BlockingCalls("stdout")
-        is_first = not self._wish.from_now
+        is_past = not self._wish.from_now
+        # What the terminal answers goes to whoever reads it next: that is the guest only if its keys go there.
+        unasked = QueryFilter() if os.isatty(STDOUT) and (self._wish.only_watch or not self._terminal.is_raw) else None
         while (output := await self._viewer.read()) is not None:
-            data = without_queries(output.data) if is_first and self._terminal.is_raw else output.data
-            is_first = False
+            data = output.data
+            if unasked is not None:
+                data = unasked.feed(data)
+            elif is_past and self._terminal.is_raw:
+                data = without_queries(data)
+            is_past = False
             self._has_begun.set()
             if output.skipped:
                 self._say(f"{output.skipped} bytes skipped")

@@ -36,6 +36,24 @@ def without_queries(data: bytes) -> bytes:
     return _QUERIES.sub(b"", data)
 
 
+_UNFINISHED = re.compile(rb"\x1b(?:\[[?>=]?[0-9;]{0,64}\$?|\][^\x07\x1b]{0,64}|P[^\x1b]{0,64}\x1b?)?\Z")
+
+
+class QueryFilter:
+    """`without_queries` for output that comes in pieces; an unfinished sequence waits for the rest of it."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be shown of it now."""
+        data = self._held + data
+        unfinished = _UNFINISHED.search(data, max(len(data) - 128, 0))
+        end = unfinished.start() if unfinished else len(data)
+        self._held = data[end:]
+        return without_queries(data[:end])
+
+
 class RawTerminal:
     """`with RawTerminal() as terminal: ... terminal.enter()`. Without a terminal on stdin all of it does nothing."""
 

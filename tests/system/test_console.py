@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -12,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.terminal import COLUMNS, ROWS, Terminal
+from tests.integration.terminal import COLUMNS, ROWS, Terminal, on_terminal
 from tests.system.console_viewer import CTRL_RIGHT_BRACKET, Viewer, at_terminal, launched, script, watching
 from tests.system.product import (
+    MINIBUS,
     Console,
     Done,
     Product,
@@ -237,3 +239,13 @@ async def test_what_earlier_output_asked_the_terminal_is_not_asked_again(shared:
         await terminal.sees("/ # \x1b[6n")
         terminal.type(CTRL_RIGHT_BRACKET)
         assert await terminal.ends() == 0
+
+
+async def test_a_terminal_is_asked_nothing_by_a_guest_that_could_not_hear_it(shared: Product, console: Console) -> None:
+    """The answer would be typed at the user's own shell."""
+    launched(console, "web")
+    line = f"printf '\\necho e1d\\n' | {MINIBUS} console --base {shared.base} web"
+    async with on_terminal(["/bin/sh", "-c", line], os.environ, "/") as terminal:
+        assert await terminal.ends() == 0
+    assert "\ne1d\n/ # " in terminal.text.replace("\r", "")
+    assert "\x1b[6n" not in terminal.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.console_terminal import without_queries
+from cli.console_terminal import QueryFilter, without_queries
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,17 @@ def test_what_a_terminal_would_answer_is_left_out(query: bytes) -> None:
 )
 def test_all_else_is_left_alone(output: bytes) -> None:
     assert without_queries(output) == output
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_query_that_comes_in_pieces_is_left_out(size: int) -> None:
+    said = "a\x1b[6nb\x1b]11;?\x07c\x1bP$qm\x1b\\d\x1b[31me\x1b[?25$pf€g\x1b[10;5Hh".encode()
+    strainer = QueryFilter()
+    shown = b"".join(strainer.feed(said[start : start + size]) for start in range(0, len(said), size))
+    assert shown == "abcd\x1b[31mef€g\x1b[10;5Hh".encode()
+
+
+def test_what_never_ends_is_not_held_for_ever() -> None:
+    strainer = QueryFilter()
+    shown = b"".join(strainer.feed(b"\x1b]0;" + b"x" * 50) for _ in range(100))
+    assert len(shown) > 5000
