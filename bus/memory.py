@@ -15,6 +15,8 @@ from bus.step import Ask, Effect, Fail, Reply
 
 KEEP_REPLIES = 10_000
 KEEP_REPLIES_S = 600.0
+KEEP_AT_LEAST = 1_000
+"""However old they look: the host's clock may have been set, and what is forgotten would be done again for a repeat."""
 
 
 class Remembered(msgspec.Struct):
@@ -64,9 +66,10 @@ class Memory:
             del self.replies[next(iter(self.replies))]
 
     def expire(self, now_s: float) -> None:
-        """Forget answers older than ten minutes."""
-        for msg_id in [key for key, kept in self.replies.items() if kept.time_s < now_s - KEEP_REPLIES_S]:
-            del self.replies[msg_id]
+        """Forget answers older than ten minutes, but for the last `KEEP_AT_LEAST`."""
+        for msg_id in list(self.replies)[:-KEEP_AT_LEAST]:
+            if self.replies[msg_id].time_s < now_s - KEEP_REPLIES_S:
+                del self.replies[msg_id]
 
     def to_builtins(self) -> dict[str, Any]:
         """For the snapshot."""

@@ -20,6 +20,8 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """Base of the inputs. `time_s` is UTC seconds since 1970, `seed` 63 random bits."""
 
     time_s: float = 0.0
+    boot_s: float = 0.0
+    """Seconds since the host was booted: for durations, because nobody can set that clock (CLOCK_BOOTTIME)."""
     seed: int = 0
 
     def new_uuid(self, index: int = 0) -> str:

@@ -30,6 +30,11 @@ REPAIR_INTERVAL_S = 1.0
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+def boot_s() -> float:
+    """Seconds since the host was booted, times of sleep included; nobody can set this clock (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _subclasses(klass: type[Input]) -> list[type[Input]]:
     return [klass, *(found for child in klass.__subclasses__() for found in _subclasses(child))]
 
@@ -75,7 +80,7 @@ class StepActor(Actor, Generic[S]):
         """Give the actor an input of its own making (what came of an effect); it is stamped, journaled and stepped."""
         if self._store is None:
             return  # this process is ending; its successor finds out by itself
-        stamped = msgspec.structs.replace(inp, time_s=time.time(), seed=secrets.randbits(63))
+        stamped = msgspec.structs.replace(inp, time_s=time.time(), boot_s=boot_s(), seed=secrets.randbits(63))
         try:
             self._journal(self._store, stamped)
         except OSError as error:
@@ -225,6 +230,7 @@ class StepActor(Actor, Generic[S]):
             namespace=envelope.namespace,
             cause=envelope.cause,
             time_s=time.time(),
+            boot_s=boot_s(),
             seed=secrets.randbits(63),
         )
         try:

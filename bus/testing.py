@@ -21,7 +21,9 @@ def received(
     body: Request[Any], msg_id: str = "m1", *, namespace: str = DEFAULT_NAMESPACE, time_s: float = 100.0, seed: int = 7
 ) -> Received:
     """A request as the shell would feed it."""
-    return Received(msg_id=msg_id, body=body, namespace=namespace, time_s=time_s, seed=seed, sender="test@h1")
+    return Received(
+        msg_id=msg_id, body=body, namespace=namespace, time_s=time_s, boot_s=time_s, seed=seed, sender="test@h1"
+    )
 
 
 def play(step: Step[S], state: S, *inputs: Input) -> list[list[Effect]]:
@@ -42,7 +44,7 @@ def the(kind: type[E], effects: Iterable[Effect]) -> E:
 
 def answer(ask: Ask, body: Message, *, time_s: float = 100.0, seed: int = 8) -> Answered:
     """The answer to an ask."""
-    return Answered(tag=ask.tag, body=body, time_s=time_s, seed=seed)
+    return Answered(tag=ask.tag, body=body, time_s=time_s, boot_s=time_s, seed=seed)
 
 
 def replies(effects: Iterable[Effect]) -> dict[str, Message | Fail]:

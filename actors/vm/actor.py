@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,7 +47,7 @@ from bus.messages.vm import (
     VmUsages,
 )
 from bus.step import Effect, Input
-from bus.step_actor import StepActor
+from bus.step_actor import StepActor, boot_s
 from shims import hoststat, instance
 
 SAMPLE_GRACE_S = 20.0
@@ -132,7 +131,7 @@ class VmActor(StepActor[VmTable]):
     @query
     async def get_vms(self, msg: GetVms, request: RequestContext) -> VmList:
         """VMs of the namespace."""
-        return views.vm_list(self.state, request.namespace, msg.target, time.time())
+        return views.vm_list(self.state, request.namespace, msg.target, boot_s())
 
     @query
     async def get_vm_names(self, msg: GetVmNames, request: RequestContext) -> VmNames:

@@ -93,7 +93,7 @@ def _record(vm_id: int, name: str, inp: Received, kind: GuestKind, config: VmCon
         state=VmState.BUILDING,
         tags=dict(config.tags),
         created_s=inp.time_s,
-        launched_s=inp.time_s,
+        launched_s=inp.boot_s,
         work=Work(job=inp.msg_id, verb=Verb.LAUNCH, seen=VmState.BUILDING),
     )
 

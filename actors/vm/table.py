@@ -88,6 +88,7 @@ class VmRecord(msgspec.Struct):
     tags: dict[str, str]
     created_s: float
     launched_s: float
+    """Since the host was booted, as is `ended_s`."""
     ended_s: float = 0.0
     """When the guest ended; 0 while it lives."""
     pid: int = 0

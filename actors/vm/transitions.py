@@ -28,7 +28,7 @@ def _enter_state(turn: Turn, vm: VmRecord, state: VmState) -> None:
 def built(turn: Turn, vm: VmRecord, pid: int, console_port: int) -> None:
     """The guest exists and waits."""
     vm.pid, vm.console_port = pid, console_port
-    vm.launched_s = turn.inp.time_s
+    vm.launched_s = turn.inp.boot_s
     vm.ended_s = 0.0
     _enter_state(turn, vm, VmState.BUILDING)
     turn.publish(vm, "launched", _event(VmLaunched, vm))
@@ -49,7 +49,7 @@ def paused(turn: Turn, vm: VmRecord) -> None:
 
 def _ended(turn: Turn, vm: VmRecord, state: VmState) -> None:
     if vm.live:
-        vm.ended_s = turn.inp.time_s
+        vm.ended_s = turn.inp.boot_s
     vm.pid = vm.console_port = 0
     _enter_state(turn, vm, state)
 

@@ -56,7 +56,12 @@ def test_only_so_many_answers_are_kept_oldest_forgotten_first(monkeypatch: pytes
         kept.taken(msg_id, "exp1")
         kept.note([Reply(msg_id=msg_id, body=Ack())], float(number), "vm@kn1")
     assert list(kept.replies) == ["b", "c"]
+    kept.expire(1e10)
+    assert list(kept.replies) == ["b", "c"]  # few, so that it does not matter what the clock has been set to
+    monkeypatch.setattr(memory, "KEEP_AT_LEAST", 1)
     kept.expire(1.5 + memory.KEEP_REPLIES_S)
+    assert list(kept.replies) == ["c"]
+    kept.expire(1e10)
     assert list(kept.replies) == ["c"]
 
 
