@@ -12,6 +12,7 @@ from pathlib import Path
 from shims import leftovers
 from tests.system.drill.busload import BusLoad
 from tests.system.drill.churn import Churn
+from tests.system.drill.clock import YEAR_S, WallClock
 from tests.system.drill.faults import BACK_S, CLONER, VICTIMS, Faults
 from tests.system.drill.herd import Herd
 from tests.system.drill.timeline import Timeline
@@ -110,6 +111,12 @@ class Drill:
         self.faults.fill_the_disk(self.product.base, ())
         self.faults.fill_the_disk(self.product.base, tuple(self.chance.sample(ACTORS, 2)))
         self.faults.fill_the_disk(self.product.base, ("warden", "broker"))
+
+    def clock(self, clock: WallClock) -> None:
+        """The wall clock jumps by years, to and fro, and with each jump a process is killed."""
+        for years in (1, -2, 1):
+            self.faults.jump(clock, years * YEAR_S, self.chance.choice(ACTORS))
+            self.faults.wrong += self.herd.wrong_ages()
 
     def everything(self) -> None:
         """All processes killed at once."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.system.drill.clock import YEAR_S, WallClock
 from tests.system.drill.disk import filled
 from tests.system.drill.timeline import Timeline
 from tests.system.product import PROCESSES, CommandError, Console, Product
@@ -139,6 +140,20 @@ class Faults:
         fallen = [name for name, pid in before.items() if self.pid(name) != pid]
         if fallen:
             self.wrong.append(f"{', '.join(fallen)} did not survive a full disk")
+
+    def jump(self, clock: WallClock, seconds: int, mortal: str) -> None:
+        """The wall clock is set, and a process falls that has to make sense of times from before."""
+        before = {name: self.pid(name) for name in PROCESSES if name != mortal}
+        clock.jump(seconds)
+        begun_s = time.monotonic()
+        self._timeline.note(f"the clock jumps by {seconds / YEAR_S:+g} years")
+        time.sleep(self._chance.uniform(1.0, 2.0))
+        self.kill(mortal)
+        for process in PROCESSES:
+            self._until_well("clock", process, begun_s)
+        fallen = [name for name, pid in before.items() if self.pid(name) != pid]
+        if fallen:
+            self.wrong.append(f"{', '.join(fallen)} did not survive that the clock was set")
 
     def everything(self) -> None:
         """SIGKILL for all at once, and up again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ TALKERS = 2
 ANSWERING = "echo $$ >>/starts; while :; do read line && echo heard $line || sleep 1; done"
 TYPIST = "typist"
 """One more, at whose console somebody types."""
+_LONG = re.compile(r"-|\d{3,}h")
 PROBE = "probe"
 """One more, which is paused and resumed to see whether commands get through to the kernel."""
 
@@ -104,6 +106,13 @@ class Herd:
             # 2,000 numbers are twice what a terminal holds: three more turns were read by somebody.
             silent = [name for name in silent if self._count(talkers[name]) < before[name] + 3]
         return [f"{name} stands still: nobody reads its console" for name in silent]
+
+    def wrong_ages(self) -> list[str]:
+        """Containers that are said to run for longer than the drill, or not at all."""
+        with self._product.console() as console:
+            ages = {row["name"]: row["uptime"] for row in console.rows() if row["name"] in self._guests}
+        wrong = [f"{name} is said to be {age} old" for name, age in ages.items() if age == "0s" or _LONG.match(age)]
+        return wrong[:3]
 
     def deaf_console(self) -> list[str]:
         """Whether nobody answers who types at a console, by its socket."""
