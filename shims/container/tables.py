@@ -55,31 +55,26 @@ SYMLINKS: Final = (
 )
 """(what it says, where it is in /dev)."""
 
-READ_ONLY_PATHS: Final = (
-    b"/proc/sys",
-    b"/proc/sysrq-trigger",
-    b"/proc/irq",
-    b"/proc/bus",
-    b"/proc/fs",
-    b"/proc/pressure",
-)
+READ_ONLY_PATHS: Final = (b"/proc/sys", b"/proc/sysrq-trigger", b"/proc/irq", b"/proc/bus")
 READ_ONLY_FLAGS: Final = m.MS_RDONLY | m.MS_NOEXEC | m.MS_NOSUID | m.MS_NODEV
 MASKED_FILES: Final = (
     b"/proc/kcore",
     b"/proc/keys",
     b"/proc/latency_stats",
     b"/proc/timer_list",
-    b"/proc/timer_stats",
     b"/proc/sched_debug",
 )
 """They tell of processes and keys of the host, or of its memory."""
 MASKED_DIRECTORIES: Final = (
     b"/proc/acpi",
     b"/proc/asound",
+    b"/proc/fs",
+    b"/proc/pressure",
     b"/proc/scsi",
     b"/sys/firmware",
     b"/sys/devices/virtual/powercap",
 )
-"""/proc/scsi removes disks from the host; the others tell about its hardware."""
+"""/proc/scsi removes disks from the host, /proc/pressure lets anybody have the kernel watch all of it, /proc/fs has
+settings of file systems; the others tell about hardware. Masking takes one mount, making read-only two."""
 
 UUID_INSIDE: Final = b"/etc/minibus/uuid"
