@@ -27,6 +27,7 @@ TARGETS: Final = {
     "fs.inotify.max_user_instances": 16_384,
     "fs.inotify.max_user_watches": 1_048_576,
     "fs.epoll.max_user_watches": 134_217_728,
+    "fs.file-max": 2**63 - 1,
     "kernel.pty.max": 32_768,
     "kernel.pid_max": 4_194_304,
     "net.ipv4.neigh.default.gc_thresh3": 65_536,
