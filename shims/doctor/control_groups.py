@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from shims import cgroup
-from shims.cgroup_lack import Lack, explain
+from shims.cgroup_lack import Lack
 from shims.cgroup_v2 import CORE
 from shims.doctor.feature import Feature, Section, State
 from shims.doctor.source import Source
@@ -30,7 +29,7 @@ class Place:
     root: str
     read_only: bool = False
     occupied: bool = False
-    """Version 2: the controller cannot be passed on, because processes are in the root of the tree itself."""
+    """Version 2: the controller cannot be passed on yet, because processes are in the root of the tree itself."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def _controller(name: str, place: Place | None, lack: Lack | None) -> Feature:
         if place.read_only:
             found, command = f"{found}, mounted read-only", f"mount -o remount,rw {place.root}"
         elif place.occupied:
-            advice = explain(OSError(errno.EBUSY, f"{found} has processes of its own"), place.root)
+            found = f"{found}; a launch moves the processes in it aside, as the kernel wants"
     return Feature(
         section=Section.CGROUPS,
         name=f"cgroup {name}",

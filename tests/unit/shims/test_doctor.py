@@ -90,16 +90,21 @@ def test_kernels(changes: dict[str, Any], expected: list[tuple[str, State]]) -> 
         ("pids", CgroupFacts(lacks={"pids": Lack("nowhere", "mount it")}), "mount it"),
         ("freezer", CgroupFacts(), "mount the cgroup controller freezer"),
         ("cpu", CgroupFacts({"cpu": Place(1, "/cg/cpu", read_only=True)}), "mount -o remount,rw /cg/cpu"),
-        (
-            "cpu",
-            CgroupFacts({"cpu": Place(2, "/cg", occupied=True)}),
-            "version 2, /cg has processes of its own; move the processes in /cg itself into a cgroup below it",
-        ),
     ],
 )
 def test_controllers(name: str, facts: CgroupFacts, remedy: str) -> None:
     (feature,) = [each for each in control_groups.judge(facts) if each.name == f"cgroup {name}"]
     assert (feature.state, feature.remedy, feature.required) == (MISSING, remedy, name == "freezer")
+
+
+def test_processes_in_the_way_are_moved_by_a_launch() -> None:
+    (feature,) = [
+        each
+        for each in control_groups.judge(CgroupFacts({"cpu": Place(2, "/cg", occupied=True)}))
+        if each.name == "cgroup cpu"
+    ]
+    assert feature.state is State.OK
+    assert feature.found == "version 2, /cg; a launch moves the processes in it aside, as the kernel wants"
 
 
 @pytest.mark.parametrize(
