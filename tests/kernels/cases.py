@@ -34,7 +34,8 @@ class Case:
     def script(self) -> str:
         """For the guest's shell; the last command's exit status is that of the guest."""
         options = "-p no:cacheprovider -v --tb=short --timeout 300"
-        return f"{self.prepare}cd {ROOT}\n.venv/bin/python -m pytest {options} {shlex.join(self.targets)}\n"
+        pytest = f".venv/bin/python -m pytest {options} {shlex.join(self.targets)}"
+        return f"{self.prepare}cd {ROOT}\nexport MINIBUS_TEST_PATIENCE=4\n{pytest}\n"
 
 
 _CONTAINERS: Final = (

@@ -18,9 +18,10 @@ from bus.paths import base_tag
 from shims import leftovers
 from shims.container.client import WardenClient, WardenError, WardenGoneError
 from shims.container.protocol import ContainerSpec, ContainerStatus, Created, Exited, Volume
+from tests.system.patience import FACTOR
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 20.0
+PATIENCE_S = 20.0 * FACTOR
 UUID = "5d1b8a5a-54cb-4cd5-9d05-0c4e1f5d2f0a"
 
 

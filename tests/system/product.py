@@ -19,9 +19,10 @@ from bus.lock import holder
 from bus.paths import base_tag
 from shims import leftovers
 from shims.cgroup import Cgroups, host_layout
+from tests.system.patience import FACTOR
 
 MINIBUS = Path(sys.executable).with_name("minibus")
-PATIENCE_S = 30.0
+PATIENCE_S = 30.0 * FACTOR
 ACTORS = ("namespace", "scheduler", "vm", "container", "host", "files", "plumber", "cli")
 PROCESSES = ("node", "warden", "broker", *ACTORS)
 VM_COLUMNS = (
