@@ -69,7 +69,7 @@ class Drill:
         late = [
             f"{what} took {max(took_s):.1f} s" for what, took_s in self.faults.back_s.items() if max(took_s) > LATE_S
         ]
-        found = [*self.faults.wrong, *late, *self.bus.check(), *self.herd.unharmed()]
+        found = [*self.faults.wrong, *late, *self.bus.check(), *self.herd.unharmed(with_consoles=self.consoles_last)]
         if self.consoles_last:
             found += [*self.herd.lost_consoles(), *self.herd.deaf_console()]
         for client in self.clients:

@@ -80,15 +80,16 @@ class Herd:
         """Of all of them."""
         return set(self._guests)
 
-    def unharmed(self) -> list[str]:
-        """Everything that is wrong with them, as sentences."""
+    def unharmed(self, *, with_consoles: bool) -> list[str]:
+        """Everything that is wrong with them, as sentences; whether they still have consoles only if asked for."""
         wrong = []
+        nothing_of = {"uptime": ""} if with_consoles else {"uptime": "", "console_port": ""}
         with self._product.console() as console:
             listed = {row["name"]: row for row in console.rows()}
         for name, guest in self._guests.items():
-            row = listed.get(name, {}) | {"uptime": ""}
-            if row != guest.row:
-                changed = [f"{key}: {was} is {row.get(key)}" for key, was in guest.row.items() if row.get(key) != was]
+            before, row = guest.row | nothing_of, listed.get(name, {}) | nothing_of
+            if row != before:
+                changed = [f"{key}: {was} is {row.get(key)}" for key, was in before.items() if row.get(key) != was]
                 wrong.append(f"{name} is listed otherwise than before: {'; '.join(changed)}")
             wrong += [f"{name} {what}" for what in self._process_harm(guest)]
             if name.startswith("herd"):

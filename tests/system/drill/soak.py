@@ -146,11 +146,11 @@ def _changes(first: Sample, last: Sample) -> str:
 
 
 def soak(base: Path, rootfs_dir: Path, seconds: float, *, cycle_s: float = CYCLE_S, shown: bool = False) -> Soak:
-    """Work for so long, in at least two cycles beyond the warm-up. Raises DrillError if something has not returned."""
+    """Work for so long, in at least one cycle beyond the warm-up. Raises DrillError if something has not returned."""
     with product_on(base, rootfs_dir) as product:
         run = Soak(product, shown=shown)
         deadline = time.monotonic() + seconds
-        while len(run.samples) < WARM_UP_CYCLES + 2 or time.monotonic() < deadline:
+        while len(run.samples) < WARM_UP_CYCLES + 1 or time.monotonic() < deadline:
             run.cycle(cycle_s)
         print(run.table())
         if wrong := run.judged():
