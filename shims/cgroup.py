@@ -101,7 +101,10 @@ def host_layout() -> Layout:
     """The layout of this host, read once."""
 
     def controllers_of(root: str) -> list[str]:
-        return read_file(f"{root}/cgroup.controllers").decode().split()
+        try:
+            return read_file(f"{root}/cgroup.controllers").decode().split()
+        except OSError:  # hidden by another mount; a launch says so
+            return []
 
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         return replace(detect(file.read(), controllers_of, _place), kernel=read_kernel_controllers())

@@ -56,6 +56,7 @@ def lack(name: str, kernel: Mapping[str, bool], version_2: str) -> Lack:
 
 
 _ADVICE: Final = {
+    errno.ENOENT: "unmount what hides the cgroups mounted on {root}",
     errno.EROFS: "run `mount -o remount,rw {root}`, or run minibus on the host itself or in a privileged container",
     errno.EACCES: "run minibus as root on the host itself, or in a privileged container",
     errno.EPERM: "run minibus as root on the host itself, or in a privileged container",

@@ -64,7 +64,9 @@ async def test_a_tree_that_is_read_only(lesser: Lesser, base_dir: Path, controll
 
 async def test_no_cgroups_at_all(lesser: Lesser) -> None:
     async with lesser("no_mount('/sys/fs/cgroup')") as host:
-        assert (await refusal(host)).startswith("start container: /sys/fs/cgroup")
+        sentence = await refusal(host)
+        assert sentence.startswith("start container: /sys/fs/cgroup")
+        assert "No such file or directory; unmount what hides the cgroups mounted on /sys/fs/cgroup" in sentence
 
 
 async def test_devices_without_rules(lesser: Lesser) -> None:
