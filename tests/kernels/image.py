@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.kernels.kernel import ROOT, Kernel, KitError
+from tests.system.hostile.kit import PREBUILT, compile_into
 
 INIT: Final = Path(__file__).with_name("init.sh")
 MODULES: Final = "modules"
@@ -70,6 +71,7 @@ def _fill(tree: Path, project: Path) -> None:
         _copy_tree(directory, tree / str(directory)[1:], left_out)
     for name in _PROJECT:
         _copy_tree(project / name, tree / str(ROOT)[1:] / name)
+    compile_into(tree / str(PREBUILT)[1:])
     programs = [python, *map(Path, _PROGRAMS)]
     for program in programs:
         _copy(program.resolve(), tree / str(program.resolve())[1:])

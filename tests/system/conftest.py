@@ -11,7 +11,7 @@ import pytest
 
 from shims import rootfs as rootfs_builder
 from tests.system.container_host import Host, running_host
-from tests.system.hostile.kit import compile_into
+from tests.system.hostile.kit import PREBUILT, compile_into
 from tests.system.product import Console, Product, product_on
 
 
@@ -27,7 +27,10 @@ def rootfs() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def kit() -> Iterator[Path]:
-    """The programs of hostile guests."""
+    """The programs of hostile guests; where there is no compiler they have been brought along."""
+    if PREBUILT.exists():
+        yield PREBUILT
+        return
     path = Path(tempfile.mkdtemp(prefix="mbk-", dir="/tmp"))
     path.chmod(0o755)
     compile_into(path)

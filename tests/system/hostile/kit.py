@@ -8,11 +8,13 @@ from pathlib import Path
 from shims.container.protocol import Volume
 
 SOURCES = Path(__file__).parent
+PREBUILT = SOURCES.parents[2] / "build" / "hostile"
 INSIDE = "/kit"
 
 
 def compile_into(directory: Path) -> None:
-    """Compile every program."""
+    """Compile every program; the directory is made if need be."""
+    directory.mkdir(parents=True, exist_ok=True)
     for source in SOURCES.glob("*.c"):
         target = directory / source.stem
         subprocess.run(
