@@ -76,6 +76,7 @@ MASKED_DIRECTORIES: Final = (
     b"/sys/devices/virtual/powercap",
 )
 """/proc/scsi removes disks from the host, /proc/pressure lets anybody have the kernel watch all of it, /proc/fs has
-settings of file systems, /proc/dynamic_debug fills the kernel's log; the others tell about hardware. Masking takes one mount, making read-only two."""
+settings of file systems, /proc/dynamic_debug fills the kernel's log; the others tell about hardware. Masking takes one
+mount, making read-only two."""
 
 UUID_INSIDE: Final = b"/etc/minibus/uuid"

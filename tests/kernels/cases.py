@@ -44,6 +44,8 @@ _CONTAINERS: Final = (
     "tests/system/test_container_refusals.py",
     "tests/system/test_container_warden.py",
     "tests/system/test_host_lacks.py",
+    "tests/system/test_hostile_escape.py",
+    "tests/system/test_hostile_races.py",
 )
 _PRODUCT: Final = ("tests/system/test_whole.py", "tests/system/test_crash.py")
 _LACKS: Final = "tests/kernels/inside/lacks.py::test_"
