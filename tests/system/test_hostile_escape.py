@@ -74,7 +74,7 @@ async def test_without_the_filter_a_capability_less(host: Host) -> None:
 @pytest.mark.parametrize("directory", ["/", "/kit", "/dev"])
 async def test_no_device_of_the_host_can_be_opened(host: Host, kit: Path, directory: str) -> None:
     """Of all block and character devices by number, wherever their node is made."""
-    text = await host.run_inside(f"/kit/attacks devices {directory}", volumes=volumes(kit))
+    text = await host.run_inside(f"/kit/lists devices {directory}", volumes=volumes(kit))
     *lines, end = text.splitlines()
     assert end == "scanned"
     assert {line.removesuffix(" ok") for line in lines if line.endswith(" ok")} - ELSEWHERE - TUN == OPENABLE
@@ -83,14 +83,14 @@ async def test_no_device_of_the_host_can_be_opened(host: Host, kit: Path, direct
 
 
 async def test_nothing_opens_where_devices_are_forbidden(host: Host, kit: Path) -> None:
-    text = await host.run_inside("/kit/attacks devices /dev/shm", volumes=volumes(kit))
+    text = await host.run_inside("/kit/lists devices /dev/shm", volumes=volumes(kit))
     assert text == "scanned\n"
 
 
 async def test_no_setting_of_the_host_can_be_written(host: Host, kit: Path) -> None:
     """Of all files in /proc and /sys that are not a process's own."""
     before = Path("/proc/sys/kernel/core_pattern").read_text()
-    assert await host.run_inside("/kit/attacks writable; echo looked", volumes=volumes(kit)) == "looked\n"
+    assert await host.run_inside("/kit/lists writable; echo looked", volumes=volumes(kit)) == "looked\n"
     assert Path("/proc/sys/kernel/core_pattern").read_text() == before
 
 
@@ -104,7 +104,7 @@ async def test_what_tells_of_the_host_is_empty(host: Host) -> None:
 
 async def test_nothing_open_is_left_to_a_container(host: Host, kit: Path) -> None:
     (host.base / "held").write_text("a descriptor that the warden has")
-    assert await host.run_inside("/kit/attacks descriptors", volumes=volumes(kit)) == "scanned\n"
+    assert await host.run_inside("/kit/lists descriptors", volumes=volumes(kit)) == "scanned\n"
 
 
 async def test_keys_of_whoever_started_minibus_are_not_inherited(base_dir: Path, rootfs: Path, kit: Path) -> None:

@@ -32,7 +32,7 @@ async def gains(host: Host, kit: Path, image: Path, results: Path) -> list[str]:
     reports = 0
     for number in range(ROUNDS):
         given = volumes(kit, results=results)
-        init = ("/kit/attacks", "gains", f"/results/{number}")
+        init = ("/kit/lists", "gains", f"/results/{number}")
         try:
             await host.launch(host.spec(2, filesystem=str(image), snapshot=False, volumes=given, init=init))
         except WardenError as error:
@@ -52,7 +52,7 @@ async def gains(host: Host, kit: Path, image: Path, results: Path) -> list[str]:
 async def attack(host: Host, kit: Path, image: Path, prepare: str, pairs: str) -> None:
     """Start the container that exchanges `pairs` below /image for ever, once `prepare` has been done there."""
     words = " ".join(f"/image/{name}" for name in pairs.split())
-    script = sh(f"cd /image; {prepare}; echo ready; exec /kit/attacks exchange {words}")
+    script = sh(f"cd /image; {prepare}; echo ready; exec /kit/lists exchange {words}")
     await host.launch(host.spec(1, volumes=volumes(kit, image=image), init=script))
     await host.console_says(1, b"ready")
 
