@@ -95,8 +95,7 @@ class Churn(threading.Thread):
     def _end_one(self, record: VmRecord) -> None:
         self._do(record, "kill", f"vm kill {record.name}")
         if record.kill is Outcome.DONE and self._chance.random() < 0.8:
-            record_id = self._listed(record.name)
-            starts = self._truth(record_id).starts
+            starts = self._truth(self._listed(record.name)).starts
             if starts and (starts > 1 or not record.start.maybe):
                 self.broken.append(f"{record.name}: its init was executed {starts} times, start was {record.start}")
             self._do(record, "flush", f"vm flush {record.name}")

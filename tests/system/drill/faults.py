@@ -86,7 +86,7 @@ class Faults:
     def doze(self, process: str) -> None:
         """SIGSTOP for less than a hang, or as long as one likes for the node, which nobody replaces."""
         pid = self.pid(process)
-        asleep_s = self._chance.uniform(1.0, 7.0 if process == "node" else 3.0)
+        asleep_s = self._chance.uniform(0.5, 6.0 if process == "node" else 2.0)
         self._timeline.note(f"stop {process} ({pid}) for {asleep_s:.1f} s")
         begun_s = time.monotonic()
         os.kill(pid, signal.SIGSTOP)
