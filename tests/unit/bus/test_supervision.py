@@ -183,3 +183,12 @@ def test_one_that_is_never_ready_is_hung_too() -> None:
     supervision.hung(one, START_S)
     supervision.ended(one, "killed by SIGKILL", START_S)
     assert (one.reason, one.falls[0]["kind"]) == ("hung: never ready", "hung")
+
+
+def test_what_could_not_be_forked_is_no_fall_and_is_tried_again() -> None:
+    one = running()
+    fall(one, 1.0)
+    supervision.put_off(one, 2.0)
+    assert (one.state, len(one.falls)) == (ChildState.BACKOFF, 1)
+    assert supervision.to_start([one], 2.0 + supervision.START_AGAIN_S - 0.1) == []
+    assert supervision.to_start([one], 2.0 + supervision.START_AGAIN_S) == [one]
