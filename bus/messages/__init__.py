@@ -1,5 +1,5 @@
 """Every message of the bus; importing this package makes them all known to the codec."""
 
-from bus.messages import control, debug, files, guest, host, namespace, pipe, pipeline, schedule, vm
+from bus.messages import cc, control, debug, files, guest, host, namespace, pipe, pipeline, schedule, vm
 
-__all__ = ["control", "debug", "files", "guest", "host", "namespace", "pipe", "pipeline", "schedule", "vm"]
+__all__ = ["cc", "control", "debug", "files", "guest", "host", "namespace", "pipe", "pipeline", "schedule", "vm"]

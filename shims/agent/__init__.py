@@ -1,0 +1,1 @@
+"""The guest agent: what runs inside guests. Imports only the standard library and msgpack, and knows no bus."""
