@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -27,7 +28,11 @@ class WireError(Exception):
 
 def encode(message: dict[str, Any]) -> bytes:
     """One frame; raises ValueError if it is larger than a peer may take."""
-    body: bytes = msgpack.packb(message, use_bin_type=True)
+    return framed(msgpack.packb(message, use_bin_type=True))
+
+
+def framed(body: bytes) -> bytes:
+    """A body that is msgpack already, as a frame; raises ValueError as `encode` does."""
     if len(body) > MAX_BODY:
         raise ValueError(f"a frame of {len(body)} bytes, and no more than {MAX_BODY} are allowed")
     return _HEADER.pack(len(body), zlib.crc32(body)) + body
@@ -39,8 +44,14 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._synced = False
+        self._lost = False
         self.skipped = 0
         """Bytes that belonged to no frame."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether a session had begun, and what came since is no frame."""
+        return self._lost and not PREAMBLE.startswith(self._buffer)  # a preamble may come in pieces
 
     def feed(self, data: bytes) -> list[bytes | None]:
         """Bodies in order; None where a preamble began a new session, and all before it is void.
@@ -53,12 +64,13 @@ class FrameReader:
             if not self._synced:
                 if not self._skip_to_preamble():
                     return found
-                self._synced = True
+                self._synced, self._lost = True, False
                 found.append(None)
             body = self._frame(found)
             if body is None:
                 if self._synced:
                     return found
+                self._lost = True
                 continue
             found.append(body)
 
@@ -105,3 +117,15 @@ def decode(body: bytes) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise WireError("not a map with a `type`")
     return message
+
+
+def decode_frames(data: bytes) -> Iterator[bytes]:
+    """The bodies of frames that follow each other without a preamble, up to the first that is torn."""
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, checksum = _HEADER.unpack_from(data, at)
+        body = data[at + _HEADER.size : at + _HEADER.size + length]
+        if len(body) < length or zlib.crc32(body) != checksum:
+            return
+        yield body
+        at += _HEADER.size + length
