@@ -32,6 +32,8 @@ class Command:
         self.done: Message = {}
         self.on_turn_over: Callable[[], None] = lambda: None
         self._told = False
+        self.is_void = False
+        """It belongs to a ledger that is over: nothing of it is written down or told."""
 
     def begin(self) -> None:
         """Its turn has come."""
@@ -93,6 +95,8 @@ class Command:
         if self.state == ENDED:
             return
         self.state = ENDED
+        if self.is_void:
+            return
         self.done = {
             "outcome": outcome,
             "code": code,

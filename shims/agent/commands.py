@@ -49,7 +49,7 @@ class Commands:
             if records.ledger:
                 self._agent.log.warn("the server has another history of commands: what ran for the old one ends")
             for command in self._known.values():
-                command.on_turn_over = lambda: None
+                command.is_void = True
                 if isinstance(command, Run) and command.pid and command.state != ENDED:
                     command.kill()
                 else:

@@ -225,7 +225,7 @@ class Run(Command):
             signal_group(self.pid, signal.SIGKILL)  # whoever has not heard the first one
         if self._input is not None:
             self._input.close()
-        if self.background:
+        if self.background and not self.is_void:
             self.agent.session.send(self.process(gone=True))
         if any(drain.is_open for drain in self._drains):
             self._timer = self.agent.loop.call_later(SETTLE_S, self._settle)

@@ -10,7 +10,7 @@ from shims.agent.line import Endpoint, Line
 from shims.agent.log import Log
 from shims.agent.loop import Loop, Timer
 from shims.agent.streams import OutStream
-from shims.agent.wire import PREAMBLE, FrameReader, WireError, decode, encode
+from shims.agent.wire import FLUSH, PREAMBLE, FrameReader, WireError, decode, encode
 
 Message = dict[str, Any]
 
@@ -78,12 +78,19 @@ class Session:
     def _begin(self) -> None:
         """A new session on this line."""
         self._ended()
-        self._number += 1
         if self.line.is_device:
             self.line.drop_outgoing()
+            self.line.send(FLUSH)
+        self._greet()
+
+    def _greet(self) -> None:
+        """Say hello, and again until somebody answers."""
+        self._hello_timer = self._loop.call_later(HELLO_AGAIN_S, self._greet)
+        if self.line.pending > len(FLUSH):
+            return  # the last one has not gone yet
+        self._number += 1
         self.line.send(PREAMBLE)
         self._write({"type": "hello", "versions": VERSIONS, "session": self._number, **self._hello()})
-        self._hello_timer = self._loop.call_later(HELLO_AGAIN_S, self._begin)
 
     def _ended(self) -> None:
         for timer in (self._tick_timer, self._hello_timer):

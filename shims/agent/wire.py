@@ -19,6 +19,9 @@ MAX_BODY = 128 * 1024
 CHUNK = 64 * 1024
 """Data in one frame, at most."""
 _HEADER = struct.Struct("!II")
+FLUSH = b"\xff" * (MAX_BODY + _HEADER.size)
+"""Sent before the preamble on a serial line that somebody else may have left in the middle of a frame: it makes any
+frame whole, with a checksum that does not fit, and the reader looks for the preamble."""
 _MAX_ITEMS = 4096
 
 

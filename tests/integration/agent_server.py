@@ -1,4 +1,4 @@
-"""A server in the place of the actor `cc`, for tests of the agent: it speaks when it is told to, and hears everything."""
+"""A server in the place of the actor `cc`, for tests of the agent: it says what it is told to, and hears everything."""
 
 from __future__ import annotations
 
