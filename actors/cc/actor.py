@@ -1,0 +1,353 @@
+"""The shell of the `cc` actor: lines to agents, files, and the answers to questions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+
+from actors.cc import tunnel_table, views
+from actors.cc.frames import shown
+from actors.cc.guest_pipes import Ends
+from actors.cc.inputs import (
+    CloseListener,
+    CloseTunnels,
+    HangUp,
+    Keep,
+    Offer,
+    OpenListener,
+    OpenTunnels,
+    Reline,
+    Remove,
+    Removed,
+    Survey,
+    Surveyed,
+    Tell,
+    Wake,
+)
+from actors.cc.listeners import Listeners
+from actors.cc.sessions import Sessions
+from actors.cc.sources import Sources
+from actors.cc.state import step
+from actors.cc.table import CcTable, Guest, Ledger
+from actors.cc.tunnels import TunnelListeners
+from actors.cc.vm_watch import VmWatch
+from bus.actor import RequestContext, query
+from bus.errors import BusError, NotFoundError, UnavailableError
+from bus.messages.base import WILDCARD, Event
+from bus.messages.cc import (
+    CcState,
+    ClientInfo,
+    ClientList,
+    CommandList,
+    GetCcState,
+    GetClients,
+    GetCommands,
+    GetGuestProcesses,
+    GetOutcomes,
+    GetResponses,
+    GetTunnels,
+    GuestProcess,
+    GuestProcesses,
+    Outcomes,
+    ResponseFile,
+    Responses,
+    TunnelInfo,
+    TunnelList,
+)
+from bus.paths import Context
+from bus.step import Effect, Input
+from bus.step_actor import StepActor
+from shims import process, responses
+from shims.responses import Responses as ResponseStore
+
+TICK_S = 1.0
+MARGIN_S = 1.0
+"""An answer leaves so long before the asker gives up."""
+PAUSE_S = 0.05
+"""Between two looks at a command that somebody waits for."""
+
+
+class CcActor(StepActor[CcTable]):
+    """Command and control."""
+
+    kind = "cc"
+    state_type = CcTable
+
+    def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
+        super().__init__(context, lane_socket)
+        self.responses = ResponseStore(context.files_dir)
+        self.sources = Sources(context.files_dir, context.tag)
+        self.pipe_ends = Ends(self)
+        self.sessions = Sessions(self)
+        self.listeners = Listeners(self, self.sessions, context.base)
+        self.tunnels = TunnelListeners(self, self.sessions.get)
+        self._waiters: dict[tuple[str, int], asyncio.Event] = {}
+
+    def initial_state(self) -> CcTable:
+        """Nothing."""
+        return CcTable()
+
+    def step(self, state: CcTable, inp: Input) -> list[Effect]:
+        """See `actors.cc.state`."""
+        return step(state, inp)
+
+    @property
+    def table(self) -> CcTable:
+        """What is known."""
+        return self.state
+
+    def publish(self, topic: str, event: Event, *, namespace: str = "", cause: str = "") -> None:
+        """Tell the world."""
+        super().publish(topic, event, namespace=namespace, cause=cause)
+
+    async def on_start(self) -> None:
+        """Make room for descriptors, and remember who was connected."""
+        process.raise_descriptor_limit()
+        self.pipe_ends.returning = {
+            (guest.vm.key, guest.agent)
+            for ledger in self.state.namespaces.values()
+            for guest in ledger.guests.values()
+            if guest.connected
+        }
+        self.spawn(self._destroy(self.responses.left_aside()), name="destroy")
+
+    def on_registered(self) -> None:
+        """Open lines again, then look for VMs."""
+        super().on_registered()
+        self.spawn(self._tick(), name="tick")
+        self.spawn(VmWatch(self).run(), name="vms")
+
+    async def on_stop(self) -> None:
+        """Let go of everything; what is on disk goes on from there."""
+        self.tunnels.close_all()
+        self.listeners.close()
+        self.sessions.close()
+        self.sources.close()
+        self.responses.close_all()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_s = loop.time()
+            self.sessions.tick(now_s)
+            self.listeners.tick(now_s)
+            self.pipe_ends.tick(now_s)
+
+    # --- effects
+
+    async def carry_out(self, effect: Effect) -> None:
+        """What takes time goes on beside the others."""
+        match effect:
+            case Tell(key=key, frame=frame):
+                self.sessions.tell(key, frame)
+            case Offer(namespace=namespace, uuid=uuid, serial=serial):
+                self.sessions.offer(namespace, uuid, serial)
+            case Wake(namespace=namespace, id=number):
+                self._wake(namespace, number)
+            case Keep():
+                self._keep(effect)
+            case Reline(vm_ids=vm_ids):
+                self.listeners.reline(vm_ids)
+            case HangUp(namespace=namespace, uuid=uuid, reason=reason):
+                self.sessions.hang_up(namespace, uuid, reason)
+            case Remove():
+                self._remove(effect)
+            case Survey():
+                self.spawn(self._survey(effect), name=f"survey {effect.msg_id}")
+            case OpenListener(namespace=namespace, port=port, address=address, msg_id=msg_id):
+                self.listeners.listen(namespace, port, address, msg_id)
+            case CloseListener(port=port):
+                self.listeners.unlisten(port)
+            case OpenTunnels(tunnels=tunnels, msg_id=msg_id):
+                self.spawn(self.tunnels.open(tunnels, msg_id), name=f"tunnels {msg_id}")
+            case CloseTunnels(tunnels=tunnels):
+                for key, number in tunnels:
+                    self.tunnels.close(key, number)
+            case _:
+                await super().carry_out(effect)
+
+    def _wake(self, namespace: str, number: int) -> None:
+        waiter = self._waiters.pop((namespace, number), None)
+        if waiter is not None:
+            waiter.set()
+
+    def _keep(self, effect: Keep) -> None:
+        try:
+            self.responses.check_in(effect.namespace, effect.id, effect.uuid)
+            for name, text in (
+                (responses.EXIT_CODE, "" if effect.exit_code is None else str(effect.exit_code)),
+                ("stderr", f"{effect.error}\n" if effect.error else ""),
+            ):
+                if text:
+                    output = (effect.namespace, effect.id, effect.uuid, name)
+                    self.responses.note(output, text)
+                    self.responses.close(output)
+        except OSError as error:
+            self.log.warn("response_not_kept", id=effect.id, uuid=effect.uuid, error=str(error))
+
+    def _remove(self, effect: Remove) -> None:
+        """Out of sight at once; what takes long follows."""
+        positions = self.sessions.forget(effect.namespace, effect.ids, effect.uuid)
+        error = ""
+        aside: list[Path] = []
+        try:
+            aside = self.responses.put_aside(effect.namespace, effect.ids, effect.uuid)
+        except OSError as failure:
+            error = f"responses cannot be removed: {failure.strerror or failure}"
+            self.log.warn("responses_not_removed", error=error)
+        self.feed(Removed(msg_id=effect.msg_id, error=error, positions=tuple(positions)))
+        if aside:
+            self.spawn(self._destroy(aside), name="destroy")
+
+    async def _destroy(self, aside: list[Path]) -> None:
+        with contextlib.suppress(OSError):  # the next start tries again
+            await asyncio.to_thread(self.responses.destroy, aside)
+
+    async def _survey(self, effect: Survey) -> None:
+        try:
+            files = await self.sources.survey(effect.namespace, effect.patterns)
+        except BusError as error:
+            self.feed(Surveyed(msg_id=effect.msg_id, code=error.code, error=str(error)))
+        else:
+            self.feed(Surveyed(msg_id=effect.msg_id, files=files))
+
+    # --- questions
+
+    def _ledger(self, request: RequestContext) -> Ledger | None:
+        return self.state.namespaces.get(request.namespace)
+
+    @query
+    async def get_state(self, msg: GetCcState, request: RequestContext) -> CcState:
+        """What is in force."""
+        ledger = self._ledger(request)
+        clients = len(self.sessions.of(request.namespace))
+        if ledger is None:
+            return CcState(clients=clients)
+        listeners = tuple(f"{address or '*'}:{port}" for port, address in sorted(ledger.listeners.items()))
+        return CcState(clients=clients, filter=ledger.filter, prefix=ledger.prefix, listeners=listeners)
+
+    @query
+    async def get_clients(self, msg: GetClients, request: RequestContext) -> ClientList:
+        """Who is connected."""
+        now_s = asyncio.get_running_loop().time()
+        found = []
+        for session in self.sessions.of(request.namespace):
+            guest = session.guest()
+            if guest is None:
+                continue
+            facts = guest.facts
+            info = ClientInfo(
+                uuid=guest.vm.uuid,
+                vm=guest.vm.name,
+                hostname=facts.hostname,
+                arch=facts.arch,
+                os=facts.os,
+                ips=facts.ips,
+                macs=facts.macs,
+                release=facts.release,
+                connected_s=now_s - session.began_s,
+                silent_s=now_s - session.line.heard_s,
+            )
+            found.append(info)
+        return ClientList(clients=tuple(sorted(found, key=lambda client: client.uuid)))
+
+    @query
+    async def get_commands(self, msg: GetCommands, request: RequestContext) -> CommandList:
+        """The list."""
+        return views.command_list(self._ledger(request), msg.id)
+
+    @query
+    async def get_outcomes(self, msg: GetOutcomes, request: RequestContext) -> Outcomes:
+        """How far a command is; if it is waited for, when there is nothing more to wait for."""
+        loop = asyncio.get_running_loop()
+        left_s = request.deadline - loop.time()
+        until_s = request.deadline - min(MARGIN_S, left_s / 5)
+        while True:
+            found = views.outcomes(self._ledger(request), msg.id)
+            if found.done or not msg.wait or loop.time() >= until_s:
+                return found
+            waiter = self._waiters.setdefault((request.namespace, msg.id), asyncio.Event())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until_s):
+                    await waiter.wait()
+                    await asyncio.sleep(PAUSE_S)  # hundreds of guests end at about the same time
+
+    @query
+    async def get_responses(self, msg: GetResponses, request: RequestContext) -> Responses:
+        """A page of what has come back."""
+        ids = views.response_ids(self._ledger(request), msg.target)
+        try:
+            page = await asyncio.to_thread(
+                self.responses.page, request.namespace, ids, msg.cursor, with_data=msg.with_data
+            )
+        except OSError as error:
+            raise UnavailableError(f"responses cannot be read: {error.strerror or error}") from error
+        if page is None:
+            if msg.target == WILDCARD:
+                return Responses()
+            raise NotFoundError(f"no responses for {msg.target[:200]}")
+        files = tuple(
+            ResponseFile(
+                id=entry.id, uuid=entry.uuid, name=entry.name, size=entry.size, data=entry.data, offset=entry.offset
+            )
+            for entry in page.entries
+        )
+        return Responses(files=files, cursor=page.cursor)
+
+    def _guests(self, request: RequestContext, target: str) -> list[Guest]:
+        ledger = self._ledger(request)
+        if target == WILDCARD:
+            return [guest for guest in ledger.guests.values() if not guest.flushed] if ledger else []
+        guest = tunnel_table.find(ledger, target)
+        if guest is None:
+            raise NotFoundError(f"vm not found: {target[:200]}")
+        return [guest]
+
+    @query
+    async def get_processes(self, msg: GetGuestProcesses, request: RequestContext) -> GuestProcesses:
+        """What runs in the background of guests."""
+        found = []
+        for guest in self._guests(request, msg.target):
+            session = self.sessions.get(guest.vm.key)
+            if session is None:
+                if msg.target != WILDCARD:
+                    raise NotFoundError(f"no client with uuid: {guest.vm.uuid}")
+                continue
+            for frame in session.processes.values():
+                command = session.command(frame.serial)
+                argv = tuple(map(shown, frame.argv))
+                found.append(
+                    GuestProcess(
+                        vm=guest.vm.name,
+                        uuid=guest.vm.uuid,
+                        pid=frame.pid,
+                        argv=argv,
+                        id=command.id if command else 0,
+                    )
+                )
+        return GuestProcesses(processes=tuple(sorted(found, key=lambda one: (one.vm, one.pid))))
+
+    @query
+    async def get_tunnels(self, msg: GetTunnels, request: RequestContext) -> TunnelList:
+        """Tunnels, with how many connections they carry."""
+        ledger = self._ledger(request)
+        found = []
+        for guest in self._guests(request, msg.target):
+            session = self.sessions.get(guest.vm.key)
+            for tunnel in (ledger.tunnels.get(guest.vm.uuid, {}) if ledger else {}).values():
+                found.append(
+                    TunnelInfo(
+                        id=tunnel.id,
+                        vm=guest.vm.name,
+                        uuid=guest.vm.uuid,
+                        source=tunnel.source,
+                        host=tunnel.host,
+                        port=tunnel.port,
+                        reverse=tunnel.reverse,
+                        connections=session.tunnels.count(tunnel.id) if session else 0,
+                    )
+                )
+        return TunnelList(tunnels=tuple(sorted(found, key=lambda one: (one.vm, one.id))))
