@@ -148,7 +148,7 @@ class CcActor(StepActor[CcTable]):
             case Wake(namespace=namespace, id=number):
                 self._wake(namespace, number)
             case Keep():
-                self._keep(effect)
+                self.keep(effect)
             case Reline(vm_ids=vm_ids):
                 self.listeners.reline(vm_ids)
             case HangUp(namespace=namespace, uuid=uuid, reason=reason):
@@ -174,7 +174,8 @@ class CcActor(StepActor[CcTable]):
         if waiter is not None:
             waiter.set()
 
-    def _keep(self, effect: Keep) -> None:
+    def keep(self, effect: Keep) -> None:
+        """Note beside the output how a command ended."""
         try:
             self.responses.check_in(effect.namespace, effect.id, effect.uuid)
             for name, text in (
@@ -266,12 +267,13 @@ class CcActor(StepActor[CcTable]):
         left_s = request.deadline - loop.time()
         until_s = request.deadline - min(MARGIN_S, left_s / 5)
         while True:
-            found = views.outcomes(self._ledger(request), msg.id)
+            returning = self.sessions.returning(request.namespace)
+            found = views.outcomes(self._ledger(request), msg.id, returning)
             if found.done or not msg.wait or loop.time() >= until_s:
                 return found
             waiter = self._waiters.setdefault((request.namespace, msg.id), asyncio.Event())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(until_s):
+                async with asyncio.timeout_at(min(until_s, loop.time() + TICK_S) if returning else until_s):
                     await waiter.wait()
                     await asyncio.sleep(PAUSE_S)  # hundreds of guests end at about the same time
 

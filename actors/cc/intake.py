@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from actors.cc import frames
 from actors.cc.dispatch import file_index
 from actors.cc.inputs import FileArrived, Finished
+from actors.cc.reports import kept
 from actors.cc.table import Command
 from bus.messages.cc import CommandKind, CommandOutput, CommandState
 from bus.topics import cc_topic
@@ -223,10 +224,14 @@ class Intake:
             for own, index in [key for key in self._growing if key[0] == serial]:
                 os.close(self._growing.pop((own, index)).fd)
             self._server.responses.discard_all(namespace, command.id, uuid)
+        state = CommandState(done.outcome.value)
+        if command is not None and not command.quiet and serial in self._session.handed:
+            # Before it is known: whoever waits for the end finds everything.
+            self._server.keep(kept(command, self._session.key, state, done.code, done.error, done.stderr))
         finished = Finished(
             key=self._session.key,
             serial=serial,
-            state=CommandState(done.outcome.value),
+            state=state,
             code=done.code,
             error=done.error,
             guest_s=done.time_s,

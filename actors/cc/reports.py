@@ -180,7 +180,8 @@ def finished(table: CcTable, inp: Finished) -> list[Effect]:
         progress = command.guests[inp.key[1]] = Progress(state=CommandState.RUNNING, boot=guest.boot)
     progress.code, progress.stdout, progress.stderr = inp.code, inp.stdout, inp.stderr
     ended_s = inp.guest_s or inp.time_s
-    return [confirm, *_end(ledger, guest, command, progress, inp.state, inp.error, ended_s)]
+    effects = _end(ledger, guest, command, progress, inp.state, inp.error, ended_s)
+    return [confirm, *(effect for effect in effects if not isinstance(effect, Keep))]  # that was done before
 
 
 def _is_over(progress: Progress, guest: Guest) -> bool:
@@ -234,20 +235,21 @@ def _end(
         Wake(namespace=namespace, id=command.id),
     ]
     if not command.quiet:
-        effects.insert(0, _keep(command, namespace, uuid, progress))
+        effects.insert(0, kept(command, guest.vm.key, state, progress.code, error, progress.stderr))
     if not command.listed:
         del command.guests[uuid]
         ledger.forget_strangers()
     return effects
 
 
-def _keep(command: Command, namespace: str, uuid: str, progress: Progress) -> Keep:
+def kept(command: Command, key: Key, state: CommandState, code: int, error: str, stderr: int) -> Keep:
+    """What is noted beside the output: an exit code as later versions of minimega have it, and why nothing ran."""
     program = command.spec.kind is CommandKind.EXEC
-    code: int | None = None
+    exit_code: int | None = None
     if program and not command.spec.background:
-        code = progress.code if progress.state is CommandState.EXITED else -1
-    error = progress.error if program and progress.state is CommandState.FAILED and not progress.stderr else ""
-    return Keep(namespace=namespace, id=command.id, uuid=uuid, exit_code=code, error=error)
+        exit_code = code if state is CommandState.EXITED else -1
+    told = error if program and state is CommandState.FAILED and not stderr else ""
+    return Keep(namespace=key[0], id=command.id, uuid=key[1], exit_code=exit_code, error=told)
 
 
 def outcome(guest: Guest, progress: Progress | None) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from actors.cc.inputs import Keep
 from actors.cc.sources import Sources
 from actors.cc.table import CcTable
 from bus.logs import Log
@@ -36,6 +37,10 @@ class Server(Protocol):
 
     def feed(self, inp: Input) -> None:
         """Something has happened."""
+        ...
+
+    def keep(self, note: Keep) -> None:
+        """Note beside the output how a command ended."""
         ...
 
     def publish(self, topic: str, event: Event, *, namespace: str) -> None:

@@ -21,6 +21,8 @@ RETURN_S: Final = 10.0
 """For agents to come back after a restart of this actor, before they count as not connected."""
 RETRY_S: Final = 2.0
 STRANGER_S: Final = 10.0
+BREAK_S: Final = 5.0
+"""For an agent whose line broke, before nobody waits for it any more."""
 
 
 class Sessions:
@@ -34,6 +36,8 @@ class Sessions:
         self.name = secrets.token_hex(8)
         """Of this start of the server."""
         self.room = Room(server.responses)
+        self._broken: dict[Key, float] = {}
+        """When lines broke of guests that live."""
         self._started_s = asyncio.get_running_loop().time()
         self._returned = False
 
@@ -45,6 +49,10 @@ class Sessions:
     def of(self, namespace: str) -> list[Session]:
         """All of a namespace."""
         return [session for key, session in self._by_key.items() if key[0] == namespace and session.synced]
+
+    def returning(self, namespace: str) -> frozenset[str]:
+        """UUIDs of guests whose line broke a moment ago."""
+        return frozenset(uuid for own, uuid in self._broken if own == namespace)
 
     # --- lines
 
@@ -87,6 +95,9 @@ class Sessions:
         line.key = None
         if self._by_key.get(session.key) is session:
             del self._by_key[session.key]
+        guest = session.guest()
+        if session.synced and guest is not None and guest.vm.live:
+            self._broken[session.key] = line.loop.time()
         session.end(reason, replaced=replaced)
 
     # --- hello
@@ -195,6 +206,9 @@ class Sessions:
     def tick(self, now_s: float) -> None:
         """Once a second."""
         self.room.look_again()
+        for key, broken_s in tuple(self._broken.items()):
+            if now_s - broken_s > BREAK_S or self.get(key) is not None:
+                del self._broken[key]
         for line in tuple(self.lines):
             if line not in self._by_line and not line.dialled and now_s - line.opened_s > HELLO_S:
                 line.close("it does not say who it is")

@@ -43,19 +43,19 @@ def has_answered(command: Command, progress: Progress) -> bool:
     return progress.final or (command.spec.background and progress.state is CommandState.RUNNING)
 
 
-def outcomes(ledger: Ledger | None, number: int) -> Outcomes:
-    """A row for each guest; raises NotFoundError."""
+def outcomes(ledger: Ledger | None, number: int, returning: frozenset[str] = frozenset()) -> Outcomes:
+    """A row for each guest; `returning` are those whose line broke a moment ago. Raises NotFoundError."""
     command = ledger.by_id(number) if ledger else None
     if ledger is None or command is None:
         raise NotFoundError(f"command {number} not found")
     meant = matching.meant(ledger, command)
     rows = [outcome(guest, None) for guest in meant]
-    open_ = any(guest.connected for guest in meant)
+    open_ = any(guest.connected or guest.vm.uuid in returning for guest in meant)
     for uuid, progress in command.guests.items():
         guest = ledger.guests.get(uuid)
         if guest is not None:
             rows.append(outcome(guest, progress))
-            open_ |= guest.connected and not has_answered(command, progress)
+            open_ |= (guest.connected or uuid in returning) and not has_answered(command, progress)
     rows.sort(key=lambda row: (row.vm, row.uuid))
     return Outcomes(id=number, outcomes=tuple(rows), done=not open_)
 

@@ -20,6 +20,7 @@ from bus.messages.cc import (
     CommandPosted,
     CommandSpec,
     GetClients,
+    GetCommands,
     GetOutcomes,
     GetResponses,
     GuestFilter,
@@ -217,6 +218,21 @@ class CcHost:
             if found.done:
                 return {row.vm: row for row in found.outcomes}
         raise TimeoutError(f"command {number} is not done: {found}")
+
+    async def outcomes_when(self, number: int, count: int, namespace: str = DEFAULT_NAMESPACE) -> dict[str, Outcome]:
+        """The same, once so many guests have answered: those that are not connected are not waited for otherwise."""
+
+        async def have() -> bool:
+            try:
+                (command,) = (await self.ask(GetCommands(id=number), namespace)).commands
+            except BusError as error:
+                if error.retryable:
+                    return False
+                raise
+            return command.responses >= count
+
+        await until(have, WAIT_S)
+        return await self.outcomes(number, namespace)
 
     async def responses(self, target: str, namespace: str = DEFAULT_NAMESPACE) -> dict[str, bytes]:
         """All that has come back."""
