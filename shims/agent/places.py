@@ -5,10 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 
 from shims.agent import platform_linux
 
 PID, SOCKET, FILES, UUID = "miniccc.pid", "miniccc", "files", "miniccc.uuid"
+
+
+LOCK_S = 1.0
 
 
 class AlreadyRunningError(Exception):
@@ -62,9 +66,7 @@ def _take(directory: str, uuid: str) -> int:
         raise OSError(0, "it is not a directory of this user")  # who made it could make the agent write elsewhere
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(os.path.join(directory, PID), flags, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _lock(fd):
         pid, owner = os.read(fd, 20).decode("ascii", "replace"), _owner(directory)
         os.close(fd)
         if owner not in ("", uuid):
@@ -80,6 +82,20 @@ def _take(directory: str, uuid: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _lock(fd: int) -> bool:
+    """A killed agent may have been starting a program, and that one lets go only when it is."""
+    deadline_s = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def _owner(directory: str) -> str:

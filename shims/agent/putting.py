@@ -227,12 +227,11 @@ class Put(Command):
             self.agent.loop.call_later(0, lambda: self._catch_up(incoming))
 
     def _want(self, incoming: Incoming) -> None:
-        if not incoming.is_in_place and incoming.offset == incoming.size:
-            self._settle(incoming)
-            return
         self._say("want", incoming.index, incoming.offset)
         if incoming.is_in_place:
             self._over(incoming.index)
+        elif incoming.offset == incoming.size:
+            self._settle(incoming)
 
     def _say(self, kind: str, index: int, offset: int) -> None:
         message = {"type": kind, "serial": self.serial, "stream": f"file/{index}", "offset": offset}

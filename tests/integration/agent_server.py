@@ -59,14 +59,29 @@ class Peer:
 
     def hear(self, kind: str, **fields: Any) -> Message:
         """The next message of this type with these fields."""
+        return self.hear_any((kind,), **fields)
+
+    def hear_any(self, kinds: tuple[str, ...], **fields: Any) -> Message:
+        """The next message of one of these types with these fields."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             for at, message in enumerate(self.heard):
-                if message["type"] == kind and all(message.get(name) == value for name, value in fields.items()):
+                if message["type"] in kinds and all(message.get(name) == value for name, value in fields.items()):
                     return self.heard.pop(at)
-            assert not self.is_over, f"the agent hung up instead of saying {kind}; before that {self.heard}"
-            assert time.monotonic() < deadline, f"waited in vain for {kind} {fields}; heard {self.heard[:20]}"
+            assert not self.is_over, f"the agent hung up instead of saying {kinds}; before that {self.heard}"
+            assert time.monotonic() < deadline, f"waited in vain for {kinds} {fields}; heard {self.heard[:20]}"
             self.read()
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Listen until something is true."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain for {what}; heard {self.heard[:20]}"
+            self.read()
+
+    def data_bytes(self) -> int:
+        """Of all streams, heard and not yet taken."""
+        return sum(len(message["data"]) for message in self.heard if message["type"] == "data")
 
     def hears_nothing(self, kind: str, during_s: float) -> None:
         """Fails if a message of this type comes."""

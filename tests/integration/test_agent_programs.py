@@ -51,9 +51,9 @@ def test_much_output_comes_whole_and_no_faster_than_it_is_acknowledged(guest: Gu
     guest.start()
     peer = guest.server.begin()
     peer.run(1, "sh", "-c", "yes 0123456789 | head -c 3000000")
-    until(lambda: peer.read() or sum(len(m["data"]) for m in peer.heard if m["type"] == "data") == WINDOW, "a window")
+    peer.until(lambda: peer.data_bytes() == WINDOW, "a window")
     peer.hears_nothing("done", 0.2)
-    assert sum(len(message["data"]) for message in peer.heard if message["type"] == "data") == WINDOW
+    assert peer.data_bytes() == WINDOW
     outcome, code, stdout, _ = peer.result(1)
     assert (outcome, code, len(stdout)) == ("exited", 0, 3000000)
     assert stdout == (b"0123456789\n" * 300000)[:3000000]
