@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import marshal
 import os
 import subprocess
@@ -29,15 +28,18 @@ ALSO: Final = ("encodings.ascii", "encodings.latin_1")
 PACKAGES: Final = "libpython3.11-dev gcc libc6-dev zlib1g-dev libexpat1-dev"
 TIMEOUT_S: Final = 120
 
-# Run in an interpreter without anything else in it: what is loaded afterwards is what the agent needs.
+# Run in an interpreter without anything else in it: what is loaded afterwards is what the agent needs. There, as in the
+# agent, no module comes from a shared library.
 _LIST_MODULES: Final = """
 import sys
+import _frozen_importlib_external as finders
+sys.path_hooks[:] = [finders.FileFinder.path_hook((finders.SourceFileLoader, [".py"]))]
+sys.path_importer_cache.clear()
 sys.path[:0] = sys.argv[1:]
 import shims.agent.__main__, shims.agent.agent
 {also}
 found = {{name: getattr(module, "__file__", None) for name, module in sorted(sys.modules.items())}}
-import json
-print(json.dumps({{name: file for name, file in found.items() if file and file.endswith(".py")}}))
+print(*(f"{{name}}={{file}}" for name, file in found.items() if file and file.endswith(".py")), sep="\\n")
 """
 
 
@@ -81,7 +83,7 @@ def _modules() -> dict[str, Path]:
         )
     except subprocess.SubprocessError as error:
         raise BuildError(f"the agent's modules cannot be loaded: {getattr(error, 'stderr', '') or error}") from None
-    found: dict[str, str] = json.loads(result.stdout.splitlines()[-1])
+    found = dict(line.split("=", 1) for line in result.stdout.splitlines())
     # Some modules of the standard library are in the interpreter already.
     return {name: Path(path) for name, path in found.items() if FrozenImporter.find_spec(name) is None}
 

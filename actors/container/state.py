@@ -136,6 +136,7 @@ def container_spec(guest: GuestSpec, tag: str) -> ContainerSpec:
         memory_mib=config.memory_mib,
         vcpus=config.vcpus,
         seccomp=config.seccomp,
+        backchannel=config.backchannel,
     )
 
 

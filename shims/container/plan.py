@@ -62,6 +62,8 @@ class Plan:
     capabilities: CapabilityDrop
     seccomp: bool
     """Filter system calls."""
+    backchannel: bool
+    """Show the directory where the agent's server listens."""
     descriptor_limit: tuple[int, int] | None
     """Soft and hard number of open files, where the warden has raised its own."""
     warnings: tuple[str, ...]
@@ -195,6 +197,7 @@ class Planner:
             procs_files=tuple(procs_files),
             capabilities=self._capabilities,
             seccomp=self._has_seccomp and spec.seccomp,
+            backchannel=spec.backchannel,
             descriptor_limit=self._descriptor_limit,
             warnings=tuple(lacking),
         )

@@ -41,6 +41,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int = 2048
     vcpus: int = 1
     seccomp: bool = True
+    backchannel: bool = False
+    """Show `<instance_dir>/cc` at /dev/minibus, and its socket at /cc."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -15,7 +15,7 @@ import struct
 from errno import EEXIST, ENOENT
 from typing import Final
 
-from shims.container import tables
+from shims.container import backchannel, tables
 from shims.container.action import Action
 from shims.container.build import GATE, PREINIT_STARTED, REPORT
 from shims.container.cloner import dump_script
@@ -56,6 +56,7 @@ def set_up(plan: Plan) -> list[Action]:
         *_PROTECT,
         *_show_uuid(plan),
         *_show_fifos(plan),
+        *backchannel.show(plan, _backchannel(plan)),
         *_MASK,
         *_join_cgroups(plan),
         *_PIVOT_ROOT,
@@ -191,11 +192,15 @@ def _take_from_host(plan: Plan) -> list[Action]:
         actions.append(_take("volume", volume.source, number))
     for number in range(plan.fifos):
         actions.append(_take("fifo", plan.instance + b"/fifo%d" % number, _first_fifo(plan) + number))
-    return actions
+    return actions + backchannel.take(plan, _backchannel(plan))
 
 
 def _first_fifo(plan: Plan) -> int:
     return _FIRST_TREE + len(plan.volumes)
+
+
+def _backchannel(plan: Plan) -> int:
+    return _first_fifo(plan) + plan.fifos
 
 
 def _mount_root(plan: Plan) -> list[Action]:
