@@ -156,7 +156,7 @@ class Sources:
         self._under_way: dict[str, asyncio.Task[Source]] = {}
         self._hashers = asyncio.Semaphore(_HASHERS)
         self._open: OrderedDict[tuple[str, Version], int] = OrderedDict()
-        self._frames: OrderedDict[tuple[str, int, int, int], bytes] = OrderedDict()
+        self._frames: OrderedDict[tuple[str, int, int, Source, int], bytes] = OrderedDict()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -221,7 +221,7 @@ class Sources:
 
     def frame(self, ledger: str, serial: int, index: int, source: Source, offset: int) -> tuple[bytes, int]:
         """The `data` frame at an offset, and how many bytes of the file it holds. Raises ChangedError."""
-        key = (ledger, serial, index, offset)
+        key = (ledger, serial, index, source, offset)
         size = min(CHUNK, source.size - offset)
         ready = self._frames.get(key)
         if ready is not None:

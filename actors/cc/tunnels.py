@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Final
 
 from actors.cc import frames
@@ -316,7 +317,8 @@ class TunnelListeners:
                 lambda: self._accept(key, tunnel), LOOPBACK, tunnel.source
             )
         except OSError as error:
-            return f"cannot listen on port {tunnel.source}: {error.strerror or error}"
+            why = os.strerror(error.errno) if error.errno else str(error)  # asyncio's own text has the address again
+            return f"cannot listen on port {tunnel.source}: {why}"
         self._open[key, tunnel.id] = server
         return ""
 

@@ -55,6 +55,8 @@ class Agent:
         self.files: dict[str, bytes] = {}
         """What is in the guest, by absolute path; files that are sent go to `/files/`."""
         self.put: dict[int, list[dict[str, Any]]] = {}
+        self.arrived: set[tuple[int, int]] = set()
+        """Files of a `put` that are whole, by serial and index."""
         self.growing: dict[tuple[int, int], bytearray] = {}
         self.facts: dict[str, Any] = {"hostname": "guest", "arch": "amd64", "os": "linux", "ips": ["10.0.0.5"]}
         self.durable = True
@@ -153,6 +155,8 @@ class Agent:
         for serial, record in self.records.items():
             if record["state"] == "running" and "patterns" in record:
                 self._announce(serial)
+            elif record["state"] == "running" and serial in self.put:
+                self._want_files(serial)
 
     def _with_acks(self, serial: int, record: dict[str, Any]) -> dict[str, Any]:
         known = {key: value for key, value in record.items() if key != "patterns"}
@@ -285,7 +289,8 @@ class Agent:
         self._want_files(serial)
 
     def _want_files(self, serial: int) -> None:
-        for index, _ in enumerate(self.put[serial][:4]):
+        missing = [index for index in range(len(self.put[serial])) if (serial, index) not in self.arrived]
+        for index in missing[:4]:
             have = len(self.growing.setdefault((serial, index), bytearray()))
             self.send(type="want", serial=serial, stream=f"file/{index}", offset=have)
 
@@ -300,10 +305,11 @@ class Agent:
         if len(growing) == info["size"]:
             assert hashlib.sha256(growing).hexdigest() == info["sha256"]
             self.files[f"/files/{info['name']}"] = bytes(growing)
-            following = index + 4
+            self.arrived.add((serial, index))
+            following = max(other for own, other in self.growing if own == serial) + 1
             if following < len(self.put[serial]):
                 self.growing[serial, following] = bytearray()
                 self.send(type="want", serial=serial, stream=f"file/{following}", offset=0)
         self.send(type="ack", serial=serial, stream=stream, offset=len(growing))
-        if all(f"/files/{file['name']}" in self.files for file in self.put[serial]):
+        if all((serial, number) in self.arrived for number in range(len(self.put[serial]))):
             self.end(serial, "exited")

@@ -69,7 +69,7 @@ class CcHost:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.vms: dict[int, VmInfo] = {}
         self.port: Port
-        self._roles: list[Port] = []
+        self._roles: dict[str, Port] = {}
 
     @property
     def files(self) -> Path:
@@ -108,20 +108,19 @@ class CcHost:
     async def play(self, *roles: str) -> None:
         """Be these actors."""
         for role in roles:
-            port = Port(context(self.base), actor=role, on_request=lambda envelope, body: self._answer(envelope, body))
+            port = Port(context(self.base), actor=role, on_request=lambda *asked, own=role: self._answer(own, *asked))
+            self._roles[role] = port
             await port.open(publish=True)
             await port.register(os.getpid())
-            self._roles.append(port)
 
     async def close(self) -> None:
         """Be nobody."""
-        for port in self._roles:
+        for port in self._roles.values():
             await port.leave()
             await port.close()
 
-    def _answer(self, envelope: Envelope, body: bytes) -> None:
-        port = next(port for port in self._roles if port._actor == envelope.to.partition("@")[0])
-        port.reply(envelope.id, self._reply(codec.decode_body(body), envelope.namespace))
+    def _answer(self, role: str, envelope: Envelope, body: bytes) -> None:
+        self._roles[role].reply(envelope.id, self._reply(codec.decode_body(body), envelope.namespace))
 
     def _reply(self, request: Message, namespace: str) -> Message:
         match request:
@@ -186,7 +185,7 @@ class CcHost:
     def _publish(self, vm_id: int, kind: Any, what: str, **more: Any) -> None:
         vm = self.vms[vm_id]
         event = kind(vm_id=vm_id, name=vm.name, uuid=vm.uuid, kind=vm.kind, state=vm.state, **more)
-        self._roles[0].publish(vm_topic(vm.namespace, vm.name, what), event, namespace=vm.namespace)
+        self._roles["vm"].publish(vm_topic(vm.namespace, vm.name, what), event, namespace=vm.namespace)
 
     # --- what users do
 
