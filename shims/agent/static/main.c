@@ -2,6 +2,8 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <limits.h>
+#include <unistd.h>
 
 #include "modules.h"
 
@@ -18,6 +20,11 @@ int main(int argc, char **argv)
     PyPreConfig early;
     PyConfig config;
     PyStatus status;
+    char directory[PATH_MAX];
+
+    /* Python wants to know where it is; a directory that was removed, or lies outside a chroot, has no name. */
+    if ((!getcwd(directory, sizeof directory) || directory[0] != '/') && chdir("/") != 0)
+        return 1;
 
     PyPreConfig_InitIsolatedConfig(&early);
     early.utf8_mode = 1; /* a guest need not have locales */
