@@ -63,7 +63,7 @@ from shims import process, responses
 from shims.responses import Responses as ResponseStore
 
 TICK_S = 1.0
-MARGIN_S = 1.0
+MARGIN_S = 3.0
 """An answer leaves so long before the asker gives up."""
 PAUSE_S = 0.05
 """Between two looks at a command that somebody waits for."""

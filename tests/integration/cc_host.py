@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from bus import codec
 from bus.client import connect
-from bus.errors import BusError
-from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
+from bus.errors import BusError, OutcomeUnknownError
+from bus.messages.base import DEFAULT_NAMESPACE, Ack, Message, Request
 from bus.messages.cc import (
     CommandKind,
     CommandPosted,
@@ -28,6 +28,7 @@ from bus.messages.cc import (
     Outcomes,
     PostCommand,
 )
+from bus.messages.control import Ping
 from bus.messages.envelope import Envelope
 from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList
 from bus.messages.vm import (
@@ -124,6 +125,8 @@ class CcHost:
 
     def _reply(self, request: Message, namespace: str) -> Message:
         match request:
+            case Ping():
+                return Ack()
             case GetNamespaces():
                 names = sorted({vm.namespace for vm in self.vms.values()} | {DEFAULT_NAMESPACE})
                 return NamespaceList(namespaces=tuple(NamespaceInfo(name=name, hosts=("h",)) for name in names))
@@ -210,7 +213,7 @@ class CcHost:
             try:
                 found: Outcomes = await self.ask(GetOutcomes(id=number, wait=True), namespace)
             except BusError as error:
-                if not error.retryable:
+                if not (error.retryable or isinstance(error, OutcomeUnknownError)):
                     raise
                 await asyncio.sleep(0.2)
                 continue
