@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from actors.cc import frames
@@ -34,7 +35,7 @@ ChannelKey = tuple[Key, str, int]
 """Guest, start of the agent, channel."""
 
 
-class End:
+class End(ABC):
     """One end; it stays for a while when the line breaks."""
 
     def __init__(self, server: Server, ends: Ends, where: ChannelKey, pipe: str) -> None:
@@ -68,9 +69,9 @@ class End:
         else:
             self.finish("")
 
+    @abstractmethod
     async def work(self) -> None:
         """Until the pipe has ended."""
-        raise NotImplementedError
 
     def finish(self, error: str) -> None:
         """Tell the guest that it is over, and forget it."""

@@ -173,7 +173,7 @@ async def test_output_is_published_after_it_was_written(host: CcHost) -> None:
         subscription = await host.port.subscribe(f"cc/minimega/{uuid_of(1)}/")
         await host.connected(1)
         await host.outcomes(await host.run("hello"))
-        seen = []
+        seen: list[str] = []
         while not seen or not seen[-1].endswith("done/"):
             delivery = await asyncio.wait_for(subscription.next(), 10)
             seen.append(delivery.topic)
