@@ -45,7 +45,7 @@ from bus.messages.vm import (
     VmState,
     VmTagged,
 )
-from bus.paths import context
+from bus.paths import FILES, context
 from bus.port import Port
 from bus.topics import vm_topic
 from tests.integration.cc_agent import Agent
@@ -87,7 +87,8 @@ class CcHost:
         """Start one without waiting for it."""
         argv = [sys.executable, "-m", MODULES[kind], "--base", str(self.base)]
         with (self.base / f"{kind}.err").open("ab") as stderr:
-            self.processes[kind] = subprocess.Popen(argv, stderr=stderr, cwd=ROOT)
+            environment = {**os.environ, FILES: str(self.files)}
+            self.processes[kind] = subprocess.Popen(argv, stderr=stderr, cwd=ROOT, env=environment)
 
     async def restart(self, kind: str = "cc") -> None:
         """SIGKILL, and start another."""
