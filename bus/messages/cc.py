@@ -158,6 +158,16 @@ class GetClients(Query[ClientList], frozen=True, kw_only=True, tag="cc.clients.g
     """Whose agents are connected?"""
 
 
+class ConnectedGuests(Message, frozen=True, kw_only=True, tag="cc.connected.list"):
+    """UUIDs of guests whose agents are connected."""
+
+    uuids: tuple[str, ...]
+
+
+class GetConnectedGuests(Query[ConnectedGuests], frozen=True, kw_only=True, tag="cc.connected.get"):
+    """Only whose agents are connected, and nothing about them."""
+
+
 class CommandInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One command of the list."""
 
