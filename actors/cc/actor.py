@@ -7,8 +7,9 @@ import contextlib
 import socket
 from pathlib import Path
 
+import msgspec
+
 from actors.cc import tunnel_table, views
-from actors.cc.frames import shown
 from actors.cc.guest_pipes import Ends
 from actors.cc.inputs import (
     CloseListener,
@@ -41,14 +42,15 @@ from bus.messages.cc import (
     ClientInfo,
     ClientList,
     CommandList,
+    ConnectedGuests,
     GetCcState,
     GetClients,
     GetCommands,
+    GetConnectedGuests,
     GetGuestProcesses,
     GetOutcomes,
     GetResponses,
     GetTunnels,
-    GuestProcess,
     GuestProcesses,
     Outcomes,
     ResponseFile,
@@ -231,6 +233,12 @@ class CcActor(StepActor[CcTable]):
         return CcState(clients=clients, filter=ledger.filter, prefix=ledger.prefix, listeners=listeners)
 
     @query
+    async def get_connected_guests(self, msg: GetConnectedGuests, request: RequestContext) -> ConnectedGuests:
+        """Whose agents are connected, for tables of VMs."""
+        guests = (session.guest() for session in self.sessions.of(request.namespace))
+        return ConnectedGuests(uuids=tuple(guest.vm.uuid for guest in guests if guest is not None))
+
+    @query
     async def get_clients(self, msg: GetClients, request: RequestContext) -> ClientList:
         """Who is connected."""
         now_s = asyncio.get_running_loop().time()
@@ -318,18 +326,9 @@ class CcActor(StepActor[CcTable]):
                 if msg.target != WILDCARD:
                     raise NotFoundError(f"no client with uuid: {guest.vm.uuid}")
                 continue
-            for frame in session.processes.values():
-                command = session.command(frame.serial)
-                argv = tuple(map(shown, frame.argv))
-                found.append(
-                    GuestProcess(
-                        vm=guest.vm.name,
-                        uuid=guest.vm.uuid,
-                        pid=frame.pid,
-                        argv=argv,
-                        id=command.id if command else 0,
-                    )
-                )
+            for one in session.processes.values():
+                command = session.command(one.id)
+                found.append(msgspec.structs.replace(one, vm=guest.vm.name, id=command.id if command else 0))
         return GuestProcesses(processes=tuple(sorted(found, key=lambda one: (one.vm, one.pid))))
 
     @query
