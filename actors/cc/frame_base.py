@@ -13,11 +13,10 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Word = Annotated[str, Meta(max_length=256)]
 Sentence = Annotated[str, Meta(max_length=4096)]
 Chunk = Annotated[bytes, Meta(max_length=wire.CHUNK)]
-Addresses = Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)]
+Addresses = Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=1024)]
 Text = str | bytes
 """A name of a file or a word of a command: bytes where it is not UTF-8."""
 MAX_TEXT: Final = 4096
-MAX_ARGUMENTS_BYTES: Final = 64 * 1024
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="frame"):

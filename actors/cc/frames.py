@@ -60,7 +60,6 @@ from actors.cc.channel_frames import (
     Unlisten as Unlisten,
 )
 from actors.cc.frame_base import (
-    MAX_ARGUMENTS_BYTES,
     MAX_TEXT,
     Addresses,
     Chunk,
@@ -285,17 +284,14 @@ class Process(AgentFrame, frozen=True, kw_only=True, tag="process"):
     """A background process begins or ends."""
 
     pid: Count
-    argv: Annotated[tuple[Any, ...], Meta(max_length=1024)] = ()
+    argv: tuple[Any, ...] = ()
     """Of `Text`."""
     serial: Count = 0
     gone: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            not all(isinstance(word, str | bytes) for word in self.argv)
-            or sum(map(len, self.argv)) > MAX_ARGUMENTS_BYTES
-        ):
-            raise ValueError("argv is not a list of words, or too long")
+        if not all(isinstance(word, str | bytes) for word in self.argv):
+            raise ValueError("argv is not a list of words")
 
 
 # ---------------------------------------------------------------- streams

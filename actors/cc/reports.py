@@ -25,6 +25,8 @@ from bus.messages.cc import AgentConnected, AgentGone, CommandDone, CommandKind,
 from bus.step import Effect, Publish
 from bus.topics import cc_topic
 
+MAX_ADDRESSES = 256
+"""Of one guest that are kept."""
 REBOOTED = "the guest was restarted while it ran"
 FORGOTTEN = "the agent was restarted while it ran, and knows nothing of it"
 DOUBTFUL = "the agent was restarted and keeps no records on a disk: it may or may not have run"
@@ -80,8 +82,8 @@ def _tidy(facts: Facts) -> Facts:
         arch=facts.arch,
         os=facts.os,
         release=facts.release,
-        ips=facts.ips,
-        macs=tuple(mac.lower() for mac in facts.macs),
+        ips=facts.ips[:MAX_ADDRESSES],
+        macs=tuple(mac.lower() for mac in facts.macs[:MAX_ADDRESSES]),
     )
 
 

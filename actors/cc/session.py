@@ -16,7 +16,7 @@ from actors.cc.table import Command, Guest, Key
 from actors.cc.tunnels import Tunnels
 from bus.errors import BusError
 from bus.messages.base import WILDCARD
-from bus.messages.cc import CommandKind, CommandState
+from bus.messages.cc import CommandKind, CommandState, GuestProcess
 from bus.messages.vm import TagVms
 from shims.agent.wire import WireError
 from shims.responses import OUTPUTS
@@ -26,6 +26,8 @@ LOST_S: Final = 4 * KEEPALIVE_S
 """Silence after which a line that nobody closes is taken for broken."""
 MAX_RECORDS: Final = 20_000
 MAX_PROCESSES: Final = 1_000
+SHOWN_ARGUMENTS: Final = 4096
+"""Characters of a command line that are kept."""
 MAX_TAGS: Final = 16
 """Tags that one guest sets at a time."""
 TAG_S: Final = 10.0
@@ -48,7 +50,8 @@ class Session:
         self.over = False
         self.handed: set[int] = set()
         """Serials that the agent has, from this session or before."""
-        self.processes: dict[int, frames.Process] = {}
+        self.processes: dict[int, GuestProcess] = {}
+        """By pid; `id` is the serial."""
         self._records: set[int] = set()
         self._pinged_s = 0.0
         """When a ping went out that has no answer yet."""
@@ -210,7 +213,9 @@ class Session:
         if frame.gone:
             self.processes.pop(frame.pid, None)
         elif len(self.processes) < MAX_PROCESSES or frame.pid in self.processes:
-            self.processes[frame.pid] = frame
+            self.processes[frame.pid] = GuestProcess(
+                vm="", uuid=self.key[1], pid=frame.pid, argv=_shortened(frame.argv), id=frame.serial
+            )
 
     # --- tags
 
@@ -241,6 +246,18 @@ class Session:
 def _wall_clock(time_s: float) -> float:
     """A guest may say anything, also that it is no number."""
     return time_s if 0 <= time_s < 2**40 else 0.0
+
+
+def _shortened(argv: tuple[str | bytes, ...]) -> tuple[str, ...]:
+    """As much of a command line as is worth keeping."""
+    kept: list[str] = []
+    room = SHOWN_ARGUMENTS
+    for word in argv:
+        kept.append(frames.shown(word)[:room])
+        room -= len(kept[-1]) + 1
+        if room <= 0:
+            break
+    return tuple(kept)
 
 
 def _tidy(done: frames.Done) -> frames.Done:

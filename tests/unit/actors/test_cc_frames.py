@@ -57,7 +57,6 @@ def test_any_fields(tag: str, fields: dict[str, Any]) -> None:
         ({"type": "hello", "versions": [1] * 65}, WireError),
         ({"type": "hello", "versions": [1], "uuid": "x" * 257}, WireError),
         ({"type": "process", "pid": 1, "argv": [1]}, WireError),
-        ({"type": "process", "pid": 1, "argv": ["x" * 70_000]}, WireError),
         ({"type": "file", "serial": 1, "index": 2, "name": 5}, WireError),
         ({"type": "file", "serial": 1, "index": 2, "name": "x" * 5000}, WireError),
         ({"type": "tag", "number": 1, "key": "k", "value": "v" * 20_000}, WireError),
