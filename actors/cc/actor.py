@@ -50,14 +50,12 @@ from bus.messages.cc import (
     GetGuestProcesses,
     GetOutcomes,
     GetResponses,
-    GetTunnels,
     GuestProcesses,
     Outcomes,
     ResponseFile,
     Responses,
-    TunnelInfo,
-    TunnelList,
 )
+from bus.messages.tunnel import GetTunnels, TunnelInfo, TunnelList
 from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor

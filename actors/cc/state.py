@@ -32,18 +32,17 @@ from actors.cc.table import CcTable, Guest, Ledger, Waiting
 from bus.messages.base import Ack
 from bus.messages.cc import (
     ClearCc,
-    CloseTunnel,
     DeleteCommands,
     DeleteResponses,
     EndCc,
     Listen,
-    OpenTunnel,
     PostCommand,
     SetFilter,
     SetPrefix,
     SignalCommand,
     Unlisten,
 )
+from bus.messages.tunnel import CloseTunnel, OpenTunnel
 from bus.step import Effect, Fail, Input, Received, Recovered, Reply
 
 MAX_PREFIX = 200

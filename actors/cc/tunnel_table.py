@@ -10,7 +10,7 @@ from actors.cc.guests import ledger_of
 from actors.cc.inputs import CloseTunnels, OpenTunnels, TunnelsOpened
 from actors.cc.table import CcTable, Guest, Key, Ledger, Tunnel, Waiting
 from bus.messages.base import Ack
-from bus.messages.cc import CloseTunnel, OpenTunnel
+from bus.messages.tunnel import CloseTunnel, OpenTunnel
 from bus.step import Effect, Fail, Received, Reply
 
 MAX_TUNNELS = 100

@@ -1,5 +1,18 @@
 """Every message of the bus; importing this package makes them all known to the codec."""
 
-from bus.messages import cc, control, debug, files, guest, host, namespace, pipe, pipeline, schedule, vm
+from bus.messages import cc, control, debug, files, guest, host, namespace, pipe, pipeline, schedule, tunnel, vm
 
-__all__ = ["cc", "control", "debug", "files", "guest", "host", "namespace", "pipe", "pipeline", "schedule", "vm"]
+__all__ = [
+    "cc",
+    "control",
+    "debug",
+    "files",
+    "guest",
+    "host",
+    "namespace",
+    "pipe",
+    "pipeline",
+    "schedule",
+    "tunnel",
+    "vm",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bus.messages.cc import CloseTunnel, GetTunnels, OpenTunnel, TunnelInfo, TunnelList
+from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel, TunnelInfo, TunnelList
 from cli.commands.cc_posting import port_of
 from cli.commands.declare import Answer, Args, Command, CommandError, Scope
 from cli.commands.files import printable

@@ -11,15 +11,8 @@ from pathlib import Path
 import pytest
 
 from bus.errors import ConflictError, NotFoundError
-from bus.messages.cc import (
-    CloseTunnel,
-    GetCcState,
-    GetClients,
-    GetTunnels,
-    Listen,
-    OpenTunnel,
-    Unlisten,
-)
+from bus.messages.cc import GetCcState, GetClients, Listen, Unlisten
+from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel
 from bus.messages.vm import GuestKind
 from bus.pipes import PipeReader, PipeWriter
 from tests.integration.cc_agent import PREAMBLE, Agent, frame

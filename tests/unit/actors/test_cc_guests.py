@@ -33,10 +33,10 @@ from bus.messages.cc import (
     DeleteResponses,
     GuestFilter,
     Listen,
-    OpenTunnel,
     SetFilter,
     Unlisten,
 )
+from bus.messages.tunnel import OpenTunnel
 from bus.messages.vm import VmState
 from bus.step import Input, Recovered, Reply
 from bus.testing import events, play, received, replies, the, through_journal, through_snapshot

@@ -30,7 +30,6 @@ from bus.errors import NotFoundError
 from bus.messages.base import Ack, Request
 from bus.messages.cc import (
     ClearCc,
-    CloseTunnel,
     CommandKind,
     CommandPosted,
     CommandSpec,
@@ -40,13 +39,13 @@ from bus.messages.cc import (
     EndCc,
     GuestFilter,
     Listen,
-    OpenTunnel,
     PostCommand,
     SetFilter,
     SetPrefix,
     SignalCommand,
     Unlisten,
 )
+from bus.messages.tunnel import CloseTunnel, OpenTunnel
 from bus.messages.vm import GuestKind, LaunchVms, VmConfig, VmState
 from bus.step import Recovered
 from bus.testing import events, only, play, received, replies, the
