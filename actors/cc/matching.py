@@ -52,7 +52,10 @@ def problem(wanted: GuestFilter | None) -> str:
             return f"`{wanted.ip}` is neither an IP address nor a network such as 10.0.0.0/8"
     for column, _ in wanted.columns:
         if column not in COLUMNS:
-            return f"guests cannot be chosen by the column `{column}`, only by {', '.join(COLUMNS)}"
+            return (
+                f"guests cannot be chosen by the column `{column}`, only by {', '.join(COLUMNS)}; "
+                f"a tag of that name is meant by tag={column}:VALUE"
+            )
     return ""
 
 

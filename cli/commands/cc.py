@@ -122,8 +122,8 @@ async def _state(call: Call) -> CcState:
 
 
 async def _prefix(call: Call) -> AsyncIterator[Group]:
-    if call.args.has("prefix"):
-        request = SetPrefix(prefix=call.args.text("prefix"))
+    if prefix := call.args.text("prefix"):
+        request = SetPrefix(prefix=prefix)
         await call.engine.ask("cc", request, timeout_s=QUICK_S, namespace=call.session.namespace)
         yield Group([Response(call.engine.host)])
     else:

@@ -34,7 +34,7 @@ def program(words: Sequence[str], *, background: bool = False, once: bool = Fals
         pipes[parts[0]] = parts[2]
         rest.pop(0)
     if not rest:
-        raise CommandError("a program is missing after what its input and output are connected to")
+        raise CommandError("which program? there is only what its input and output are to be connected to")
     if not rest[0]:
         raise CommandError("the name of a program cannot be empty")
     return CommandSpec(
@@ -50,7 +50,7 @@ def program(words: Sequence[str], *, background: bool = False, once: bool = Fals
 
 def pid_of(text: str) -> int:
     """A process id, or -1 for all; raises CommandError."""
-    if text == "all":
+    if text in ("all", "-1"):
         return -1
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise CommandError(f"invalid PID: `{text[:80]}`")

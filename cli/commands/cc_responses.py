@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import signal
 import time
 from collections.abc import AsyncIterator
 
 import msgspec
 
-from bus.errors import OutcomeUnknownError
-from bus.messages.cc import CommandState, GetOutcomes, GetResponses, Outcome, Outcomes, ResponseFile, SignalCommand
-from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, CommandError, Scope
+from bus.errors import OutcomeUnknownError, UnreachableError
+from bus.messages.cc import (
+    ClientList,
+    CommandState,
+    GetClients,
+    GetCommands,
+    GetOutcomes,
+    GetResponses,
+    Outcome,
+    Outcomes,
+    ResponseFile,
+    SignalCommand,
+)
+from cli.commands.declare import QUICK_S, Also, Answer, Args, Both, Call, Command, CommandError, Scope
 from cli.commands.files import printable
 from cli.duration import format_duration, parse_duration
 from cli.response import Group, Response, Row
@@ -18,10 +30,11 @@ from cli.response import Group, Response, Row
 HEADER = ("vm", "uuid", "state", "code", "started", "ended", "stdout", "stderr", "files", "error")
 PAGE_S = 60.0
 TURN_S = 2.0
-"""How often `cc wait` tells how far it is."""
+"""How often `cc wait` tells how far it is, at most."""
 MAX_TEXT = 64 * 1024 * 1024
 """Of responses that one command shows; larger ones are read in the directory."""
-ENDED = (CommandState.EXITED, CommandState.SIGNALED, CommandState.TIMEOUT)
+CODED = (CommandState.EXITED, CommandState.SIGNALED)
+"""States in which there is an exit status or the number of a signal."""
 
 
 def id_of(text: str) -> int:
@@ -47,7 +60,7 @@ def _clock(time_s: float) -> str:
 
 def outcome_row(outcome: Outcome) -> Row:
     """How far one guest is."""
-    code = str(outcome.code) if outcome.state in (*ENDED, CommandState.FAILED) else ""
+    code = str(outcome.code) if outcome.state in CODED else ""
     times = (_clock(outcome.started_s), _clock(outcome.ended_s))
     sizes = (str(outcome.stdout), str(outcome.stderr), str(outcome.files))
     return (outcome.vm, outcome.uuid, outcome.state.value, code, *times, *sizes, printable(outcome.error))
@@ -59,13 +72,12 @@ def outcome_table(reply: Outcomes, args: Args) -> Answer:
     return Answer(header=HEADER, rows=rows, data=msgspec.to_builtins(reply))
 
 
-def exit_code(reply: Outcomes, args: Args) -> Answer:
-    """The exit status in one guest, -1 if the program could not run; raises CommandError."""
-    wanted = args.text("vm")
-    found = [outcome for outcome in reply.outcomes if wanted in (outcome.vm, outcome.uuid)]
-    if not found:
-        return Answer(error=f"command {reply.id} is not for a guest `{wanted[:200]}`")
-    outcome = found[0]
+def exit_code(replies: Both, args: Args) -> Answer:
+    """The exit status in one guest, -1 if the program could not run or its time was over."""
+    reply: Outcomes = replies.reply
+    outcome = _of_guest(reply, replies.also, args.text("vm"))
+    if outcome is None:
+        return Answer(error=f"command {reply.id} is not for a guest `{args.text('vm')[:200]}`")
     match outcome.state:
         case CommandState.EXITED:
             code = outcome.code
@@ -78,40 +90,70 @@ def exit_code(reply: Outcomes, args: Args) -> Answer:
     return Answer(str(code), data=msgspec.to_builtins(outcome))
 
 
-def shown(file: ResponseFile, raw: bool) -> str:
-    """A file or a part of it as text; its path comes before its beginning."""
-    text = file.data.decode("utf-8", "replace")
-    heading = "" if raw or file.offset else f"{file.id}/{file.uuid}/{printable(file.name.lstrip('/'))}:\n"
-    ends = file.offset + len(file.data) >= file.size
-    return heading + text + ("\n" if ends else "")
+def _of_guest(reply: Outcomes, clients: ClientList | None, wanted: str) -> Outcome | None:
+    """By name of the VM, UUID or, if it is only one's, hostname."""
+    for outcome in reply.outcomes:
+        if wanted == outcome.vm or wanted.lower() == outcome.uuid:
+            return outcome
+    hosts = {client.uuid for client in clients.clients if client.hostname == wanted} if clients else set()
+    found = [outcome for outcome in reply.outcomes if outcome.uuid in hosts]
+    return found[0] if len(found) == 1 else None
+
+
+class Shown:
+    """Files as text: the path of each before it, a newline behind it."""
+
+    def __init__(self, *, raw: bool) -> None:
+        self.size = 0
+        """Characters so far."""
+        self._raw = raw
+        self._parts: list[str] = []
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, file: ResponseFile) -> None:
+        """Take a file, or the next piece of the last one."""
+        if not file.offset:
+            self._decoder.reset()
+            if not self._raw:
+                self._append(f"{file.id}/{file.uuid}/{printable(file.name.lstrip('/'))}:\n")
+        ends = file.offset + len(file.data) >= file.size
+        self._append(self._decoder.decode(file.data, final=ends))
+        if ends:
+            self._append("\n")
+
+    def _append(self, text: str) -> None:
+        self._parts.append(text)
+        self.size += len(text)
+
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self._parts)
 
 
 async def _responses(call: Call) -> AsyncIterator[Group]:
     """Text for people, files with their sizes for programs."""
-    target, raw = call.args.text("id"), call.args.has("raw")
-    parts: list[str] = []
+    shown = Shown(raw=call.args.has("raw"))
     files: list[dict[str, object]] = []
-    size, cursor = 0, ""
+    cursor = ""
     while True:
-        request = GetResponses(target=target, cursor=cursor)
+        request = GetResponses(target=call.args.text("id"), cursor=cursor)
         page = await call.engine.ask("cc", request, timeout_s=PAGE_S, namespace=call.session.namespace)
         for file in page.files:
-            parts.append(shown(file, raw))
-            size += len(parts[-1])
+            shown.add(file)
             if not file.offset:
                 files.append({"id": file.id, "uuid": file.uuid, "name": file.name, "size": file.size})
         cursor = page.cursor
         if not cursor:
             break
-        if size > MAX_TEXT:
+        if shown.size > MAX_TEXT:
             raise CommandError(
                 f"there are more than {MAX_TEXT >> 20} MiB of responses: ask for fewer, or read them in the file area"
             )
-    yield Group([Response(call.engine.host, "".join(parts), data=files or None)])
+    yield Group([Response(call.engine.host, shown.text(), data=files or None)])
 
 
 async def _wait(call: Call) -> AsyncIterator[Group]:
-    """Ends when no connected guest waits or runs; an error if the deadline comes first."""
+    """Tells how far it is while it goes on; an error if the deadline comes before the end."""
     number = id_of(call.args.text("id"))
     limit_s = float("inf")
     if call.args.has("timeout"):
@@ -120,18 +162,31 @@ async def _wait(call: Call) -> AsyncIterator[Group]:
         except ValueError as error:
             raise CommandError(str(error)) from None
     end_s = time.monotonic() + limit_s
+    open_states = await _open_states(call, number)
+    told = -1
     while True:
         left_s = end_s - time.monotonic()
         reply = await _look(call, number, max(0.05, min(TURN_S, left_s)))
+        done = sum(outcome.state not in open_states for outcome in reply.outcomes)
         if reply.done or left_s <= 0:
             break
+        if done != told:
+            yield Group([Response(call.engine.host, f"{done} of {len(reply.outcomes)} guests are done")])
+            told = done
     answer = outcome_table(reply, call.args)
-    open_ones = sum(outcome.state in (CommandState.WAITING, CommandState.RUNNING) for outcome in reply.outcomes)
     complaint = ""
     if not reply.done:
-        complaint = f"after {format_duration(limit_s)}, {open_ones} of {len(reply.outcomes)} guests are not done"
+        complaint = f"after {format_duration(limit_s)}, {done} of {len(reply.outcomes)} guests are done"
     response = Response(call.engine.host, header=answer.header, rows=answer.rows, data=answer.data, error=complaint)
     yield Group([response])
+
+
+async def _open_states(call: Call, number: int) -> tuple[CommandState, ...]:
+    """In which a guest is not done: a program in the background has only to begin."""
+    request = GetCommands(id=number)
+    reply = await call.engine.ask("cc", request, timeout_s=QUICK_S, namespace=call.session.namespace)
+    background = any(info.command.background for info in reply.commands)
+    return (CommandState.WAITING,) if background else (CommandState.WAITING, CommandState.RUNNING)
 
 
 async def _look(call: Call, number: int, timeout_s: float) -> Outcomes:
@@ -139,7 +194,7 @@ async def _look(call: Call, number: int, timeout_s: float) -> Outcomes:
     namespace = call.session.namespace
     try:
         return await call.engine.ask("cc", GetOutcomes(id=number, wait=True), timeout_s=timeout_s, namespace=namespace)
-    except OutcomeUnknownError:
+    except (OutcomeUnknownError, UnreachableError):  # the question was late, or the actor is being started again
         return await call.engine.ask("cc", GetOutcomes(id=number), timeout_s=QUICK_S, namespace=namespace)
 
 
@@ -161,7 +216,7 @@ are in the file area, in `miniccc_responses`.""",
         run=_responses,
     ),
     Command(
-        patterns=("cc <exitcode,> <id> <vm name or uuid>",),
+        patterns=("cc <exitcode,> <id> <vm name, hostname or uuid>",),
         help_short="show how a program ended in a guest",
         help_long="""\
 The exit code, 128 and more if a signal ended it, -1 if it could not be run or its
@@ -170,6 +225,7 @@ time was over.""",
         to="cc",
         request=lambda args: GetOutcomes(id=id_of(args.text("id"))),
         answer=exit_code,
+        also=Also("cc", lambda args: GetClients()),
         completers={"vm": "vm"},
     ),
     Command(
@@ -190,8 +246,9 @@ unknown: the agent died while it ran, and it is not run again. `stdout` and
         help_short="wait until guests are done with a command",
         help_long="""\
 Waits until no guest that is connected still has to begin the command or runs it,
-and shows how it ended in each. With a time such as 30s or 5m, it is an error if
-some are not done by then.""",
+and shows how it ended in each; meanwhile, how many are done. With a time such as
+30s or 5m, it is an error if some are not done by then. Nothing is ended thereby:
+`cc signal` does that.""",
         scope=Scope.BROADCAST,
         run=_wait,
     ),
