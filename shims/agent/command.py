@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ MAX_ERROR = 1000
 """Characters of a sentence."""
 
 
-class Command:
+class Command(ABC):
     """One serial. Subclasses begin in `start` and come to `finish`, once."""
 
     holds_turn = True
@@ -41,9 +42,9 @@ class Command:
         self.started_s = time.time()
         self.start()
 
+    @abstractmethod
     def start(self) -> None:
         """Do what it is about."""
-        raise NotImplementedError
 
     def signal(self, number: int) -> None:
         """Somebody wants it to end; what waits or transfers is taken off."""
@@ -139,3 +140,6 @@ class Past(Command):
     def __init__(self, agent: Agent, serial: int, done: Message) -> None:
         super().__init__(agent, serial)
         self.state, self.done = ENDED, done
+
+    def start(self) -> None:
+        """Never: it is over."""

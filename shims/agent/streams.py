@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ Message = dict[str, Any]
 CATCH_UP_BYTES = 4 * 1024 * 1024
 
 
-class OutStream:
+class OutStream(ABC):
     """One stream of one command. `held` ones wait for the server to say from where on (`want`)."""
 
     def __init__(self, serial: int, name: str, *, held: bool) -> None:
@@ -65,12 +66,13 @@ class OutStream:
     def data_sent(self) -> None:
         """The frame of `next_data` is on its way."""
 
+    @abstractmethod
     def _can_go_to(self, offset: int) -> bool:
-        raise NotImplementedError
+        """This byte is there."""
 
+    @abstractmethod
     def _read(self, offset: int, most: int) -> tuple[bytes, bool]:
         """Bytes at `offset`, and whether these are the last."""
-        raise NotImplementedError
 
 
 class BufferStream(OutStream):
