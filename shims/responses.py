@@ -232,6 +232,22 @@ class Responses:
                 found.append(target)
         return found
 
+    def archive(self, namespace: str, stamp: str) -> None:
+        """Put all responses of a namespace, if there are any, into a directory beside theirs with the stamp."""
+        root = self.root(namespace)
+        if not self._has_any(namespace, None):
+            return
+        self._close_all_of(namespace)
+        for number in itertools.count():
+            target = root.with_name(f"{DIRECTORY}.{stamp}{f'-{number}' if number else ''}")
+            if not target.exists():
+                os.rename(root, target)
+                return
+
+    def _close_all_of(self, namespace: str) -> None:
+        for output in [output for output in self._open if output[0] == namespace]:
+            self.close(output)
+
     def destroy(self, aside: Iterable[Path]) -> None:
         """Remove what was put aside; may take long, and may run in a thread."""
         for path in aside:

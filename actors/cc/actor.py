@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,8 @@ import msgspec
 from actors.cc import tunnel_table, views
 from actors.cc.guest_pipes import Ends
 from actors.cc.inputs import (
+    Archive,
+    Archived,
     CloseListener,
     CloseTunnels,
     HangUp,
@@ -155,6 +158,8 @@ class CcActor(StepActor[CcTable]):
                 self.sessions.hang_up(namespace, uuid, reason)
             case Remove():
                 self._remove(effect)
+            case Archive(namespace=namespace, time_s=time_s):
+                self._archive(namespace, time_s)
             case Survey():
                 self.spawn(self._survey(effect), name=f"survey {effect.msg_id}")
             case OpenListener(namespace=namespace, port=port, address=address, msg_id=msg_id):
@@ -202,6 +207,15 @@ class CcActor(StepActor[CcTable]):
         self.feed(Removed(msg_id=effect.msg_id, error=error, positions=tuple(positions)))
         if aside:
             self.spawn(self._destroy(aside), name="destroy")
+
+    def _archive(self, namespace: str, time_s: float) -> None:
+        self.sessions.forget(namespace, None, "")
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time_s))
+        try:
+            self.responses.archive(namespace, stamp)
+        except OSError as error:
+            self.log.warn("responses_not_put_aside", namespace=namespace, error=str(error))
+        self.feed(Archived(namespace=namespace))
 
     async def _destroy(self, aside: list[Path]) -> None:
         with contextlib.suppress(OSError):  # the next start tries again

@@ -8,7 +8,7 @@ from typing import Final
 from actors.cc import matching
 from actors.cc.frames import Signal
 from actors.cc.guests import ledger_of
-from actors.cc.inputs import Offer, Remove, Removed, Survey, Surveyed, Tell, Wake
+from actors.cc.inputs import Archive, Offer, Remove, Removed, Survey, Surveyed, Tell, Wake
 from actors.cc.table import CcTable, Command, Ledger, Progress, Waiting
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.cc import (
@@ -108,11 +108,11 @@ def _list(
     number, ledger.next_id = ledger.next_id, ledger.next_id + 1
     serial, ledger.next_serial = ledger.next_serial, ledger.next_serial + 1
     effects: list[Effect] = []
-    if number <= ledger.highest_id:
+    if number == 1:  # ids begin: what has come back under the same ones before is another story
         for old in ledger.commands.values():
-            old.quiet |= old.id == number
-        effects.append(Remove(namespace=namespace, ids=(number,)))
-    ledger.highest_id = max(ledger.highest_id, number)
+            old.quiet = True
+        ledger.archiving_s = inp.time_s or 1.0
+        effects.append(Archive(namespace=namespace, time_s=ledger.archiving_s))
     command = Command(id=number, serial=serial, spec=spec, posted_s=inp.time_s, filter=wanted, prefix=ledger.prefix)
     ledger.commands[serial] = command
     ledger.ids[number] = serial

@@ -121,6 +121,12 @@ class Removed(Input, frozen=True, kw_only=True, omit_defaults=True, tag="removed
     """Namespace, UUID, serial, stream, bytes so far."""
 
 
+class Archived(Input, frozen=True, kw_only=True, tag="archived"):
+    """The responses of earlier commands are aside."""
+
+    namespace: str
+
+
 # ---------------------------------------------------------------- effects
 
 
@@ -199,6 +205,13 @@ class Remove(Effect, frozen=True, kw_only=True):
     uuid: str = ""
     """Only those of one guest."""
     msg_id: str = ""
+
+
+class Archive(Effect, frozen=True, kw_only=True):
+    """Put the responses of earlier commands, if there are any, beside those that will come; feeds `Archived`."""
+
+    namespace: str
+    time_s: float
 
 
 class Keep(Effect, frozen=True, kw_only=True):

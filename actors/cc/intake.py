@@ -97,7 +97,10 @@ class Intake:
             return []
         found: list[tuple[str, str, int, str, int]] = []
         for (serial, stream), flow in self._flows.items():
-            if flow.output is not None and (ids is None or flow.output[1] in ids):
+            command = self._session.command(serial)
+            if command is None or command.quiet:
+                flow.output = None
+            elif flow.output is not None and (ids is None or flow.output[1] in ids):
                 flow.base = flow.position
                 found.append((own_namespace, own_uuid, serial, stream, flow.position))
         return found

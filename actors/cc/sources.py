@@ -70,7 +70,7 @@ def _meant(area: FileArea, namespace: str, pattern: str) -> list[Name]:
     for top in tops:
         names: list[Name] = []
         for name in _matches(area, (*top, *parts), named=bool(parts)):
-            if name[len(top) :][:1] == (RESPONSES,) and parts[:1] != (RESPONSES,):
+            if name[len(top)].startswith(RESPONSES) and parts[:1] != (name[len(top)],):
                 continue  # what came back is not meant by a pattern that happens to cover it
             names += _files(area, name)
         if names:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from actors.cc import commands, guests, matching, reports, tunnel_table
 from actors.cc.guests import ledger_of
 from actors.cc.inputs import (
+    Archive,
+    Archived,
     Began,
     CloseListener,
     CloseTunnels,
@@ -78,6 +80,10 @@ def step(table: CcTable, inp: Input) -> list[Effect]:
             return commands.surveyed(table, inp)
         case Removed():
             return commands.removed(table, inp)
+        case Archived(namespace=namespace):
+            if (ledger := table.namespaces.get(namespace)) is not None:
+                ledger.archiving_s = 0.0
+            return []
         case Listened():
             return _listened(table, inp)
         case TunnelsOpened():
@@ -170,7 +176,7 @@ def _unlisten(table: CcTable, inp: Received, port: int) -> list[Effect]:
 
 
 def _end(table: CcTable, inp: Received) -> list[Effect]:
-    """Nothing of a namespace stays but its VMs, if it has any."""
+    """Nothing of a namespace stays but its VMs, if it has any, and the files that it has collected."""
     ledger = table.namespaces.pop(inp.namespace, None)
     effects: list[Effect] = []
     if ledger is not None:
@@ -179,7 +185,7 @@ def _end(table: CcTable, inp: Received) -> list[Effect]:
         if staying:
             fresh = Ledger(name=inp.new_uuid(), guests={guest.vm.uuid: Guest(vm=guest.vm) for guest in staying})
             table.namespaces[inp.namespace] = fresh
-    return [*effects, *commands.remove(table, inp, None)]
+    return [*effects, Reply(msg_id=inp.msg_id, body=Ack())]
 
 
 def _close(ledger: Ledger, namespace: str) -> list[Effect]:
@@ -195,6 +201,8 @@ def _recovered(table: CcTable) -> list[Effect]:
     """All connections are gone with the process before; what users wait for is begun again."""
     effects: list[Effect] = [Reline(vm_ids=tuple(table.vms))]
     for namespace, ledger in table.namespaces.items():
+        if ledger.archiving_s:
+            effects.insert(0, Archive(namespace=namespace, time_s=ledger.archiving_s))
         for port, address in ledger.listeners.items():
             effects.append(OpenListener(namespace=namespace, port=port, address=address))
         forward = tuple(

@@ -111,7 +111,7 @@ class Command(msgspec.Struct, omit_defaults=True):
     listed: bool = True
     """Or it was deleted, and goes on where it runs."""
     quiet: bool = False
-    """Deleted, and another one has its id now: what it says goes nowhere."""
+    """Deleted, and ids have begun anew since: what it says goes nowhere."""
     cancelled: bool = False
     """Nobody begins it any more."""
     guests: dict[str, Progress] = {}
@@ -135,8 +135,8 @@ class Ledger(msgspec.Struct, omit_defaults=True):
     """Differs for each that was ever called so."""
     next_serial: int = 1
     next_id: int = 1
-    highest_id: int = 0
-    """That ever was: below it there may be responses of earlier commands."""
+    archiving_s: float = 0.0
+    """Time of the command before which the responses so far are put aside; 0 when that is done."""
     filter: GuestFilter | None = None
     prefix: str = ""
     commands: dict[int, Command] = {}

@@ -273,7 +273,7 @@ class DeleteCommands(Request[Ack], frozen=True, kw_only=True, tag="cc.commands.d
     """Take commands from the list; they go on where they run. `not_found`."""
 
     target: str
-    """An id, a prefix, or `all`: then ids begin anew."""
+    """An id, a prefix, or `all`: then ids begin anew, and the next command puts the responses so far aside."""
 
 
 class DeleteResponses(Request[Ack], frozen=True, kw_only=True, tag="cc.responses.delete"):
@@ -290,7 +290,7 @@ class ClearCc(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="
 
 
 class EndCc(Request[Ack], frozen=True, kw_only=True, tag="cc.end"):
-    """The namespace ends: connections, listeners, commands and responses go."""
+    """The namespace ends: connections, listeners, tunnels and commands go. Responses are files, and stay."""
 
 
 class GuestProcess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

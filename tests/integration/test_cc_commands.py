@@ -151,6 +151,8 @@ async def test_deleted_commands_go_on_where_they_run_and_ids_begin_anew(host: Cc
         assert await host.run("second") == 1
         await host.outcomes(1)
         assert host.response(1, 1).read_bytes() == b"second\n"
+        (kept,) = host.files.glob("miniccc_responses.*")
+        assert (kept / "1" / uuid_of(1) / "stdout").read_bytes() == b"first\n"
         assert agent.ran == {1: 1, 2: 1}
 
 
@@ -228,11 +230,12 @@ async def test_vms_without_a_backchannel_and_with_a_uuid_of_another_namespace(ho
         assert (one.ran, two.ran) == ({1: 1}, {})
         assert (host.files / "a" / "miniccc_responses" / "1" / uuid_of(9) / "stdout").read_bytes() == b"x\n"
         await host.ask(EndCc(), "a")
-        assert not (host.files / "a" / "miniccc_responses").exists()
         assert (await host.ask(GetCommands(), "a")).commands == ()
         await host.connected(1, "a")
         await host.run("y", namespace="a")
         await until(lambda: _is(one.ran[1] == 2))
+        (kept,) = (host.files / "a").glob("miniccc_responses.*")
+        assert (kept / "1" / uuid_of(9) / "stdout").read_bytes() == b"x\n"
     assert not (host.base / "1" / "cc").exists()
 
 

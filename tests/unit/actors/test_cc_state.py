@@ -9,6 +9,8 @@ import pytest
 from actors.cc.commands import MAX_COMMANDS, MAX_DELETED
 from actors.cc.frames import Confirm, Signal
 from actors.cc.inputs import (
+    Archive,
+    Archived,
     CloseListener,
     CloseTunnels,
     HangUp,
@@ -236,12 +238,16 @@ def test_deleted_commands_go_on_where_they_run_and_are_taken_back_elsewhere() ->
     assert table.namespaces[NS].next_id == 1
 
 
-def test_a_new_command_with_an_old_id_has_the_directory_for_itself() -> None:
+def test_when_ids_begin_anew_nothing_is_mixed() -> None:
     table = after(post(), began(1))
     ask(table, ClearCc(parts=("commands",)))
     (posted,) = play(step, table, post(msg_id="again"))
     assert replies(posted) == {"again": CommandPosted(id=1, guests=2)}
-    assert the(Remove, posted) == Remove(namespace=NS, ids=(1,))
+    archive = Archive(namespace=NS, time_s=100.0)
+    assert the(Archive, posted) == archive
+    assert archive in play(step, table, Recovered())[0]
+    play(step, table, Archived(namespace=NS))
+    assert only(Archive, play(step, table, Recovered())[0]) == []
     assert [(one.serial, one.quiet) for one in table.namespaces[NS].commands.values()] == [(1, True), (2, False)]
     (old,) = play(step, table, finished(1, serial=1))
     assert only(Keep, old) == []
@@ -288,7 +294,7 @@ def test_the_end_of_a_namespace_leaves_nothing_but_its_vms() -> None:
     assert the(HangUp, effects).namespace == NS
     assert the(CloseListener, effects) == CloseListener(port=99)
     assert the(CloseTunnels, effects) == CloseTunnels(tunnels=((key(1), 1),))
-    play(step, table, Removed(msg_id="q"))
+    assert replies(effects) == {"q": Ack()}
     ledger = table.namespaces[NS]
     assert ledger.name != before
     assert (ledger.ids, ledger.listeners, ledger.tunnels, list(ledger.guests)) == ({}, {}, {}, ["u1", "u2"])

@@ -188,6 +188,17 @@ def test_what_is_removed_is_out_of_sight_at_once(responses: Responses, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_put_aside_is_never_mixed_with_what_follows(responses: Responses, tmp_path: Path) -> None:
+    responses.archive(NS, "stamp")
+    for text in (b"one", b"two", b"three"):
+        responses.write(OUT, 0, text)
+        responses.archive(NS, "stamp")
+    assert responses.size(OUT) == 0
+    found = {path.name: (path / "1" / "u1" / "stdout").read_bytes() for path in tmp_path.glob("*.stamp*")}
+    prefix = "miniccc_responses.stamp"
+    assert found == {prefix: b"one", f"{prefix}-1": b"two", f"{prefix}-2": b"three"}
+
+
 def test_some_room_is_left_to_others(responses: Responses, tmp_path: Path) -> None:
     status = os.statvfs(tmp_path)
     free = status.f_bavail * status.f_frsize
