@@ -46,6 +46,8 @@ class Dispatch:
         self._open: set[int] = set()
         """Of those that were and have not ended."""
         self._files: dict[int, tuple[Source, ...]] = {}
+        self._early: dict[int, dict[int, frames.Want]] = {}
+        """What an agent wants while the digests are taken again, after a reconnect."""
         self._sending: dict[tuple[int, int], Sending] = {}
         self._preparing = False
         self.closed = False
@@ -71,10 +73,18 @@ class Dispatch:
         if is_open and command is not None and command.spec.kind in UNHURRIED:
             self._open.add(serial)
 
+    def begun(self, serial: int) -> None:
+        """A program runs; if it does so in the background, the next one has its turn."""
+        command = self._session.command(serial)
+        if command is None or command.spec.background:
+            self._open.discard(serial)
+            self.pump()
+
     def ended(self, serial: int) -> None:
         """It has come to its end."""
         self._open.discard(serial)
         self._files.pop(serial, None)
+        self._early.pop(serial, None)
         for key in [key for key in self._sending if key[0] == serial]:
             del self._sending[key]
         self.pump()
@@ -112,6 +122,11 @@ class Dispatch:
         if not self._session.durable:
             self._server.feed(Handed(key=self._session.key, serial=command.serial))
 
+    def _is_wanted(self, command: Command) -> bool:
+        """Whether nobody has taken it back meanwhile."""
+        guest = self._session.guest()
+        return guest is not None and matching.means(command, guest) and guest.vm.uuid not in command.guests
+
     # --- files
 
     async def _sources(self, command: Command) -> tuple[Source, ...]:
@@ -125,7 +140,7 @@ class Dispatch:
             if not self.closed:
                 self._server.feed(failed)
         else:
-            if not self.closed:
+            if not self.closed and self._is_wanted(command):
                 self._files[command.serial] = sources
                 self._note(command)
                 for frame in put_frames(command.serial, self._session.key[0], sources):
@@ -147,7 +162,12 @@ class Dispatch:
         key = (frame.serial, index)
         sources = self._files.get(frame.serial)
         if sources is None:
-            self._server.spawn(self._wanted_early(frame), name=f"want {frame.serial}")
+            if frame.serial not in self._early:
+                self._server.spawn(self._look_again(command), name=f"want {frame.serial}")
+            early = self._early.setdefault(frame.serial, {})
+            early[index] = frame
+            if len(early) > MAX_SENDING:
+                raise WireError("too many files are wanted at once")
             return
         source = sources[index]
         if frame.offset > source.size:
@@ -162,19 +182,23 @@ class Dispatch:
             return
         self._send_files()
 
-    async def _wanted_early(self, frame: frames.Want) -> None:
-        """After a reconnect: the digests are being taken again."""
-        command = self._session.command(frame.serial)
-        if command is None:
-            return
+    async def _look_again(self, command: Command) -> None:
+        """If a file has changed meanwhile, the guest sees that what arrives has another digest."""
+        error = ""
+        sources: tuple[Source, ...] = ()
         try:
-            self._files[frame.serial] = await self._sources(command)
-        except BusError as error:
-            if not self.closed:
-                self._fail(frame.serial, file_index(frame.stream), str(error))
+            sources = await self._sources(command)
+        except BusError as failure:
+            error = str(failure)
+        early = self._early.pop(command.serial, {})
+        if self.closed or command.serial not in self._open:
             return
-        if not self.closed and frame.serial in self._open:
-            self.want(frame)
+        for index, frame in early.items():
+            if error:
+                self._fail(command.serial, index, error)
+            else:
+                self._files[command.serial] = sources
+                self.want(frame)
 
     def acked(self, frame: frames.Acked) -> None:
         """The guest has written so much."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from actors.cc.session import Session
 
 MAX_CHANNELS: Final = 64
+OPENS: Final = 100
+"""That one guest may open in a second."""
 MAX_UNDER_WAY: Final = 16
 MAX_WRITE: Final = 1024 * 1024
 MAX_HELD_BYTES: Final = 16 * 1024 * 1024
@@ -98,6 +100,9 @@ class ReadingEnd(End):
         super().__init__(server, ends, where, pipe)
         self._after = after
         self._under_way: Delivery | None = None
+        self._data = b""
+        self._offset = -1
+        """Where the next piece of it begins; -1 if all of it was sent."""
         self._acked = asyncio.Event()
 
     async def work(self) -> None:
@@ -106,23 +111,28 @@ class ReadingEnd(End):
         async with reader:
             while (delivery := await reader.next()) is not None:
                 self._under_way = delivery
+                self._data = as_lines(delivery.data, framed=delivery.framed)
+                self._offset = 0
                 self._acked.clear()
                 self.waited_s = self.waited_s or asyncio.get_running_loop().time()
-                self._give()
+                self.pump()
                 await self._acked.wait()
                 self._under_way, self.waited_s = None, None
 
-    def _give(self) -> None:
-        delivery = self._under_way
-        if delivery is None or self.session is None:
-            return
-        data = as_lines(delivery.data, framed=delivery.framed)
-        for offset in range(0, max(1, len(data)), CHUNK):
-            piece = data[offset : offset + CHUNK]
-            more = offset + CHUNK < len(data)
-            self.send(
-                frames.PipeData(channel=self.where[2], number=delivery.number, offset=offset, data=piece, more=more)
+    def pump(self) -> None:
+        """Send the next pieces, as long as the guest reads."""
+        while self._under_way is not None and self._offset >= 0 and self.session is not None and self.session.has_room:
+            offset, end = self._offset, self._offset + CHUNK
+            more = end < len(self._data)
+            self._offset = end if more else -1
+            piece = frames.PipeData(
+                channel=self.where[2],
+                number=self._under_way.number,
+                offset=offset,
+                data=self._data[offset:end],
+                more=more,
             )
+            self.send(piece)
 
     def attach(self, session: Session, after: int) -> None:
         """Again: what it has not written comes again."""
@@ -131,7 +141,8 @@ class ReadingEnd(End):
             if after >= self._under_way.number:
                 self._acked.set()
             else:
-                self._give()
+                self._offset = 0
+                self.pump()
 
     def acked(self, number: int) -> None:
         """The guest's program has it."""
@@ -269,7 +280,11 @@ class GuestPipes:
     def take(self, frame: frames.OpenPipe | frames.PipeData | frames.PipeAck | frames.PipeEnd) -> None:
         """A frame about a pipe; raises WireError."""
         if isinstance(frame, frames.OpenPipe):
-            self._ends.open(self._session, frame)
+            if self._session.may("pipe", OPENS):
+                self._ends.open(self._session, frame)
+            else:
+                sentence = "too many pipes are opened at a time: try again"
+                self._session.send(frames.PipeEnd(channel=frame.channel, error=sentence))
             return
         end = self._ends.get(self._session, frame.channel)
         match frame, end:
@@ -286,6 +301,12 @@ class GuestPipes:
                 end.finish("")
             case _:
                 pass  # of an end that is over already
+
+    def writable(self) -> None:
+        """The guest has caught up."""
+        for end in self._ends.of(self._session):
+            if isinstance(end, ReadingEnd):
+                end.pump()
 
     def close(self) -> None:
         """The session is over."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from actors.cc import frames
 from actors.cc.dispatch import file_index
 from actors.cc.inputs import FileArrived, Finished
-from actors.cc.reports import kept
+from actors.cc.reports import is_news, kept
 from actors.cc.table import Command
 from bus.messages.cc import CommandKind, CommandOutput, CommandState
 from bus.topics import cc_topic
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_GROWING: Final = 16
 """Files of one guest under way at once; an agent has four."""
-MAX_INDEX: Final = 100_000
+MAX_INDEX: Final = 20_000
 MAX_HELD: Final = 10_000
 """Ends of commands that wait for their output."""
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -111,7 +111,9 @@ class Intake:
         flow = self._flows.get((serial, stream))
         if flow is None:
             command = self._session.command(serial)
-            if command is None or command.quiet or serial not in self._session.handed:
+            if serial not in self._session.handed:
+                return Flow(None, 0, acked)  # and nothing is kept of it
+            if command is None or command.quiet:
                 flow = Flow(None, 0, acked)
             else:
                 namespace, uuid = self._session.key
@@ -228,7 +230,7 @@ class Intake:
                 os.close(self._growing.pop((own, index)).fd)
             self._server.responses.discard_all(namespace, command.id, uuid)
         state = CommandState(done.outcome.value)
-        if command is not None and not command.quiet and serial in self._session.handed:
+        if command is not None and not command.quiet:
             # Before it is known: whoever waits for the end finds everything.
             self._server.keep(kept(command, self._session.key, state, done.code, done.error, done.stderr))
         finished = Finished(
@@ -241,7 +243,10 @@ class Intake:
             stdout=done.stdout,
             stderr=done.stderr,
         )
-        self._server.feed(finished)
+        if is_news(self._server.table, finished):
+            self._server.feed(finished)
+        else:
+            self._session.send(frames.Confirm(serial=serial))
         self._session.ended(serial)
 
     # --- files

@@ -21,6 +21,9 @@ RATE: Final = 5_000.0
 BULK_BYTES: Final = 16_384
 MAX_GARBAGE: Final = 1024 * 1024
 """Bytes without a frame on a socket; on a serial line a boot loader may say anything."""
+GREETINGS: Final = 5.0
+"""Sessions that may begin on one line at once, and a second for long."""
+GREETINGS_RATE: Final = 0.5
 SOFT_BYTES: Final = 64 * 1024
 """Waiting to be written, before commands and files have to wait."""
 HARD_BYTES: Final = 4 * 1024 * 1024
@@ -38,6 +41,9 @@ class Ends(Protocol):
 
     def restarted(self, line: Line) -> None:
         """The agent begins a new session."""
+
+    def pressed(self, line: Line) -> None:
+        """The guest reads more slowly than is written."""
 
     def writable(self, line: Line) -> None:
         """There is room again."""
@@ -66,7 +72,8 @@ class Line(asyncio.Protocol):
         self._reader = FrameReader()
         self._waiting: deque[bytes | None] = deque()
         self._tokens = RATE
-        self._filled_s = self.opened_s
+        self._filled_s = self._greeted_s = self.opened_s
+        self._greetings = GREETINGS
         self._held: asyncio.Handle | None = None
         """Reading is paused until then."""
         self._transport: asyncio.Transport | None = None
@@ -85,6 +92,14 @@ class Line(asyncio.Protocol):
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > HARD_BYTES:
             self.close("the agent does not read")
+
+    def may_greet(self) -> bool:
+        """Whether the agent has not begun too many sessions lately: each is written down and told to everybody."""
+        now_s = self.loop.time()
+        self._greetings = min(GREETINGS, self._greetings + (now_s - self._greeted_s) * GREETINGS_RATE)
+        self._greeted_s = now_s
+        self._greetings -= 1
+        return self._greetings >= 0
 
     def greet(self) -> None:
         """The beginning of a session."""
@@ -125,6 +140,8 @@ class Line(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The guest reads more slowly than we write."""
         self.full = True
+        if not self.gone:
+            self._ends.pressed(self)
 
     def resume_writing(self) -> None:
         """It has caught up."""

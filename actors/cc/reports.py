@@ -186,6 +186,19 @@ def finished(table: CcTable, inp: Finished) -> list[Effect]:
     return [confirm, *(effect for effect in effects if not isinstance(effect, Keep))]  # that was done before
 
 
+def is_news(table: CcTable, inp: Began | Finished) -> bool:
+    """Whether a report changes anything: what an agent repeats need not be written down."""
+    ledger, guest = _of(table, inp.key)
+    command = ledger.commands.get(inp.serial) if ledger else None
+    if command is None or guest is None:
+        return False
+    progress = command.guests.get(inp.key[1])
+    if progress is None:
+        return True
+    running = progress.state is CommandState.RUNNING
+    return not (_is_over(progress, guest) or (running and isinstance(inp, Began)))
+
+
 def _is_over(progress: Progress, guest: Guest) -> bool:
     """Whether a later report changes nothing: what was only presumed gives way to what the agent knows."""
     presumed = progress.state in (CommandState.UNKNOWN, CommandState.KILLED)
@@ -202,7 +215,7 @@ def file_arrived(table: CcTable, inp: FileArrived) -> list[Effect]:
         inp.key[1], Progress(state=CommandState.RUNNING, boot=guest.boot, started_s=inp.time_s)
     )
     if inp.index not in progress.arrived:
-        progress.arrived = [*progress.arrived, inp.index]
+        progress.arrived.add(inp.index)
         progress.files += 1
     return []
 
@@ -230,7 +243,7 @@ def _end(
 ) -> list[Effect]:
     namespace, uuid = guest.vm.key
     progress.state, progress.error, progress.ended_s, progress.agent = state, error, ended_s, ""
-    progress.dropped, progress.arrived = {}, []
+    progress.dropped, progress.arrived = {}, set()
     done = CommandDone(id=command.id, outcome=outcome(guest, progress))
     effects: list[Effect] = [
         Publish(topic=cc_topic(namespace, uuid, str(command.id), "done"), event=done, namespace=namespace),

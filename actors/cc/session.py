@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from actors.cc import frames
@@ -10,6 +11,7 @@ from actors.cc.guest_pipes import GuestPipes
 from actors.cc.inputs import Began, FactsChanged, Left, Synced
 from actors.cc.intake import Intake
 from actors.cc.lines import Line
+from actors.cc.reports import is_news
 from actors.cc.room import Room
 from actors.cc.server import WINDOW, Server
 from actors.cc.table import Command, Guest, Key
@@ -30,6 +32,8 @@ SHOWN_ARGUMENTS: Final = 4096
 """Characters of a command line that are kept."""
 MAX_TAGS: Final = 16
 """Tags that one guest sets at a time."""
+TAGS_RATE: Final = 50
+"""A second."""
 TAG_S: Final = 10.0
 
 
@@ -57,6 +61,9 @@ class Session:
         """When a ping went out that has no answer yet."""
         self._reminded = False
         self._tags = 0
+        self._quota: Counter[str] = Counter()
+        """What the guest has done in this second."""
+        self._facts: frames.Facts | None = None
         self.intake = Intake(self)
         self.dispatch = Dispatch(self, WINDOW)
         self.pipes = GuestPipes(self)
@@ -117,12 +124,15 @@ class Session:
         elif now_s - line.said_s >= KEEPALIVE_S and not self._pinged_s:
             self._pinged_s = now_s
             self.send(frames.Ping(n=int(now_s)))
+        self._quota.clear()
+        self._tell_facts()
         self.intake.tick()
 
     def writable(self) -> None:
         """The guest has read what there was."""
         self.dispatch.pump()
-        self.tunnels.writable()
+        self.tunnels.flow()
+        self.pipes.writable()
 
     # --- frames
 
@@ -144,7 +154,7 @@ class Session:
                 self._synced()
             case frames.Started(serial=serial, pid=pid, time_s=time_s):
                 if serial in self.handed:
-                    self.server.feed(Began(key=self.key, serial=serial, pid=pid, guest_s=_wall_clock(time_s)))
+                    self._began(serial, pid, time_s)
             case frames.Done():
                 if frame.serial in self.handed:
                     self.intake.done(_tidy(frame))
@@ -156,8 +166,8 @@ class Session:
                 self.intake.digest(frame)
             case frames.StreamFailed():
                 self._stream_failed(frame)
-            case frames.Facts(hostname=hostname, ips=ips, macs=macs):
-                self.server.feed(FactsChanged(key=self.key, hostname=hostname, ips=ips, macs=macs))
+            case frames.Facts():
+                self._facts = frame
             case frames.Process():
                 self._process(frame)
             case frames.Tag():
@@ -182,7 +192,7 @@ class Session:
                 if unwanted or (progress is not None and progress.state is CommandState.KILLED):
                     self.send(frames.Signal(serial=serial, signal=0))
             case frames.RecordState.RUNNING:
-                self.server.feed(Began(key=self.key, serial=serial, pid=frame.pid, guest_s=_wall_clock(frame.time_s)))
+                self._began(serial, frame.pid, frame.time_s)
                 if command is None or command.spec.kind in (CommandKind.EXEC, CommandKind.PROBE):
                     self.intake.resume(serial, frame.stdout, frame.stderr)
             case frames.RecordState.ENDED:
@@ -196,6 +206,26 @@ class Session:
                     stderr=frame.stderr,
                 )
                 self.intake.done(_tidy(done))
+
+    def _began(self, serial: int, pid: int, time_s: float) -> None:
+        begun = Began(key=self.key, serial=serial, pid=pid, guest_s=_wall_clock(time_s))
+        if is_news(self.server.table, begun):
+            self.server.feed(begun)
+        self.dispatch.begun(serial)
+
+    def _tell_facts(self) -> None:
+        """At most once a second: each is written down."""
+        facts, self._facts = self._facts, None
+        guest = self.guest()
+        if facts is not None and guest is not None:
+            old = (guest.facts.hostname, guest.facts.ips, guest.facts.macs)
+            if (facts.hostname, facts.ips, facts.macs) != old:
+                self.server.feed(FactsChanged(key=self.key, hostname=facts.hostname, ips=facts.ips, macs=facts.macs))
+
+    def may(self, what: str, limit: int) -> bool:
+        """Whether a guest may do this once more in this second."""
+        self._quota[what] += 1
+        return self._quota[what] <= limit
 
     def _synced(self) -> None:
         if not self.synced:
@@ -221,7 +251,7 @@ class Session:
 
     def _tag(self, frame: frames.Tag) -> None:
         guest = self.guest()
-        if guest is None or self._tags >= MAX_TAGS:
+        if guest is None or self._tags >= MAX_TAGS or not self.may("tag", TAGS_RATE):
             self.send(frames.Tagged(number=frame.number, error="too many tags are being set: try again"))
             return
         self._tags += 1

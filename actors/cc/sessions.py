@@ -71,6 +71,12 @@ class Sessions:
         """The agent begins a new session."""
         self._end(line, "the agent has begun a new session")
 
+    def pressed(self, line: Line) -> None:
+        """There is none for a while."""
+        session = self._by_line.get(line)
+        if session is not None:
+            session.tunnels.flow()
+
     def writable(self, line: Line) -> None:
         """There is room again."""
         session = self._by_line.get(line)
@@ -104,6 +110,8 @@ class Sessions:
 
     def _hello(self, line: Line, hello: frames.Hello) -> None:
         self._end(line, "the agent has begun a new session")
+        if not line.may_greet():
+            raise WireError("it begins sessions all the time")
         if frames.VERSION not in hello.versions:
             sentence = f"this server speaks version {frames.VERSION} of the protocol, and the agent does not"
             self._refuse(line, hello, sentence, 60.0)

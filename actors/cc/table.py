@@ -88,7 +88,7 @@ class Progress(msgspec.Struct, omit_defaults=True):
     stdout: int = 0
     stderr: int = 0
     files: int = 0
-    arrived: list[int] = []
+    arrived: set[int] = set()
     """Indexes of the files that are in their places, while there are more to come."""
     dropped: dict[str, int] = {}
     """Bytes of each stream that were deleted while it ran: the files begin there."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS: Final = 128
 """Of one guest."""
+DIALS: Final = 200
+"""Connections that one guest may begin in a second."""
 CONNECT_S: Final = 10.0
 LISTEN_S: Final = 5.0
 LOOPBACK: Final = "127.0.0.1"
@@ -170,8 +172,8 @@ class Tunnels:
             self.send(frames.HangUp(connection=connection.number, error="the tunnel is closed"))
             connection.abort()
 
-    def writable(self) -> None:
-        """The guest has caught up."""
+    def flow(self) -> None:
+        """The guest has caught up, or fallen behind."""
         for connection in tuple(self._connections.values()):
             connection.flow()
 
@@ -280,7 +282,7 @@ class Tunnels:
             raise WireError("a connection with a number that it cannot have")
         if tunnel is None or not tunnel.reverse:
             self.send(frames.Dialed(connection=frame.connection, error="there is no such tunnel"))
-        elif len(self._connections) + self._dialling >= MAX_CONNECTIONS:
+        elif len(self._connections) + self._dialling >= MAX_CONNECTIONS or not self._session.may("dial", DIALS):
             self.send(frames.Dialed(connection=frame.connection, error="too many connections"))
         else:
             self._dialling += 1
