@@ -10,7 +10,7 @@ from shims.agent import VERSION, platform_linux
 from shims.agent.flags import USAGE, FlagError, Flags, parse
 from shims.agent.line import Endpoint
 from shims.agent.local_client import LocalError, run_pipe, set_tag
-from shims.agent.log import open_log
+from shims.agent.log import Log, open_log
 from shims.agent.places import AlreadyRunningError, take_place
 from shims.agent.processes import keep_standard_descriptors
 
@@ -66,13 +66,25 @@ def _serve(flags: Flags, uuid: str) -> int:
     from shims.agent.agent import Agent  # what a user of -tag need not load
 
     keep_standard_descriptors()
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    log = open_log(flags.level, verbose=flags.v, path=flags.logfile)
+    for number in (signal.SIGPIPE, signal.SIGHUP):  # the terminal that it was started from may go
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    log = _log(flags)
     place, reasons = take_place(flags.path, uuid)
     if reasons:
         log.warn(f"files go to {place.directory or 'nowhere'}: {'; '.join(reasons)}")
     Agent(uuid, endpoints(flags), place, log).run()
     return 0
+
+
+def _log(flags: Flags) -> Log:
+    """A file that cannot be written, as on a read-only root, keeps no agent from serving."""
+    try:
+        return open_log(flags.level, verbose=flags.v, path=flags.logfile)
+    except OSError as error:
+        log = Log(flags.level)
+        log.error(f"the log goes to stderr: {flags.logfile}: {error.strerror}")
+        return log
 
 
 def endpoints(flags: Flags) -> list[Endpoint]:

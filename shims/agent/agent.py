@@ -48,6 +48,7 @@ class Agent:
             on_message=self._take,
             on_end=self._session_ended,
             on_room=lambda: self.tunnels.go_on(),
+            on_tick=self._look_at_hostname,
         )
         self.records = Records(place.directory, self._boot, uuid, log)
         self.processes = Processes(self.loop)
@@ -62,7 +63,10 @@ class Agent:
 
     def run(self) -> None:
         """Serve."""
-        self.loop.on_signals((signal.SIGCHLD, signal.SIGTERM, signal.SIGINT), self._signalled)
+        numbers = [signal.SIGCHLD, signal.SIGTERM]
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a shell has put us into the background
+            numbers.append(signal.SIGINT)
+        self.loop.on_signals(numbers, self._signalled)
         self._watch_addresses()
         self.session.line.start()
         self.loop.run()
@@ -125,6 +129,11 @@ class Agent:
                 self.loop.call_later(_FACTS_S, self._tell_facts)
 
         self.loop.on_readable(netlink.fileno(), changed)
+
+    def _look_at_hostname(self) -> None:
+        """The kernel tells nobody when it changes."""
+        if os.uname().nodename != self._facts["hostname"]:
+            self._tell_facts()
 
     def _tell_facts(self) -> None:
         self._facts_are_due = False

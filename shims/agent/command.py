@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from shims.agent.streams import OutStream
+from shims.agent.streams import BufferStream, OutStream
 
 if TYPE_CHECKING:
     from shims.agent.agent import Agent
@@ -52,7 +52,7 @@ class Command(ABC):
             self.abort()
             self.finish("killed", number)
 
-    def abort(self) -> None:
+    def abort(self) -> None:  # noqa: B027  most have nothing
         """Let go of everything that was begun."""
 
     def hold(self) -> None:
@@ -61,7 +61,7 @@ class Command(ABC):
         for stream in self.streams():
             stream.hold()
 
-    def resume(self) -> None:
+    def resume(self) -> None:  # noqa: B027  most have nothing
         """A new session has heard the records: say what else it must know."""
 
     def streams(self) -> list[OutStream]:
@@ -84,6 +84,9 @@ class Command(ABC):
                 stream.acknowledge(int(message["offset"]))
             elif message["type"] == "want":
                 stream.want(int(message["offset"]))
+            elif isinstance(stream, BufferStream):
+                stream.give_up()
+                self.tell()
         except ValueError as error:
             self._refuse(stream.name, str(error))
         self.agent.session.stream(stream)

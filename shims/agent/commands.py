@@ -128,8 +128,12 @@ class Commands:
 
     def _next(self) -> None:
         if self._turn is None and self._queue:
-            self._turn = self._known[self._queue.pop(0)]
-            self._turn.begin()
+            command = self._turn = self._known[self._queue.pop(0)]
+            try:
+                command.begin()
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                command.abort()
+                command.finish("failed", error=f"it is not understood: {type(error).__name__}: {error}")
 
     def _at_once(self, kind: str, serial: int, message: Message) -> None:
         command = self._known[serial] = Past(self._agent, serial, {})

@@ -89,6 +89,9 @@ class Get(Command):
 
     def _go_on(self) -> None:
         """Announce more, as long as few are under way; whoever has been found by then is done with."""
+        if self.state != ENDED and not self.agent.session.line.has_room:
+            self.agent.loop.call_later(0.05, self._go_on)
+            return
         for _ in range(FOUND_AT_ONCE):
             if self._all_found or len(self._open) >= UNDER_WAY or self.state == ENDED:
                 break

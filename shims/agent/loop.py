@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Call = Callable[[], None]
 
@@ -97,7 +97,7 @@ class Loop:
         heapq.heappush(self._timers, (timer.due_s, next(self._order), timer))
         return timer
 
-    def on_signals(self, numbers: tuple[int, ...], call: Callable[[int], None]) -> None:
+    def on_signals(self, numbers: Sequence[int], call: Callable[[int], None]) -> None:
         """Call with the number of each signal that comes; to be asked for once."""
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in numbers:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shims.agent import platform_linux
 from shims.agent.command import ENDED, RUNNING, Command
 from shims.agent.loop import Timer
-from shims.agent.pipes import PipeInput, PipeOutput
+from shims.agent.pipes import MAX_NAME, PipeInput, PipeOutput
 from shims.agent.processes import SpawnError, find_program, search_path, signal_group, spawn
 from shims.agent.streams import BufferStream, OutStream
 
@@ -150,6 +150,8 @@ class Run(Command):
         theirs: list[int] = []
         ours: list[int] = []
         try:
+            if any(len(name) > MAX_NAME for name in self._pipes.values()):
+                raise SpawnError(f"the name of a pipe has at most {MAX_NAME} characters")
             path = find_program(self.argv[0], search_path(self.agent.files))
             stdin_reading, stdin_writing = os.pipe2(os.O_CLOEXEC)
             theirs.append(stdin_reading)

@@ -16,6 +16,7 @@ Message = dict[str, Any]
 
 VERSIONS = [1]
 HELLO_AGAIN_S = 3.0
+HELLO_AGAIN_MAX_S = 30.0
 SILENCE = 4
 """Times the keep-alive, and the line counts as broken."""
 DEFAULT_WINDOW = 256 * 1024
@@ -32,7 +33,8 @@ class Session:
     """Says hello on every new line and hands over what comes.
 
     `hello()` gives the fields of a greeting. `on_welcome(message)` begins, `on_message(message)` gets everything after
-    it and may raise, `on_end()` tells that nothing arrives any more.
+    it and may raise, `on_end()` tells that nothing arrives any more, `on_room()` that the line takes more again;
+    `on_tick()` comes as often as signs of life are due.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class Session:
         on_message: Callable[[Message], None],
         on_end: Callable[[], None],
         on_room: Callable[[], None],
+        on_tick: Callable[[], None],
     ) -> None:
         self._loop, self._log = loop, log
         self._hello, self._on_welcome, self._on_message, self._on_end = hello, on_welcome, on_message, on_end
-        self._on_room = on_room
+        self._on_room, self._on_tick = on_room, on_tick
         self.line = Line(
             loop,
             log,
@@ -64,6 +67,7 @@ class Session:
         self.is_up = False
         self.window = DEFAULT_WINDOW
         self._keepalive_s = 0.0
+        self._hello_again_s = HELLO_AGAIN_S
         self._said_s = self._heard_s = 0.0
         self._tick_timer: Timer | None = None
         self._hello_timer: Timer | None = None
@@ -78,6 +82,7 @@ class Session:
     def _begin(self) -> None:
         """A new session on this line."""
         self._ended()
+        self._hello_again_s = HELLO_AGAIN_S
         if self.line.is_device:
             self.line.drop_outgoing()
             self.line.send(FLUSH)
@@ -85,7 +90,9 @@ class Session:
 
     def _greet(self) -> None:
         """Say hello, and again until somebody answers."""
-        self._hello_timer = self._loop.call_later(HELLO_AGAIN_S, self._greet)
+        self._hello_timer = self._loop.call_later(self._hello_again_s, self._greet)
+        if not self.line.is_device:  # there the server is only slow, and more of the same makes it slower
+            self._hello_again_s = min(HELLO_AGAIN_MAX_S, self._hello_again_s * 2)
         if self.line.pending > len(FLUSH):
             return  # the last one has not gone yet
         self._number += 1
@@ -171,6 +178,7 @@ class Session:
             self._restart("the server is silent")
             return
         self._tick_timer = self._loop.call_later(self._keepalive_s, self._tick)
+        self._on_tick()
         if self._loop.now_s - self._said_s >= self._keepalive_s * 0.9:
             self.send({"type": "ping", "n": self._number})
 

@@ -63,7 +63,7 @@ class OutStream(ABC):
         self._eof_sent = eof
         return {**message, "eof": eof}
 
-    def data_sent(self) -> None:
+    def data_sent(self) -> None:  # noqa: B027  memory only needs to know the end
         """The frame of `next_data` is on its way."""
 
     @abstractmethod
@@ -83,6 +83,7 @@ class BufferStream(OutStream):
         self._buffer = bytearray()
         self._begin = 0
         self._ended = False
+        self._is_wanted = True
         self._on_sent = on_sent
         self.on_room: Callable[[], None] | None = None
 
@@ -97,11 +98,31 @@ class BufferStream(OutStream):
 
     def add(self, data: bytes) -> None:
         """More output."""
-        self._buffer += data
+        if self._is_wanted:
+            self._buffer += data
+        else:
+            self._begin += len(data)
 
     def end(self) -> None:
         """That was all."""
         self._ended = True
+
+    def give_up(self) -> None:
+        """The server takes no more of it: the program goes on all the same."""
+        self._is_wanted = False
+        self._begin = self.total
+        self._buffer.clear()
+        if self.on_room is not None:
+            self.on_room()
+
+    @property
+    def is_sent(self) -> bool:
+        """To the end, in this session, or as far as the server wants it."""
+        return self._eof_sent or not self._is_wanted
+
+    def next_data(self, window: int) -> Message | None:
+        """As ever, while it is wanted."""
+        return super().next_data(window) if self._is_wanted else None
 
     def acknowledge(self, offset: int) -> None:
         """What is acknowledged is forgotten."""

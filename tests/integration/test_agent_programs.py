@@ -210,3 +210,35 @@ def test_a_thousand_commands(guest: Guest) -> None:
     for serial in range(1, 1001):
         assert peer.hear("done", serial=serial)["outcome"] == "failed"
         peer.say(type="confirm", serial=serial)
+
+
+def test_output_that_nobody_wants_holds_nothing_up(guest: Guest) -> None:
+    guest.start()
+    peer = guest.server.begin()
+    peer.run(1, "sh", "-c", "head -c 5000000 /dev/zero")
+    peer.hear("data", serial=1, stream="stdout")
+    peer.say(type="failed", serial=1, stream="stdout", error="there is no room for it")
+    done = peer.hear("done", serial=1)
+    assert (done["outcome"], done["stdout"]) == ("exited", 5_000_000)
+
+
+def test_pipe_with_a_name_that_none_has(guest: Guest, base_dir: Path) -> None:
+    guest.start()
+    peer = guest.server.begin()
+    peer.run(1, "touch", str(base_dir / "never"), stdout="x" * 201)
+    assert peer.hear("done", serial=1)["error"] == "the name of a pipe has at most 200 characters"
+    assert not (base_dir / "never").exists()
+
+
+def test_file_for_the_log_that_cannot_be_written(guest: Guest) -> None:
+    guest.start("-logfile", "/no/such/directory/log")
+    guest.server.begin()
+    assert "the log goes to stderr: /no/such/directory/log" in guest.log.read_text()
+
+
+def test_signals_of_a_terminal_end_nothing(guest: Guest) -> None:
+    agent = guest.start()
+    guest.server.begin()
+    agent.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert agent.poll() is None

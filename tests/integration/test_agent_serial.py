@@ -72,6 +72,7 @@ def test_serial_line_survives_both_ends(guest: Guest) -> None:
         for stream in ("stdout", "stderr"):
             peer.say(type="want", serial=1, stream=stream, offset=0)
         assert peer.output(1) == bytes(100000) + b"end\n"
+        peer.hear("done", serial=1)
         peer.say(type="confirm", serial=1)
         # The agent is killed in the middle of anything and started anew.
         peer.run(2, "sh", "-c", "head -c 1000000 /dev/zero")
