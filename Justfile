@@ -8,7 +8,7 @@ default:
 
 # ---------------------------------------------------------------- run
 
-# Bring up a host, run 100 containers, look at them, take all down again (root, under a minute)
+# Bring up a host, run 100 containers, command them, take all down again (root, under a minute)
 [group('run')]
 demo *ARGS: _root
     @{{ python }} -m tools.demo {{ ARGS }}
