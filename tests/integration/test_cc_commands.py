@@ -120,6 +120,20 @@ async def test_an_agent_that_died_with_a_program_leaves_an_unknown_outcome(host:
         assert agent.ran == {1: 1}
 
 
+async def test_programs_in_the_background_hold_nobody_up(host: CcHost) -> None:
+    async with await host.agent(1) as agent:
+        agent.hold.clear()
+        await host.connected(1)
+        for _ in range(80):
+            await host.run("daemon", background=True)
+        await until(lambda: _is(len(agent.ran) == 80))
+        agent.hang_up()
+        await until(lambda: _is(agent.welcomes == 2))
+        number = await host.run("then")
+        await until(lambda: _is(agent.ran[number] == 1))
+        assert (await host.outcomes(1))["vm1"].state is CommandState.RUNNING  # an answer all the same
+
+
 async def test_a_signal_ends_what_runs_and_takes_back_what_waits(host: CcHost) -> None:
     async with await host.agent(1) as agent:
         agent.hold.clear()

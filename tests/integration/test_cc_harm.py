@@ -91,6 +91,14 @@ async def hostile(path: Path, kind: int, seed: int) -> None:
                             writer.write(
                                 frame({"type": "pipe", "channel": rng.randrange(1000), "pipe": "p", "writes": True})
                             )
+                        case 7:
+                            message = {"type": "facts", "hostname": str(rng.random()), "ips": [], "macs": []}
+                            writer.write(frame(message) * 100)
+                        case 8:
+                            writer.write(PREAMBLE + frame({**hello, "boot": str(rng.random())}))
+                        case 9:
+                            writer.write(frame({"type": "started", "serial": 1, "pid": rng.randrange(100)}))
+                            writer.write(frame({"type": "done", "serial": 1, "outcome": "unknown"}))
                         case _:
                             writer.write(
                                 frame(
@@ -110,7 +118,7 @@ async def hostile(path: Path, kind: int, seed: int) -> None:
 
 
 async def test_guests_that_mean_harm_hurt_nobody_else(host: CcHost) -> None:
-    paths = [host.launch(100 + number) for number in range(8)]
+    paths = [host.launch(100 + number) for number in range(11)]
     outside = {path for path in host.base.rglob("*") if "miniccc_responses" not in str(path)}
     async with contextlib.AsyncExitStack() as stack:
         agents = [await stack.enter_async_context(await host.agent(number)) for number in range(1, 21)]
@@ -129,6 +137,7 @@ async def test_guests_that_mean_harm_hurt_nobody_else(host: CcHost) -> None:
         (rss,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
         assert rss < 200_000
         assert host.processes["cc"].poll() is None
+        assert sum(path.stat().st_size for path in (host.base / "state" / "cc").iterdir()) < 5_000_000
         assert "Traceback" not in host.said()
         new = {path for path in host.base.rglob("*") if "miniccc_responses" not in str(path)} - outside
         assert not [path for path in new if path.name == "x"]

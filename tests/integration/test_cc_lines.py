@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bus.errors import ConflictError, NotFoundError
 from bus.messages.cc import GetCcState, GetClients, Listen, Unlisten
+from bus.messages.pipe import GetPipes
 from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel
 from bus.messages.vm import GuestKind
 from bus.pipes import PipeReader, PipeWriter
@@ -156,6 +160,34 @@ async def test_pipes_reach_into_guests_and_out_of_them_also_over_crashes(base_di
             await asyncio.gather(ended, return_exceptions=True)
 
 
+async def test_a_delivery_that_is_larger_than_any_buffer_reaches_a_guest_that_reads_slowly(base_dir: Path) -> None:
+    async with cc_host(base_dir, "plumber") as host, await host.agent(1) as agent:
+        await host.connected(1)
+        got = bytearray()
+
+        def on_pipe_data(message: dict[str, Any]) -> None:
+            time.sleep(0.005)
+            assert message["offset"] == len(got)
+            got.extend(message["data"])
+            if not message["more"]:
+                agent.send(type="pipe_ack", channel=1, number=message["number"])
+
+        agent.on_pipe_data = on_pipe_data  # type: ignore[attr-defined]
+        agent.send(type="pipe", channel=1, pipe="in", writes=False, after=0)
+        big = os.urandom(6_000_000).hex().encode() + b"\n"
+        await until(lambda: _has_reader(host))
+        async with PipeWriter(host.port, "in") as writer:
+            await writer.write(big)
+            await until(lambda: _is(len(got) == len(big)), 60.0)
+        assert bytes(got) == big
+        assert agent.welcomes == 1
+
+
+async def _has_reader(host: CcHost) -> bool:
+    pipes = (await host.port.ask("plumber", GetPipes(pipe="in"), timeout_s=10.0)).pipes
+    return bool(pipes) and pipes[0].readers == 1
+
+
 # ---------------------------------------------------------------- tunnels
 
 
@@ -204,6 +236,31 @@ async def test_tunnels_carry_connections_both_ways(host: CcHost) -> None:
             await asyncio.open_connection("127.0.0.1", port)
         with pytest.raises(NotFoundError, match="no such client: vm9"):
             await host.ask(OpenTunnel(target="vm9", source=port, host="h", port=80))
+
+
+async def test_many_connections_do_not_drown_a_guest_that_reads_slowly(host: CcHost) -> None:
+    port = free_port()
+    async with await host.agent(1) as agent:
+        await host.connected(1)
+        arrived: Counter[int] = Counter()
+
+        def on_dial(message: dict[str, Any]) -> None:
+            agent.send(type="dialed", connection=message["connection"], error="")
+
+        def on_carry(message: dict[str, Any]) -> None:
+            arrived[message["connection"]] += len(message["data"])
+            agent.send(type="carried", connection=message["connection"], bytes=len(message["data"]))
+
+        agent.on_dial, agent.on_carry = on_dial, on_carry  # type: ignore[attr-defined]
+        await host.ask(OpenTunnel(target="vm1", source=port, host="h", port=80))
+        writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(60)]
+        for writer in writers:
+            writer.write(b"x" * 500_000)
+        await until(lambda: _is(sum(arrived.values()) == 60 * 500_000), 60.0)
+        assert len(arrived) == 60
+        assert agent.welcomes == 1
+        for writer in writers:
+            writer.close()
 
 
 async def test_what_is_dialled_for_a_guest_only_the_server_decides(host: CcHost) -> None:
