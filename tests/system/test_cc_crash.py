@@ -1,4 +1,4 @@
-"""Whatever is killed while guests run programs and exchange files: each program ran once in each, each file is whole."""
+"""Whatever is killed while guests run programs and exchange files: each ran once in each guest, each file is whole."""
 
 from __future__ import annotations
 
