@@ -175,9 +175,9 @@ class CcActor(StepActor[CcTable]):
                 await super().carry_out(effect)
 
     def _wake(self, namespace: str, number: int) -> None:
-        waiter = self._waiters.pop((namespace, number), None)
-        if waiter is not None:
-            waiter.set()
+        chosen = [key for key in self._waiters if key[0] == namespace and number in (0, key[1])]
+        for key in chosen:
+            self._waiters.pop(key).set()
 
     def keep(self, effect: Keep) -> None:
         """Note beside the output how a command ended."""

@@ -27,6 +27,8 @@ from bus.step import Effect, Fail, Input, Received, Reply
 
 MAX_COMMANDS: Final = 5_000
 """On the list of a namespace: each new guest gets all of them."""
+MAX_ROWS: Final = 1_000_000
+"""Outcomes that are kept for them, a quarter of a kilobyte each."""
 MAX_DELETED: Final = 200
 """Deleted ones that nobody runs, remembered because a guest may just be beginning one."""
 MAX_ARGV_BYTES: Final = 100_000
@@ -80,8 +82,10 @@ def post(table: CcTable, inp: Received, msg: PostCommand) -> list[Effect]:
     sentence = problem(msg.command) or matching.problem(wanted)
     if sentence:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
-    if len(ledger.ids) >= MAX_COMMANDS:
-        sentence = f"{MAX_COMMANDS} commands are listed already: delete some with `cc delete command`"
+    rows = sum(len(command.guests) for command in ledger.commands.values())
+    if len(ledger.ids) >= MAX_COMMANDS or rows >= MAX_ROWS:
+        what = f"{len(ledger.ids)} commands with {rows} outcomes"
+        sentence = f"{what} are listed already: delete some with `cc delete command`"
         return [Fail(msg_id=inp.msg_id, code="unavailable", message=sentence)]
     if msg.command.kind is CommandKind.SEND:
         table.waiting[inp.msg_id] = Waiting(namespace=inp.namespace, command=msg.command, filter=wanted)

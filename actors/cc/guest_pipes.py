@@ -31,6 +31,8 @@ MAX_WRITE: Final = 1024 * 1024
 MAX_HELD_BYTES: Final = 16 * 1024 * 1024
 """That one guest has written and no reader has yet."""
 PATIENCE_S: Final = 30.0
+RETURN_S: Final = 60.0
+"""After a restart of this actor, for agents that have pipes from before."""
 SILENT = "it was silent for too long, and others wait for this pipe"
 
 ChannelKey = tuple[Key, str, int]
@@ -222,6 +224,7 @@ class Ends:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._ends: dict[ChannelKey, End] = {}
+        self._started_s = asyncio.get_running_loop().time()
         self.returning: set[tuple[Key, str]] = set()
         """Agents that were connected when the process before this one ended."""
 
@@ -263,6 +266,8 @@ class Ends:
 
     def tick(self, now_s: float) -> None:
         """Once a second: nobody waits for ever for a guest that is away or silent."""
+        if now_s - self._started_s > RETURN_S:
+            self.returning.clear()
         for end in tuple(self._ends.values()):
             if end.waited_s is None or now_s - end.waited_s < PATIENCE_S:
                 continue

@@ -228,4 +228,5 @@ class Wake(Effect, frozen=True, kw_only=True):
     """What is known of a command has changed: look whether anybody waits for that."""
 
     namespace: str
-    id: int
+    id: int = 0
+    """0 for all of the namespace."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from actors.cc import matching
 from actors.cc.frames import Confirm, Signal
 from actors.cc.inputs import (
     Began,
@@ -56,7 +55,6 @@ def _rebooted(ledger: Ledger, guest: Guest, inp: Joined) -> list[Effect]:
         if command.listed and not command.spec.once and not command.cancelled:
             del command.guests[uuid]
             again.append(command.id)
-            effects.append(Wake(namespace=namespace, id=command.id))
         elif not progress.final:
             effects += _end(ledger, guest, command, progress, CommandState.UNKNOWN, REBOOTED, inp.time_s)
     if again:
@@ -118,12 +116,7 @@ def line_lost(table: CcTable, inp: Left) -> list[Effect]:
     ledger, guest = _of(table, inp.key)
     if guest is None or ledger is None:
         return []
-    waited = [
-        Wake(namespace=inp.key[0], id=command.id)
-        for command in ledger.listed()
-        if (progress := command.guests.get(inp.key[1])) is None or not progress.final
-    ]
-    return [*left(guest, inp.reason), *waited]
+    return [*left(guest, inp.reason), Wake(namespace=inp.key[0])]
 
 
 def left(guest: Guest, reason: str) -> list[Effect]:
@@ -227,9 +220,7 @@ def interrupt(ledger: Ledger, guest: Guest, why: str, time_s: float) -> list[Eff
         progress = command.guests.get(guest.vm.uuid)
         if progress is not None and not progress.final:
             effects += _end(ledger, guest, command, progress, CommandState.UNKNOWN, why, time_s)
-        elif progress is None and matching.means(command, guest):
-            effects.append(Wake(namespace=guest.vm.namespace, id=command.id))
-    return effects
+    return [*effects, Wake(namespace=guest.vm.namespace)]
 
 
 def _end(

@@ -50,14 +50,17 @@ def outcomes(ledger: Ledger | None, number: int, returning: frozenset[str] = fro
         raise NotFoundError(f"command {number} not found")
     meant = matching.meant(ledger, command)
     rows = [outcome(guest, None) for guest in meant]
-    open_ = any(guest.connected or guest.vm.uuid in returning for guest in meant)
+    unanswered = list(meant)
     for uuid, progress in command.guests.items():
         guest = ledger.guests.get(uuid)
         if guest is not None:
             rows.append(outcome(guest, progress))
-            open_ |= (guest.connected or uuid in returning) and not has_answered(command, progress)
+            if not has_answered(command, progress):
+                unanswered.append(guest)
     rows.sort(key=lambda row: (row.vm, row.uuid))
-    return Outcomes(id=number, outcomes=tuple(rows), done=not open_)
+    away = [guest for guest in unanswered if not guest.connected and guest.vm.uuid not in returning]
+    absent = sum(guest.vm.live and not guest.flushed for guest in away)
+    return Outcomes(id=number, outcomes=tuple(rows), done=len(away) == len(unanswered), absent=absent)
 
 
 def response_ids(ledger: Ledger | None, target: str) -> tuple[int, ...] | None:

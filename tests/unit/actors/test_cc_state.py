@@ -15,6 +15,7 @@ from actors.cc.inputs import (
     CloseTunnels,
     HangUp,
     Keep,
+    Left,
     Listened,
     Offer,
     Remove,
@@ -87,6 +88,18 @@ def test_a_command_is_offered_and_its_outcomes_are_kept() -> None:
     assert (info.responses, info.states) == (1, {"exited": 1, "waiting": 1})
 
 
+def test_guests_that_are_away_are_not_waited_for_but_counted() -> None:
+    table = after(VmsSeen(vms=(vm(3), vm(4, state=VmState.QUIT))), post())
+    assert not outcomes(table.namespaces[NS], 1).done
+    play(step, table, began(1), finished(1), began(2), finished(2))
+    found = outcomes(table.namespaces[NS], 1)
+    assert (found.done, found.absent, len(found.outcomes)) == (True, 1, 4)
+    play(step, table, *here(3), began(3), Left(key=key(3), reason="x"))
+    found = outcomes(table.namespaces[NS], 1)
+    assert (found.done, found.absent) == (True, 1)
+    assert not outcomes(table.namespaces[NS], 1, frozenset({"u3"})).done
+
+
 def test_what_is_said_twice_counts_once() -> None:
     table = after(post(), began(1), finished(1, code=1))
     late, again, later = play(step, table, began(1), finished(1, code=2), finished(1, serial=99))
@@ -129,7 +142,9 @@ def test_bad_commands_and_too_many() -> None:
     )
     ledger = table.namespaces[NS]
     ledger.ids = dict.fromkeys(range(MAX_COMMANDS), 0)
-    assert "unavailable: 5000 commands are listed" in sentence(ask(table, PostCommand(command=execute())))
+    assert "unavailable: 5000 commands with 0 outcomes are listed" in sentence(
+        ask(table, PostCommand(command=execute()))
+    )
 
 
 @pytest.mark.parametrize(
