@@ -222,6 +222,8 @@ class Outcomes(Message, frozen=True, kw_only=True, omit_defaults=True, tag="cc.o
     outcomes: tuple[Outcome, ...] = ()
     done: bool = False
     """No guest that is connected now still waits or runs."""
+    absent: int = 0
+    """Guests that still wait or run, and whose VM lives, but whose agent is not connected."""
 
 
 class GetOutcomes(Query[Outcomes], frozen=True, kw_only=True, omit_defaults=True, tag="cc.outcomes.get"):

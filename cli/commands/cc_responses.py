@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import signal
 import time
@@ -31,6 +32,8 @@ HEADER = ("vm", "uuid", "state", "code", "started", "ended", "stdout", "stderr",
 PAGE_S = 60.0
 TURN_S = 2.0
 """How often `cc wait` tells how far it is, at most."""
+LOOK_S = 0.25
+"""How often it looks for agents that are to come yet."""
 MAX_TEXT = 64 * 1024 * 1024
 """Of responses that one command shows; larger ones are read in the directory."""
 CODED = (CommandState.EXITED, CommandState.SIGNALED)
@@ -163,22 +166,31 @@ async def _wait(call: Call) -> AsyncIterator[Group]:
             raise CommandError(str(error)) from None
     end_s = time.monotonic() + limit_s
     open_states = await _open_states(call, number)
-    told = -1
+    told, turn_s = -1, time.monotonic() + TURN_S
     while True:
         left_s = end_s - time.monotonic()
         reply = await _look(call, number, max(0.05, min(TURN_S, left_s)))
         done = sum(outcome.state not in open_states for outcome in reply.outcomes)
-        if reply.done or left_s <= 0:
+        if left_s <= 0 or (reply.done and (not reply.absent or end_s == float("inf"))):
             break
-        if done != told:
+        if done != told and time.monotonic() > turn_s:
             yield Group([Response(call.engine.host, f"{done} of {len(reply.outcomes)} guests are done")])
-            told = done
+            told, turn_s = done, time.monotonic() + TURN_S
+        if reply.done:
+            await asyncio.sleep(min(LOOK_S, max(0.0, left_s)))
     answer = outcome_table(reply, call.args)
-    complaint = ""
-    if not reply.done:
-        complaint = f"after {format_duration(limit_s)}, {done} of {len(reply.outcomes)} guests are done"
+    complaint = _complaint(reply, done, limit_s)
     response = Response(call.engine.host, header=answer.header, rows=answer.rows, data=answer.data, error=complaint)
     yield Group([response])
+
+
+def _complaint(reply: Outcomes, done: int, limit_s: float) -> str:
+    """Why this is not the end; empty if it is."""
+    if limit_s < float("inf") and (reply.absent or not reply.done):
+        return f"after {format_duration(limit_s)}, {done} of {len(reply.outcomes)} guests are done"
+    if reply.absent:
+        return f"{reply.absent} of {len(reply.outcomes)} guests have yet to do it, and their agents are not connected"
+    return ""
 
 
 async def _open_states(call: Call, number: int) -> tuple[CommandState, ...]:
@@ -245,10 +257,11 @@ unknown: the agent died while it ran, and it is not run again. `stdout` and
         patterns=("cc <wait,> <id> [timeout]",),
         help_short="wait until guests are done with a command",
         help_long="""\
-Waits until no guest that is connected still has to begin the command or runs it,
-and shows how it ended in each; meanwhile, how many are done. With a time such as
-30s or 5m, it is an error if some are not done by then. Nothing is ended thereby:
-`cc signal` does that.""",
+Waits until all guests that the command is for are done with it, tells meanwhile
+how many are, and then shows how it ended in each. With a time such as 30s or 5m,
+it is an error if some are not done by then; nothing is ended thereby, `cc signal`
+does that. Without one, guests whose agents are not connected are not waited for,
+and that there are such is the error.""",
         scope=Scope.BROADCAST,
         run=_wait,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus.errors import NotFoundError, UnreachableError
@@ -284,7 +285,8 @@ def in_turn(*answers: Outcomes) -> Any:
 WAITING, RUNNING, EXITED = CommandState.WAITING, CommandState.RUNNING, CommandState.EXITED
 
 
-async def test_waiting_tells_how_far_it_is_and_then_how_each_ended() -> None:
+async def test_waiting_tells_how_far_it_is_and_then_how_each_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.commands.cc_responses.TURN_S", 0.0)
     turns = in_turn(
         told(WAITING, RUNNING, done=False),
         told(RUNNING, RUNNING, done=False),
@@ -303,6 +305,16 @@ async def test_waiting_ends_at_its_deadline() -> None:
     last = groups[-1].responses[0]
     assert last.error == "after 100ms, 1 of 2 guests are done"
     assert last.rows is not None and len(last.rows) == 2
+
+
+async def test_guests_whose_agents_are_not_connected_are_waited_for_as_long_as_is_said() -> None:
+    absent = msgspec.structs.replace(told(EXITED, WAITING, done=True), absent=1)
+    last = await bench(GetOutcomes=absent).one("cc wait 3")
+    assert last.error == "1 of 2 guests have yet to do it, and their agents are not connected"
+    assert last.rows is not None and len(last.rows) == 2
+    assert (await bench(GetOutcomes=absent).one("cc wait 3 1ms")).error == "after 1ms, 1 of 2 guests are done"
+    last = await bench(GetOutcomes=in_turn(absent, told(EXITED, EXITED, done=True))).one("cc wait 3 1h")
+    assert (last.error, len(last.rows or ())) == ("", 2)
 
 
 async def test_a_program_in_the_background_has_only_to_begin() -> None:
