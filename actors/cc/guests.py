@@ -77,5 +77,5 @@ def _flushed(table: CcTable, ledger: Ledger, guest: Guest, inp: Input) -> list[E
     if tunnels:
         effects.append(CloseTunnels(tunnels=tuple((guest.vm.key, number) for number in tunnels)))
     effects.append(Reline(vm_ids=(guest.vm.vm_id,)))
-    ledger.forget_strangers()
+    ledger.forget_stranger(guest.vm.uuid)
     return effects

@@ -244,7 +244,7 @@ def _end(
         effects.insert(0, kept(command, guest.vm.key, state, progress.code, error, progress.stderr))
     if not command.listed:
         del command.guests[uuid]
-        ledger.forget_strangers()
+        ledger.forget_stranger(uuid)
     return effects
 
 

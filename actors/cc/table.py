@@ -159,12 +159,16 @@ class Ledger(msgspec.Struct, omit_defaults=True):
         """A listed command."""
         return self.commands.get(self.ids.get(number, 0))
 
-    def forget_strangers(self) -> None:
+    def forget_stranger(self, uuid: str) -> None:
         """Of a VM that is gone something is kept only while a command has a row for it."""
-        if any(guest.flushed for guest in self.guests.values()):
-            known = {uuid for command in self.commands.values() for uuid in command.guests}
-            for uuid in [uuid for uuid, guest in self.guests.items() if guest.flushed and uuid not in known]:
-                del self.guests[uuid]
+        guest = self.guests.get(uuid)
+        if guest is not None and guest.flushed and all(uuid not in one.guests for one in self.commands.values()):
+            del self.guests[uuid]
+
+    def forget_strangers(self) -> None:
+        """The same for all."""
+        for uuid in [uuid for uuid, guest in self.guests.items() if guest.flushed]:
+            self.forget_stranger(uuid)
 
 
 class Waiting(msgspec.Struct, omit_defaults=True):
