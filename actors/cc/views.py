@@ -58,7 +58,7 @@ def outcomes(ledger: Ledger | None, number: int, returning: frozenset[str] = fro
             if not has_answered(command, progress):
                 unanswered.append(guest)
     rows.sort(key=lambda row: (row.vm, row.uuid))
-    away = [guest for guest in unanswered if not guest.connected and guest.vm.uuid not in returning]
+    away = [guest for guest in unanswered if not guest.connected and not (guest.vm.live and guest.vm.uuid in returning)]
     absent = sum(guest.vm.live and not guest.flushed for guest in away)
     return Outcomes(id=number, outcomes=tuple(rows), done=len(away) == len(unanswered), absent=absent)
 

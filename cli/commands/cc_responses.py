@@ -34,6 +34,8 @@ TURN_S = 2.0
 """How often `cc wait` tells how far it is, at most."""
 LOOK_S = 0.25
 """How often it looks for agents that are to come yet."""
+NAMED = 5
+"""Guests that a complaint names."""
 MAX_TEXT = 64 * 1024 * 1024
 """Of responses that one command shows; larger ones are read in the directory."""
 CODED = (CommandState.EXITED, CommandState.SIGNALED)
@@ -170,7 +172,8 @@ async def _wait(call: Call) -> AsyncIterator[Group]:
     while True:
         left_s = end_s - time.monotonic()
         reply = await _look(call, number, max(0.05, min(TURN_S, left_s)))
-        done = sum(outcome.state not in open_states for outcome in reply.outcomes)
+        late = [outcome.vm for outcome in reply.outcomes if outcome.state in open_states]
+        done = len(reply.outcomes) - len(late)
         if left_s <= 0 or (reply.done and (not reply.absent or end_s == float("inf"))):
             break
         if done != told and time.monotonic() > turn_s:
@@ -179,18 +182,19 @@ async def _wait(call: Call) -> AsyncIterator[Group]:
         if reply.done:
             await asyncio.sleep(min(LOOK_S, max(0.0, left_s)))
     answer = outcome_table(reply, call.args)
-    complaint = _complaint(reply, done, limit_s)
+    complaint = _complaint(reply, late, limit_s)
     response = Response(call.engine.host, header=answer.header, rows=answer.rows, data=answer.data, error=complaint)
     yield Group([response])
 
 
-def _complaint(reply: Outcomes, done: int, limit_s: float) -> str:
+def _complaint(reply: Outcomes, late: list[str], limit_s: float) -> str:
     """Why this is not the end; empty if it is."""
-    if limit_s < float("inf") and (reply.absent or not reply.done):
-        return f"after {format_duration(limit_s)}, {done} of {len(reply.outcomes)} guests are done"
-    if reply.absent:
-        return f"{reply.absent} of {len(reply.outcomes)} guests have yet to do it, and their agents are not connected"
-    return ""
+    if reply.done and not reply.absent:
+        return ""
+    names = ", ".join(late[:NAMED]) + (f" and {len(late) - NAMED} more" if len(late) > NAMED else "")
+    if limit_s < float("inf"):
+        return f"after {format_duration(limit_s)}, {len(late)} of {len(reply.outcomes)} guests are not done: {names}"
+    return f"{reply.absent} of {len(reply.outcomes)} guests are not done and their agents not connected: {names}"
 
 
 async def _open_states(call: Call, number: int) -> tuple[CommandState, ...]:

@@ -98,6 +98,7 @@ def test_guests_that_are_away_are_not_waited_for_but_counted() -> None:
     found = outcomes(table.namespaces[NS], 1)
     assert (found.done, found.absent) == (True, 1)
     assert not outcomes(table.namespaces[NS], 1, frozenset({"u3"})).done
+    assert outcomes(table.namespaces[NS], 1, frozenset({"u4"})).done, "a VM that has ended does not come back"
 
 
 def test_what_is_said_twice_counts_once() -> None:

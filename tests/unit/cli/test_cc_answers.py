@@ -303,16 +303,18 @@ async def test_waiting_tells_how_far_it_is_and_then_how_each_ended(monkeypatch: 
 async def test_waiting_ends_at_its_deadline() -> None:
     groups = await bench(GetOutcomes=told(EXITED, RUNNING, done=False)).run("cc wait 3 100ms")
     last = groups[-1].responses[0]
-    assert last.error == "after 100ms, 1 of 2 guests are done"
+    assert last.error == "after 100ms, 1 of 2 guests are not done: v1"
     assert last.rows is not None and len(last.rows) == 2
 
 
 async def test_guests_whose_agents_are_not_connected_are_waited_for_as_long_as_is_said() -> None:
     absent = msgspec.structs.replace(told(EXITED, WAITING, done=True), absent=1)
     last = await bench(GetOutcomes=absent).one("cc wait 3")
-    assert last.error == "1 of 2 guests have yet to do it, and their agents are not connected"
+    assert last.error == "1 of 2 guests are not done and their agents not connected: v1"
     assert last.rows is not None and len(last.rows) == 2
-    assert (await bench(GetOutcomes=absent).one("cc wait 3 1ms")).error == "after 1ms, 1 of 2 guests are done"
+    assert await bench(GetOutcomes=absent).error("cc wait 3 1ms") == "after 1ms, 1 of 2 guests are not done: v1"
+    many = msgspec.structs.replace(told(*[WAITING] * 7, done=False), absent=7)
+    assert (await bench(GetOutcomes=many).error("cc wait 3 1ms")).endswith(": v0, v1, v2, v3, v4 and 2 more")
     last = await bench(GetOutcomes=in_turn(absent, told(EXITED, EXITED, done=True))).one("cc wait 3 1h")
     assert (last.error, len(last.rows or ())) == ("", 2)
 
@@ -323,7 +325,7 @@ async def test_a_program_in_the_background_has_only_to_begin() -> None:
         GetCommands=CommandList(commands=(background,)),
         GetOutcomes=told(WAITING, RUNNING, done=False),
     )
-    assert (await engine.run("cc wait 3 1ms"))[-1].responses[0].error == "after 1ms, 1 of 2 guests are done"
+    assert (await engine.run("cc wait 3 1ms"))[-1].responses[0].error == "after 1ms, 1 of 2 guests are not done: v0"
 
 
 async def test_waiting_bears_a_server_that_is_started_again() -> None:
