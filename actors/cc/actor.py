@@ -45,6 +45,7 @@ from bus.messages.cc import (
     ClientInfo,
     ClientList,
     CommandList,
+    CommandState,
     ConnectedGuests,
     GetCcState,
     GetClients,
@@ -290,12 +291,25 @@ class CcActor(StepActor[CcTable]):
             returning = self.sessions.returning(request.namespace)
             found = views.outcomes(self._ledger(request), msg.id, returning)
             if found.done or not msg.wait or loop.time() >= until_s:
-                return found
+                return self._with_arrived(found, request.namespace)
             waiter = self._waiters.setdefault((request.namespace, msg.id), asyncio.Event())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(until_s, loop.time() + TICK_S) if returning else until_s):
                     await waiter.wait()
                     await asyncio.sleep(PAUSE_S)  # hundreds of guests end at about the same time
+
+    def _with_arrived(self, found: Outcomes, namespace: str) -> Outcomes:
+        """Of what still runs, how much has come."""
+        ledger = self.state.namespaces[namespace]
+        serial = ledger.ids[found.id]
+        rows = []
+        for row in found.outcomes:
+            session = self.sessions.get((namespace, row.uuid)) if row.state is CommandState.RUNNING else None
+            if session is not None:
+                stdout, stderr = (session.intake.position(serial, stream) for stream in responses.OUTPUTS)
+                row = msgspec.structs.replace(row, stdout=stdout, stderr=stderr)
+            rows.append(row)
+        return msgspec.structs.replace(found, outcomes=tuple(rows))
 
     @query
     async def get_responses(self, msg: GetResponses, request: RequestContext) -> Responses:

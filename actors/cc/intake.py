@@ -124,6 +124,11 @@ class Intake:
             self._flows[serial, stream] = flow
         return flow
 
+    def position(self, serial: int, stream: str) -> int:
+        """Bytes of a stream that have arrived."""
+        flow = self._flows.get((serial, stream))
+        return flow.position if flow else 0
+
     def resume(self, serial: int, stdout: int, stderr: int) -> None:
         """An agent that was here before says how much of its output was acknowledged: more of it may be on the disk."""
         for stream, acked in (("stdout", stdout), ("stderr", stderr)):

@@ -125,6 +125,9 @@ class Line(asyncio.Protocol):
         """It is there."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream socket
         self._transport = transport
+        if self.gone:  # it was given up before it stood
+            transport.abort()
+            return
         transport.set_write_buffer_limits(high=SOFT_BYTES, low=SOFT_BYTES // 4)
         self._ends.opened(self)
 

@@ -174,6 +174,8 @@ def finished(table: CcTable, inp: Finished) -> list[Effect]:
     if progress is None or progress.final:
         progress = command.guests[inp.key[1]] = Progress(state=CommandState.RUNNING, boot=guest.boot)
     progress.code, progress.stdout, progress.stderr = inp.code, inp.stdout, inp.stderr
+    if command.spec.kind is CommandKind.SEND and inp.state is CommandState.EXITED:
+        progress.files = len(command.spec.files)
     ended_s = inp.guest_s or inp.time_s
     effects = _end(ledger, guest, command, progress, inp.state, inp.error, ended_s)
     return [confirm, *(effect for effect in effects if not isinstance(effect, Keep))]  # that was done before

@@ -178,6 +178,8 @@ async def test_responses_that_are_deleted_while_a_program_runs_begin_anew(host: 
         await until(lambda: _is(agent.acked[1, "stdout"] == 100))
         await host.ask(DeleteResponses(target=str(number)))
         assert not host.response(number, 1).exists()
+        (row,) = (await host.ask(GetOutcomes(id=number))).outcomes
+        assert (row.state, row.stdout) == (CommandState.RUNNING, 100)
         await host.restart()
         agent.hold.set()
         assert (await host.outcomes_when(number, 1))["vm1"].stdout == 200

@@ -50,7 +50,7 @@ async def test_files_directories_and_globs_are_sent(host: CcHost) -> None:
         await host.connected(1, "ns")
         number = (await host.post(send("some where", "*.bin"))).id
         row = (await host.outcomes(number))["vm1"]
-        assert (row.state, row.error) == (CommandState.EXITED, "")
+        assert (row.state, row.error, row.files) == (CommandState.EXITED, "", 3)
         assert agent.files == {
             "/files/some where/a b\nc": b"newline",
             "/files/some where/deep/empty": b"",
