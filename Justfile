@@ -8,7 +8,7 @@ default:
 
 # ---------------------------------------------------------------- run
 
-# Bring up a host, run 100 containers, look at them, take all down again (root, under a minute)
+# Bring up a host, run 100 containers, command them, take all down again (root, under a minute)
 [group('run')]
 demo *ARGS: _root
     @{{ python }} -m tools.demo {{ ARGS }}
@@ -92,10 +92,15 @@ docs:
     {{ python }} -m tools.protocol_page
     {{ python }} -m tools.commands_page
 
-# Small busybox root file system for containers: build/rootfs
+# The guest agent, one static program: build/agent/minibus-agent
 [group('make')]
-rootfs:
-    {{ python }} -m shims.rootfs build/rootfs
+agent:
+    @{{ python }} -m shims.agent_build build/agent/minibus-agent
+
+# Small busybox root file system for containers, with the agent in it: build/rootfs
+[group('make')]
+rootfs: agent
+    {{ python }} -m shims.rootfs build/rootfs build/agent/minibus-agent
 
 [private]
 _root:

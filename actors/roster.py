@@ -16,6 +16,7 @@ ROSTER: tuple[ChildSpec, ...] = (
     ChildSpec("host", "actors.host.actor:HostActor.run_process"),
     ChildSpec("files", "actors.files.actor:FilesActor.run_process"),
     ChildSpec("plumber", "actors.plumber.actor:PlumberActor.run_process"),
+    ChildSpec("cc", "actors.cc.actor:CcActor.run_process"),
     ChildSpec("cli", "cli.server.actor:CliActor.run_process"),
 )
 METRICS = ChildSpec("metrics", "actors.metrics.actor:MetricsActor.run_process")

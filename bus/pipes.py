@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -53,8 +53,11 @@ class PipeReader:
     ConflictError if this reader fell silent for so long that it was cut off.
     """
 
-    def __init__(self, bus: Asker, pipe: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
-        self.name = secrets.token_hex(8)
+    def __init__(
+        self, bus: Asker, pipe: str, *, namespace: str = DEFAULT_NAMESPACE, name: str = "", after: int = 0
+    ) -> None:
+        """With the name of a reader that was here before, its work is taken up after delivery `after`."""
+        self.name = name or secrets.token_hex(8)
         self.lost = 0
         """Messages that the pipe dropped for this reader."""
         self._told_lost = 0
@@ -63,9 +66,9 @@ class PipeReader:
         self._namespace = namespace
         self._arrived: deque[Delivery] = deque()
         self._arrived_bytes = 0
-        self._after = 0
-        self._done = 0
-        self._told = 0
+        self._after = after
+        self._done = after
+        self._told = after
         """What the plumber knows to be done."""
         self._ended = False
         self._failure: BusError | None = None
@@ -188,13 +191,30 @@ class PipeWriter:
     Leaving the block waits until the attached readers have everything.
     """
 
-    def __init__(self, bus: Asker, pipe: str, *, namespace: str = DEFAULT_NAMESPACE, framed: bool = False) -> None:
-        self.name = secrets.token_hex(8)
+    def __init__(
+        self,
+        bus: Asker,
+        pipe: str,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        framed: bool = False,
+        name: str = "",
+        after: int = 0,
+        doubtful: int = 0,
+        answered: Callable[[int], None] = lambda number: None,
+    ) -> None:
+        """With the name of a writer that was here before, its work is taken up after write `after`.
+
+        Writes up to `doubtful` may have been taken then. `answered` is told the number of each that readers have.
+        """
+        self.name = name or secrets.token_hex(8)
+        self._doubtful = doubtful
+        self._answered = answered
         self._bus = bus
         self._pipe = pipe
         self._namespace = namespace
         self._framed = framed
-        self._number = 0
+        self._number = after
         self._open: dict[int, asyncio.Task[None]] = {}
         self._open_bytes = 0
         self._room = asyncio.Event()
@@ -234,7 +254,7 @@ class PipeWriter:
             raise self._failure
 
     async def _send(self, number: int, data: bytes) -> None:
-        repeated = False
+        repeated = number <= self._doubtful
         pause_s = PAUSE_FIRST_S
         try:
             while True:
@@ -249,6 +269,7 @@ class PipeWriter:
                 )
                 try:
                     await self._bus.ask(PLUMBER, request, timeout_s=WRITE_S, namespace=self._namespace)
+                    self._answered(number)
                     return
                 except BusError as error:
                     if not error.retryable and not isinstance(error, OutcomeUnknownError):

@@ -31,6 +31,7 @@ class Store:
         self._fd = os.open(self._journal_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._end = 0
         self._records = 0
+        self._snapshot_bytes = 0
         self._dirty = False
         self.last = 0
         """Number of the last record written or read."""
@@ -74,7 +75,8 @@ class Store:
     @property
     def wants_snapshot(self) -> bool:
         """Whether the journal has grown enough for replay to become slow."""
-        return self._records >= SNAPSHOT_AFTER_RECORDS or self._end >= SNAPSHOT_AFTER_BYTES
+        grown = self._records >= SNAPSHOT_AFTER_RECORDS or self._end >= SNAPSHOT_AFTER_BYTES
+        return grown and self._end >= self._snapshot_bytes // 4  # a large state is not written for each bit of news
 
     def snapshot(self, state: bytes) -> None:
         """Replace the records so far by this state; raises OSError, and then all is as before."""
@@ -96,6 +98,7 @@ class Store:
         # A crash here leaves records that the snapshot's number covers: they are skipped.
         os.ftruncate(self._fd, 0)
         self._end = self._records = 0
+        self._snapshot_bytes = len(data)
 
     @property
     def dirty(self) -> bool:
@@ -125,6 +128,7 @@ class Store:
             data = (self._directory / "snapshot").read_bytes()
         except FileNotFoundError:
             return None, 0
+        self._snapshot_bytes = len(data)
         try:
             content = msgpack.unpackb(data)
             return content["state"], content["n"]

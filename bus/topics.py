@@ -68,6 +68,11 @@ def pipeline_topic(namespace: str, state: str) -> str:
     return topic("pipeline", namespace, state)
 
 
+def cc_topic(namespace: str, uuid: str, *what: str) -> str:
+    """What a guest's agent tells, e.g. `cc/minimega/<uuid>/3/stdout/` or `cc/minimega/<uuid>/connected/`."""
+    return topic("cc", namespace, uuid, *what)
+
+
 def words(topic_text: str) -> tuple[str, ...]:
     """What `topic` was made of."""
     return tuple(unquote(part) for part in topic_text.split("/")[:-1])

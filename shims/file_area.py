@@ -124,6 +124,17 @@ class FileArea:
             self._match(top, (), _checked(pattern), found)
         return found
 
+    def open_file(self, name: Name) -> int:
+        """A descriptor of a regular file, links followed as `find` does; raises AreaError if it is none."""
+        real = self._real(name)
+        with self._opened(real[:-1]) as directory:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(real[-1], flags, dir_fd=directory) if real else os.dup(directory)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise AreaError(f"{shown(name)} is not a regular file")
+        return fd
+
     # --- changing
 
     def delete(self, name: Name) -> None:

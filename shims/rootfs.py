@@ -1,10 +1,11 @@
 """A small root file system made of Debian's busybox-static, for demonstrations and tests.
 
-python -m shims.rootfs DIR
+python -m shims.rootfs DIR [AGENT]
 """
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ INIT: Final = """#!/bin/sh
 # PID 1: say so on the console, run what is planted, and offer a shell to whoever presses Enter.
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=linux
 [ -x /etc/minibus/start ] && /etc/minibus/start
+if [ -d /dev/minibus ] && [ -x /bin/minibus-agent ]; then
+    minibus-agent -v=false -logfile /miniccc.log &
+fi
 read -r name </proc/sys/kernel/hostname
 echo "$name is up; press Enter for a shell"
 while :; do
@@ -39,12 +43,18 @@ class RootfsError(Exception):
     """Why there is no root file system; one sentence."""
 
 
-def build(directory: Path, busybox: Path = BUSYBOX) -> None:
-    """Make or complete the root file system in `directory`; raises `RootfsError`."""
+def build(directory: Path, busybox: Path = BUSYBOX, agent: Path | None = None) -> None:
+    """Make or complete the root file system in `directory`; raises `RootfsError`.
+
+    `agent` is the guest agent's program: /bin/minibus-agent, and /miniccc for those who know minimega's.
+    """
     if not busybox.exists():
         raise RootfsError(f"{busybox} is missing: install the Debian package busybox-static")
     try:
         _build(directory, busybox)
+        if agent is not None:
+            _install(agent, directory / "bin" / "minibus-agent")
+            _link(directory / "miniccc", "bin/minibus-agent")
     except OSError as error:
         raise RootfsError(f"cannot build {directory}: {error.filename}: {error.strerror}") from None
 
@@ -53,16 +63,9 @@ def _build(directory: Path, busybox: Path) -> None:
     for name in DIRECTORIES:
         (directory / name).mkdir(mode=0o755, parents=True, exist_ok=True)
     (directory / "tmp").chmod(0o1777)
-    program = directory / "bin" / "busybox"
-    if not program.exists() or program.stat().st_size != busybox.stat().st_size:
-        draft = program.with_suffix(".new")
-        shutil.copyfile(busybox, draft)
-        draft.chmod(0o755)
-        draft.rename(program)
+    _install(busybox, directory / "bin" / "busybox")
     for applet in applets(busybox):
-        link = directory / "bin" / applet
-        if not link.is_symlink() and not link.exists():
-            link.symlink_to("busybox")
+        _link(directory / "bin" / applet, "busybox")
     for name, text in FILES.items():
         path = directory / name
         if not path.exists():
@@ -71,6 +74,22 @@ def _build(directory: Path, busybox: Path) -> None:
     init = directory / "init"
     init.write_text(INIT)
     init.chmod(0o755)
+
+
+def _install(source: Path, program: Path) -> None:
+    """Copy a program, by rename, unless it is there already."""
+    if program.exists() and filecmp.cmp(source, program, shallow=False):
+        return
+    draft = program.with_suffix(".new")
+    shutil.copyfile(source, draft)
+    draft.chmod(0o755)
+    draft.rename(program)
+
+
+def _link(link: Path, target: str) -> None:
+    """Unless something of that name is there."""
+    if not link.is_symlink() and not link.exists():
+        link.symlink_to(target)
 
 
 def applets(busybox: Path) -> list[str]:
@@ -84,11 +103,11 @@ def applets(busybox: Path) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Command line entry point."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m shims.rootfs DIR\n")
+    if len(arguments) not in (1, 2):
+        sys.stderr.write("usage: python -m shims.rootfs DIR [AGENT]\n")
         return 2
     try:
-        build(Path(arguments[0]))
+        build(Path(arguments[0]), agent=Path(arguments[1]) if arguments[1:] else None)
     except RootfsError as error:
         sys.stderr.write(f"{error}\n")
         return 1

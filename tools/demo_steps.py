@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 
 from bus import codec
 from bus.messages.base import DEFAULT_NAMESPACE
@@ -12,11 +13,14 @@ from bus.messages.pipe import PipeBatch
 from bus.pipes import PipeWriter
 from bus.port import Subscription
 from bus.topics import pipe_topic
-from shims import rootfs
+from shims import agent_build, rootfs
+from tools import demo_guests
 from tools.demo_program import DemoError
 from tools.demo_report import event_name, first_rows, per_guest, plural
 from tools.demo_run import Demo, Step
 
+AGENT = Path(__file__).parents[1] / "build" / "agent" / "minibus-agent"
+"""Made when it is not there yet, or of other parts."""
 COLUMNS = "id,name,state,uptime,pid"
 ROWS = 5
 PIPE = "demo"
@@ -30,11 +34,12 @@ EVENTS = 3
 async def make_rootfs(demo: Demo) -> str:
     """A root file system that all containers share; what each writes goes to a layer of its own."""
     try:
-        rootfs.build(demo.rootfs)
-    except rootfs.RootfsError as error:
+        agent_build.build(AGENT)
+        rootfs.build(demo.rootfs, agent=AGENT)
+    except (agent_build.BuildError, rootfs.RootfsError) as error:
         raise DemoError(str(error)) from None
     size = sum(path.lstat().st_size for path in demo.rootfs.rglob("*") if path.is_file() and not path.is_symlink())
-    return f"busybox, {size / (1024 * 1024):.1f} MiB"
+    return f"busybox and the agent, {size / (1024 * 1024):.1f} MiB"
 
 
 async def start_actors(demo: Demo) -> str:
@@ -136,6 +141,9 @@ STEPS = (
     Step("start", "starting containers", start),
     Step("look", "looking at them", look),
     Step("pipe", "tapping a pipe", pipe),
+    Step("agents", "waiting for the agents in them", demo_guests.wait_for_agents),
+    Step("command", "running a command in all of them", demo_guests.command),
+    Step("pipe between guests", "connecting two of them by a pipe", demo_guests.pipe_between_guests),
     Step("kill", "killing containers", kill),
     Step("flush", "flushing containers", flush),
 )

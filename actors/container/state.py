@@ -156,6 +156,7 @@ def container_spec(guest: GuestSpec, tag: str) -> ContainerSpec:
         vcpus=config.vcpus,
         processes=config.processes,
         seccomp=config.seccomp,
+        backchannel=config.backchannel,
     )
 
 

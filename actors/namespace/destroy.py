@@ -1,5 +1,5 @@
-"""The end of a namespace: its pipelines and pipes end and its VMs are killed and flushed on every host, then nobody
-remembers it.
+"""The end of a namespace: its pipelines and pipes end and its VMs are killed and flushed on every host, command and
+control of them ends, then nobody remembers it.
 
 Every step may be repeated, so that an end that went wrong half-way is brought about by asking for it once more.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from actors.namespace.table import Destruction, Namespace, NamespaceTable
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD, Ack, Message, Request
+from bus.messages.cc import EndCc
 from bus.messages.namespace import DestroyReport, NamespaceDestroyed
 from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
@@ -30,6 +31,7 @@ REQUESTS: dict[str, tuple[str, Request[Ack] | Request[VmReport] | Request[VmName
     "kill": ("vm", KillVms(target=WILDCARD)),
     "flush": ("vm", FlushVms()),
     "look": ("vm", GetVmNames()),
+    "cc": ("cc", EndCc()),
 }
 """Which actor of each host is asked for what, in this order."""
 AFTER = {"plumb": "pipe", "pipe": "kill"}
@@ -87,11 +89,14 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
             return [_ask(table, msg_id, "look", turn, host)]
         case "look", VmNames(uuids=left) if left and not destruction.errors and turn + 1 < MAX_ROUNDS:
             return [_ask(table, msg_id, "kill", turn + 1, host)]
-        case "look", VmNames(uuids=left):
-            if left:
-                names = fold(left)
-                names = names if len(names) <= SHOWN_NAMES else f"{names[:SHOWN_NAMES]}..."
-                destruction.errors.append(f"still there on {host}: {names}")
+        case "look", VmNames(uuids=left) if left:
+            names = fold(left)
+            names = names if len(names) <= SHOWN_NAMES else f"{names[:SHOWN_NAMES]}..."
+            destruction.errors.append(f"still there on {host}: {names}")
+            return _host_through(table, msg_id)
+        case "look", VmNames():
+            return [_ask(table, msg_id, "cc", turn, host)]
+        case "cc", Ack():
             return _host_through(table, msg_id)
         case _:
             raise TypeError(f"no use for an answer of type {type(body).__name__} to {what}")

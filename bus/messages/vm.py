@@ -85,7 +85,6 @@ class VmInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds since the guest was last launched; stands still once it has ended."""
     config: VmConfig
     tags: dict[str, str] = {}
-    cc_active: bool = False
     pid: int = 0
     """Of PID 1 or QEMU on the host; 0 when none runs."""
     vnc_port: int = 0

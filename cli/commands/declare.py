@@ -141,6 +141,23 @@ class Call:
 Run = Callable[[Call], AsyncIterator[Group]]
 
 
+@dataclass(frozen=True, slots=True)
+class Also:
+    """A question to another actor of the same host, without whose reply there is an answer too."""
+
+    to: str
+    request: Callable[[Args], Request[Any]]
+    timeout_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Two replies for one answer; `also` is None if nobody gave the second."""
+
+    reply: Any
+    also: Any
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Command:
     """One command, with all patterns that share its help text."""
@@ -157,6 +174,8 @@ class Command:
     request: Callable[[Args], Request[Any]] | None = None
     """Raises CommandError if the words make no sense."""
     answer: Callable[[Any, Args], Answer] = silent
+    also: Also | None = None
+    """Something else to be asked at the same time; `answer` then reads a `Both`."""
     timeout_s: float = QUICK_S
     run: Run | None = None
     recorded: bool = True

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from cli.commands import (
+    cc,
+    cc_posting,
+    cc_responses,
+    cc_tunnels,
     debugging,
     environment,
     everything,
@@ -39,6 +43,10 @@ DOMAINS = (
     schedules,
     pipes,
     plumb,
+    cc,
+    cc_posting,
+    cc_responses,
+    cc_tunnels,
     graph,
     script,
     everything,

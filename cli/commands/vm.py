@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bus.messages.base import WILDCARD, Request
+from bus.messages.cc import GetConnectedGuests
 from bus.messages.namespace import LaunchQueue, QueueVms
 from bus.messages.vm import ClearVmTags, FlushVms, GetVms, GuestKind, KillVms, StartVms, StopVms, TagVms, TopVms
-from cli.commands.declare import LIFECYCLE_S, Args, Command, CommandError, Scope, report
+from cli.commands.declare import LIFECYCLE_S, Also, Args, Command, CommandError, Scope, report
 from cli.commands.vm_rows import vm_info, vm_tags, vm_top
 
 MAX_WINDOW_S = 3600
@@ -130,6 +131,7 @@ others with .columns and rows with .filter:
         scope=Scope.BROADCAST,
         to="vm",
         request=lambda args: GetVms(),
+        also=Also("cc", lambda args: GetConnectedGuests()),
         answer=vm_info,
     ),
     Command(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from bus.messages.vm import GuestKind, VmInfo, VmList, VmUsage, VmUsages
-from cli.commands.declare import Answer, Args
+from cli.commands.declare import Answer, Args, Both
 from cli.duration import format_duration
 from cli.response import Row
 
@@ -53,7 +53,7 @@ COLUMNS: dict[str, Cell] = {
     "uptime": lambda vm: format_duration(vm.uptime_s),
     "type": lambda vm: vm.kind.value,
     "uuid": lambda vm: vm.uuid,
-    "cc_active": lambda vm: _bool(vm.cc_active),
+    "cc_active": lambda vm: NOT_APPLICABLE,
     "vlan": _per_interface,
     "bridge": _per_interface,
     "tap": _per_interface,
@@ -83,17 +83,26 @@ COLUMNS: dict[str, Cell] = {
     "console_port": _container(lambda vm: str(vm.console_port)),
     "tags": lambda vm: _json(vm.tags),
 }
-"""All columns of `vm info` in their order; those of subsystems that a VM does not use are empty."""
+"""All columns of `vm info` in their order; those of subsystems that a VM does not use are empty.
+
+Whether an agent is connected (`cc_active`) only the actor `cc` knows.
+"""
 
 SUMMARY = ("id", "name", "state", "type", "uuid", "cc_active", "vlan")
 
 
-def vm_info(reply: VmList, args: Args) -> Answer:
-    """The table of `vm info [summary]`, with the VM objects for programs."""
+def vm_info(both: Both, args: Args) -> Answer:
+    """The table of `vm info [summary]`, with the VM objects for programs, of a VmList and ConnectedGuests."""
+    vms: Sequence[VmInfo] = both.reply.vms
     header = SUMMARY if args.has("summary") else tuple(COLUMNS)
-    cells = [COLUMNS[name] for name in header]
-    rows = [tuple(cell(vm) for cell in cells) for vm in reply.vms]
-    return Answer(header=header, rows=rows, data=[msgspec.to_builtins(vm) for vm in reply.vms])
+    columns = COLUMNS if both.also is None else {**COLUMNS, "cc_active": _is_among(frozenset(both.also.uuids))}
+    cells = [columns[name] for name in header]
+    rows = [tuple(cell(vm) for cell in cells) for vm in vms]
+    return Answer(header=header, rows=rows, data=[msgspec.to_builtins(vm) for vm in vms])
+
+
+def _is_among(uuids: frozenset[str]) -> Cell:
+    return lambda vm: _bool(vm.uuid in uuids)
 
 
 def _usage_row(usage: VmUsage) -> Row:

@@ -13,7 +13,7 @@ from bus.errors import BusError
 from bus.inputs import Inputs
 from bus.messages.base import Message, Request
 from bus.retry import Retry
-from cli.commands.declare import Answer, Args, Call, Command, CommandError, Scope
+from cli.commands.declare import Also, Answer, Args, Both, Call, Command, CommandError, Scope
 from cli.commands.output import RECORD
 from cli.commands.stop import ConnectionEnds
 from cli.grammar.errors import LanguageError
@@ -167,10 +167,21 @@ class Engine:
         self, command: Command, args: Args, request: Request[Any], host: str, namespace: str
     ) -> Response:
         try:
-            reply = await self.ask(f"{command.to}@{host}", request, timeout_s=command.timeout_s, namespace=namespace)
+            ask = self.ask(f"{command.to}@{host}", request, timeout_s=command.timeout_s, namespace=namespace)
+            if command.also is None:
+                reply = await ask
+            else:
+                reply = Both(*await asyncio.gather(ask, self._ask_also(command.also, args, host, namespace)))
             return _response(host, command.answer(reply, args))
         except BusError as error:
             return Response(host, error=str(error))
+
+    async def _ask_also(self, also: Also, args: Args, host: str, namespace: str) -> Message | None:
+        try:
+            request: Request[Message] = also.request(args)
+            return await self.bus.ask(f"{also.to}@{host}", request, timeout_s=also.timeout_s, namespace=namespace)
+        except BusError:
+            return None
 
 
 def _response(host: str, answer: Answer) -> Response:

@@ -68,6 +68,8 @@ class Plan:
     """No device node of the file system can be opened; it can make none either. In place of the cgroup's rules."""
     limits: tuple[Limit, ...]
     """Resource limits in which it differs from the warden."""
+    backchannel: bool
+    """Show the directory where the agent's server listens."""
     warnings: tuple[str, ...]
 
 
@@ -210,6 +212,7 @@ class Planner:
             seccomp=is_filtered,
             nodev=not has_device_rules,
             limits=self._limits,
+            backchannel=spec.backchannel,
             warnings=tuple(lacking),
         )
 

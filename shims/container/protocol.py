@@ -43,6 +43,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 4096
     """Threads count as well."""
     seccomp: bool = True
+    backchannel: bool = False
+    """Show `<instance_dir>/cc` at /dev/minibus, and its socket at /cc."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -13,8 +13,8 @@ import struct
 from errno import EEXIST, ENOENT
 from typing import Final
 
+from shims.container import backchannel, kernel_trees
 from shims.container import blocks as b
-from shims.container import kernel_trees
 from shims.container.action import Action
 from shims.container.build import GATE, PREINIT_STARTED, REPORT
 from shims.container.cloner import dump_script
@@ -43,6 +43,7 @@ def set_up(plan: Plan) -> list[Action]:
         *kernel_trees.PROTECT,
         *kernel_trees.show_uuid(plan),
         *kernel_trees.show_fifos(plan, _first_fifo(plan)),
+        *backchannel.show(plan, _backchannel(plan)),
         *_join_cgroups(plan),
         *_PIVOT_ROOT,
         *_RAISE_LOOPBACK,
@@ -120,11 +121,15 @@ def _take_from_host(plan: Plan) -> list[Action]:
         actions.append(b.take("volume", volume.source, number))
     for number in range(plan.fifos):
         actions.append(b.take("fifo", plan.instance + b"/fifo%d" % number, _first_fifo(plan) + number))
-    return actions
+    return actions + backchannel.take(plan, _backchannel(plan))
 
 
 def _first_fifo(plan: Plan) -> int:
     return b.FIRST_TREE + len(plan.volumes)
+
+
+def _backchannel(plan: Plan) -> int:
+    return _first_fifo(plan) + plan.fifos
 
 
 def _mount_root(plan: Plan) -> list[Action]:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from shims import agent_build
 from shims import rootfs as rootfs_builder
 from tests.system.container_host import Host, running_host
 from tests.system.hostile.kit import PREBUILT, compile_into
 from tests.system.product import Console, Product, product_on
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +37,24 @@ def kit() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="mbk-", dir="/tmp"))
     path.chmod(0o755)
     compile_into(path)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def agent_program() -> Path:
+    """The guest agent as it goes into guests."""
+    program = ROOT / "build" / "agent" / "minibus-agent"
+    agent_build.build(program)
+    return program
+
+
+@pytest.fixture(scope="session")
+def agent_rootfs(agent_program: Path) -> Iterator[Path]:
+    """A busybox root file system with the agent in it."""
+    path = Path(tempfile.mkdtemp(prefix="mba-", dir="/tmp"))
+    path.chmod(0o755)
+    rootfs_builder.build(path, agent=agent_program)
     yield path
     shutil.rmtree(path)
 

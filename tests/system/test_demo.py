@@ -82,6 +82,8 @@ def test_five_containers_come_and_go(base: Path) -> None:
     assert re.search(r"^warden +\d+ +running", out, re.MULTILINE)
     assert re.search(r"^pipe +\d+\.\d\d s  20,000 lines tapped", out, re.MULTILINE)
     assert "| demo | all  | 1       |" in out, "the tap counts as a reader"
+    assert re.search(r"^command .* 5 containers, .* each; each answered with its own name$", out, re.MULTILINE)
+    assert re.search(r"^pipe between guests .* 10,000 lines from demo1 to demo5, ", out, re.MULTILINE)
     assert re.search(r"^launch +\d+\.\d\d s  5 containers", out, re.MULTILINE)
     assert re.search(r"^all together +\d+\.\d s$|^all together +\d\.\d\d s$", out, re.MULTILINE)
 

@@ -10,6 +10,7 @@ from actors.namespace.destroy import MAX_ROUNDS
 from actors.namespace.state import namespace_list, step
 from actors.namespace.table import Namespace, NamespaceTable, first_table
 from bus.messages.base import Ack, Message, Request
+from bus.messages.cc import EndCc
 from bus.messages.namespace import (
     CloneConfig,
     DestroyNamespace,
@@ -69,11 +70,16 @@ def after_pipes(table: NamespaceTable, plumb: Ask) -> Ask:
 
 
 def end_round(table: NamespaceTable, kill: Ask, flushed: VmReport, left: dict[str, str]) -> list[Effect]:
-    """A host kills, flushes, and says what it has then."""
+    """A host kills, flushes, says what it has then, and with nothing left ends command and control."""
     flush = the(Ask, step(table, answer(kill, NOTHING)))
     look = the(Ask, step(table, answer(flush, flushed)))
     assert [type(ask.body) for ask in (kill, flush, look)] == [KillVms, FlushVms, GetVmNames]
-    return step(table, answer(look, VmNames(uuids=left)))
+    effects = step(table, answer(look, VmNames(uuids=left)))
+    if left:
+        return effects
+    cc = the(Ask, effects)
+    assert (cc.to.partition("@")[0], cc.body) == ("cc", EndCc())
+    return step(table, answer(cc, Ack()))
 
 
 def names(table: NamespaceTable) -> list[str]:
@@ -87,6 +93,15 @@ def test_a_plumber_that_cannot_be_asked_keeps_no_vm_alive(table: NamespaceTable)
     kill = the(Ask, step(table, AskFailed(tag=pipe.tag, code="unreachable", message="nobody")))
     report = replies(end_round(table, kill, ONE_VM, {}))["m1"]
     assert report == DestroyReport(errors=("h1: nobody", "h1: nobody"))
+    assert "exp" in names(table), "its end can be asked for again"
+
+
+def test_command_and_control_that_cannot_be_asked_is_told(table: NamespaceTable) -> None:
+    flush = the(Ask, step(table, answer(begin(table), NOTHING)))
+    look = the(Ask, step(table, answer(flush, ONE_VM)))
+    cc = the(Ask, step(table, answer(look, VmNames(uuids={}))))
+    effects = step(table, AskFailed(tag=cc.tag, code="unreachable", message="nobody is at cc@h1"))
+    assert replies(effects) == {"m1": DestroyReport(errors=("h1: nobody is at cc@h1",))}
     assert "exp" in names(table), "its end can be asked for again"
 
 

@@ -242,3 +242,15 @@ def test_a_durable_record_is_on_the_disk_or_not_written_at_all(tmp_path: Path, m
     again = Store(tmp_path / "state")
     assert [record["input"] for record in again.read()[1]] == [1, 3]
     again.close()
+
+
+def test_a_large_state_is_written_when_as_much_has_happened(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SNAPSHOT_AFTER_RECORDS", 1)
+    with opened(base_dir / "s") as (store, _, _):
+        store.snapshot(b"x" * 4_000)
+        store.append({})
+        assert not store.wants_snapshot
+    with opened(base_dir / "s") as (store, _, _):
+        assert not store.wants_snapshot
+        store.append({"x": "y" * 1_000})
+        assert store.wants_snapshot

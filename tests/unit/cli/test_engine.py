@@ -22,7 +22,8 @@ async def test_a_broadcast_asks_every_host_in_the_namespace_of_the_session() -> 
     bench = EngineBench(hosts=("n1", "n2"))
     bench.session.namespace = "exp"
     (group,) = await bench.run("vm info")
-    assert [(a.to, a.namespace) for a in bench.bus.asked] == [("vm@n1", "exp"), ("vm@n2", "exp")]
+    asked = sorted((a.to, a.namespace) for a in bench.bus.asked)
+    assert asked == [("cc@n1", "exp"), ("cc@n2", "exp"), ("vm@n1", "exp"), ("vm@n2", "exp")]
     assert [response.host for response in group.responses] == ["n1", "n2"]
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from bus.messages.base import Ack
+from bus.messages.cc import ConnectedGuests
 from bus.messages.namespace import Batch, Draft, Queue, SavedConfigs, SetConfig
 from bus.messages.vm import GuestKind, HostLoad, VmConfig, VmInfo, VmList, VmState, VmUsage, VmUsages
 from bus.vm_config import PARAMS, Shape, assign
-from cli.commands.declare import Args, Command
+from cli.commands.declare import Args, Both, Command
 from cli.commands.host import host_answer
 from cli.commands.namespace import queue_text
 from cli.commands.registry import COMMANDS
@@ -29,8 +30,8 @@ def guest(kind: GuestKind, config: VmConfig, **more: Any) -> VmInfo:
     return VmInfo(kind=kind, state=VmState.RUNNING, created_s=0.0, config=config, **{**known, **more})
 
 
-def cells(vm: VmInfo) -> dict[str, str]:
-    answer = vm_info(VmList(vms=(vm,)), Args({}))
+def cells(vm: VmInfo, also: ConnectedGuests | None = None) -> dict[str, str]:
+    answer = vm_info(Both(VmList(vms=(vm,)), also), Args({}))
     assert answer.header is not None and answer.rows is not None
     return dict(zip(answer.header, answer.rows[0], strict=True))
 
@@ -40,9 +41,16 @@ def picked(row: dict[str, str], names: str) -> dict[str, str]:
 
 
 def test_the_columns_and_their_order() -> None:
-    assert vm_info(VmList(vms=()), Args({})).header == tuple(HEADER.split())
-    assert vm_info(VmList(vms=()), Args({"summary": True})).header == SUMMARY
+    assert vm_info(Both(VmList(vms=()), None), Args({})).header == tuple(HEADER.split())
+    assert vm_info(Both(VmList(vms=()), None), Args({"summary": True})).header == SUMMARY
     assert " ".join(SUMMARY) == "id name state type uuid cc_active vlan"
+
+
+def test_whether_an_agent_is_connected_is_what_cc_says() -> None:
+    vm = guest(GuestKind.CONTAINER, VmConfig())
+    assert cells(vm, ConnectedGuests(uuids=("u-u",)))["cc_active"] == "true"
+    assert cells(vm, ConnectedGuests(uuids=("other",)))["cc_active"] == "false"
+    assert cells(vm, None)["cc_active"] == "N/A"
 
 
 def test_a_container() -> None:
@@ -80,7 +88,7 @@ def test_a_kvm_guest() -> None:
 
 
 def test_programs_get_the_vms_themselves() -> None:
-    data = vm_info(VmList(vms=(guest(GuestKind.KVM, VmConfig(vcpus=2)),)), Args({})).data
+    data = vm_info(Both(VmList(vms=(guest(GuestKind.KVM, VmConfig(vcpus=2)),)), None), Args({})).data
     assert (data[0]["name"], data[0]["config"]["vcpus"]) == ("web", 2)
 
 

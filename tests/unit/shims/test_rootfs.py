@@ -23,6 +23,15 @@ def test_build_and_again(tmp_path: Path) -> None:
     assert (tmp_path / "bin/busybox").stat().st_ino == inode
 
 
+def test_agent_in_it(tmp_path: Path) -> None:
+    agent = tmp_path / "agent"
+    for content in ("old", "new"):
+        agent.write_text(content)
+        rootfs.build(tmp_path / "root", agent=agent)
+        assert (tmp_path / "root/miniccc").read_text() == content
+    assert (tmp_path / "root/bin/minibus-agent").stat().st_mode & 0o777 == 0o755
+
+
 def test_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(rootfs.RootfsError, match="install the Debian package busybox-static"):
         rootfs.build(tmp_path, tmp_path / "none")

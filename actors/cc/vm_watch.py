@@ -1,0 +1,159 @@
+"""Which VMs there are: asked for once, then followed by their events, and looked at again now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from actors.cc.inputs import VmsGone, VmsSeen
+from actors.cc.matching import columns_of
+from actors.cc.server import Server
+from actors.cc.table import Vm
+from bus import codec
+from bus.errors import BusError
+from bus.messages.namespace import GetNamespaces
+from bus.messages.vm import GetVms, VmEvent, VmFlushed, VmInfo, VmTagged
+from bus.port import Delivery, Subscription
+
+ASK_S: Final = 10.0
+AGAIN_S: Final = 20.0
+"""Between two looks at everything: an event can be lost with a broker."""
+RETRY_S: Final = 0.5
+GATHER_S: Final = 0.05
+"""New VMs come in dozens; they are asked for together."""
+CAPACITY: Final = 50_000
+MAX_IDS: Final = 500
+
+
+def vm_of(info: VmInfo) -> Vm:
+    """As much of a VM as is needed here."""
+    return Vm(
+        vm_id=info.vm_id,
+        namespace=info.namespace,
+        name=info.name,
+        uuid=info.uuid.lower(),
+        kind=info.kind,
+        state=info.state,
+        backchannel=info.config.backchannel,
+        tags=dict(info.tags),
+        columns=columns_of(info),
+    )
+
+
+class VmWatch:
+    """See the module."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._touched: set[int] = set()
+        """VMs that events told of since the last question: an answer may be older."""
+        self._unknown: dict[str, set[int]] = {}
+        """By namespace: those that only an event has named."""
+        self._gathering = False
+
+    async def run(self) -> None:
+        """For as long as the actor runs."""
+        subscription = await self._subscribe()
+        self._server.spawn(self._follow(subscription), name="vm events")
+        while True:
+            await self._look()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _subscribe(self) -> Subscription:
+        while True:
+            try:
+                return await self._server.port.subscribe("vm/", capacity=CAPACITY)
+            except BusError:
+                await asyncio.sleep(RETRY_S)
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                listed = await self._server.port.ask("namespace", GetNamespaces(), timeout_s=ASK_S)
+                names = {info.name for info in listed.namespaces} | set(self._server.table.namespaces)
+                for namespace in sorted(names):
+                    await self._look_into(namespace)
+                return
+            except BusError:
+                await asyncio.sleep(RETRY_S)
+
+    async def _look_into(self, namespace: str) -> None:
+        self._touched.clear()
+        found = await self._server.port.ask("vm", GetVms(), timeout_s=ASK_S, namespace=namespace)
+        listed = {info.vm_id for info in found.vms}
+        self._take(found.vms)
+        ledger = self._server.table.namespaces.get(namespace)
+        gone = tuple(
+            guest.vm.vm_id
+            for guest in (ledger.guests.values() if ledger else ())
+            if not guest.flushed and guest.vm.vm_id not in listed | self._touched
+        )
+        if gone:
+            self._server.feed(VmsGone(vm_ids=gone))
+
+    def _take(self, infos: tuple[VmInfo, ...]) -> None:
+        vms = [vm_of(info) for info in infos if info.vm_id not in self._touched]
+        changed = tuple(vm for vm in vms if vm.backchannel and not self._is_known(vm))
+        if changed:
+            self._server.feed(VmsSeen(vms=changed))
+
+    def _is_known(self, vm: Vm) -> bool:
+        guest = self._server.table.guest(vm.key)
+        return guest is not None and guest.vm == vm and not guest.flushed
+
+    # --- events
+
+    async def _follow(self, subscription: Subscription) -> None:
+        async for delivery in subscription:
+            try:
+                self._event(delivery)
+            except BusError as error:
+                self._server.log.warn("event_not_read", topic=delivery.topic, error=str(error))
+
+    def _event(self, delivery: Delivery) -> None:
+        event = codec.decode_body(delivery.body)
+        if not isinstance(event, VmEvent):
+            return
+        table = self._server.table
+        key = table.vms.get(event.vm_id)
+        guest = table.guest(key) if key else None
+        if guest is None:
+            if not isinstance(event, VmFlushed):
+                self._unknown.setdefault(delivery.envelope.namespace, set()).add(event.vm_id)
+                self._gather()
+            return
+        self._touched.add(event.vm_id)
+        if isinstance(event, VmFlushed):
+            self._server.feed(VmsGone(vm_ids=(event.vm_id,)))
+            return
+        vm = guest.vm
+        tags = dict(event.tags) if isinstance(event, VmTagged) else vm.tags
+        columns = {**vm.columns, "state": event.state.value}
+        changed = msgspec.structs.replace(vm, state=event.state, tags=tags, columns=columns)
+        if changed != vm:
+            self._server.feed(VmsSeen(vms=(changed,)))
+
+    def _gather(self) -> None:
+        if not self._gathering:
+            self._gathering = True
+            self._server.spawn(self._ask_for_unknown(), name="new vms")
+
+    async def _ask_for_unknown(self) -> None:
+        try:
+            while self._unknown:
+                await asyncio.sleep(GATHER_S)
+                namespace, ids = self._unknown.popitem()
+                some = sorted(ids)[:MAX_IDS]
+                if rest := ids - set(some):
+                    self._unknown[namespace] = rest
+                request = GetVms(target=",".join(map(str, some)))
+                try:
+                    found = await self._server.port.ask("vm", request, timeout_s=ASK_S, namespace=namespace)
+                except BusError:
+                    continue  # gone again, or the next look at everything finds it
+                self._touched.difference_update(some)
+                self._take(found.vms)
+        finally:
+            self._gathering = False

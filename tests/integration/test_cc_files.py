@@ -1,0 +1,138 @@
+"""Files to guests and from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bus.errors import InvalidError
+from bus.messages.cc import CommandKind, CommandSpec, CommandState
+from tests.integration.cc_host import CcHost, cc_host, uuid_of
+from tests.integration.processes import until
+
+
+@pytest.fixture
+async def host(base_dir: Path) -> AsyncIterator[CcHost]:
+    async with cc_host(base_dir) as host:
+        host.files.mkdir(exist_ok=True)
+        yield host
+
+
+def send(*files: str) -> CommandSpec:
+    return CommandSpec(kind=CommandKind.SEND, files=files)
+
+
+def receive(*files: str) -> CommandSpec:
+    return CommandSpec(kind=CommandKind.RECEIVE, files=files)
+
+
+async def _is(value: bool) -> bool:
+    return value
+
+
+async def test_files_directories_and_globs_are_sent(host: CcHost) -> None:
+    (host.files / "some where" / "deep").mkdir(parents=True)
+    (host.files / "some where" / "a b\nc").write_bytes(b"newline")
+    (host.files / "some where" / "deep" / "empty").write_bytes(b"")
+    (host.files / "some where" / "loop").symlink_to("..")
+    big = os.urandom(1_000_000)
+    (host.files / "big.bin").write_bytes(big)
+    (host.files / "minibus-link").symlink_to("/etc/passwd")
+    (host.files / "ns").mkdir()
+    (host.files / "ns" / "own").write_bytes(b"of the namespace")
+    (host.files / "own").write_bytes(b"of all")
+    host.launch(2, namespace="ns")
+    async with await host.agent(1) as agent, await host.agent(2) as other:
+        await host.connected(1)
+        await host.connected(1, "ns")
+        number = (await host.post(send("some where", "*.bin"))).id
+        row = (await host.outcomes(number))["vm1"]
+        assert (row.state, row.error, row.files) == (CommandState.EXITED, "", 3)
+        assert agent.files == {
+            "/files/some where/a b\nc": b"newline",
+            "/files/some where/deep/empty": b"",
+            "/files/big.bin": big,
+        }
+        await host.outcomes((await host.post(send("own"), namespace="ns")).id, "ns")
+        assert other.files == {"/files/own": b"of the namespace"}
+        with pytest.raises(InvalidError, match="leads out of the file area"):
+            await host.post(send("minibus-link"))
+        (host.files / "minibus-link").unlink()
+        await host.run("say")
+        await host.outcomes(2)
+        assert (await host.post(send("*"))).id == 3
+        await host.outcomes(3)
+        assert not any("miniccc_responses" in name for name in agent.files)
+
+
+async def test_a_file_that_changes_is_sent_as_it_is_to_those_who_come_later(host: CcHost) -> None:
+    (host.files / "x").write_bytes(b"one")
+    async with await host.agent(1) as early:
+        await host.connected(1)
+        number = (await host.post(send("x"))).id
+        await host.outcomes(number)
+        (host.files / "x").write_bytes(b"two and more")
+        async with await host.agent(2) as late:
+            await host.outcomes_when(number, 2)
+            assert (early.files["/files/x"], late.files["/files/x"]) == (b"one", b"two and more")
+            (host.files / "x").unlink()
+            async with await host.agent(3):
+                row = (await host.outcomes_when(number, 3))["vm3"]
+                assert row.state is CommandState.FAILED and "cannot read `x`" in row.error
+
+
+async def test_files_come_back_whole_and_only_into_the_guests_own_directory(host: CcHost) -> None:
+    async with await host.agent(1) as agent:
+        big = os.urandom(3_000_000)
+        agent.files = {
+            "/var/log/a b": b"text",
+            "/big": big,
+            "/stdout": b"not output",
+            "/empty": b"",
+            "/nul\0": b"x",
+            "/../../escape": b"x",
+            "//x": b"x",
+            "relative": b"x",
+        }
+        await host.connected(1)
+        number = (await host.post(receive("/var/log/a b", "/big", "/stdout", "/empty"))).id
+        row = (await host.outcomes(number))["vm1"]
+        assert (row.state, row.files) == (CommandState.EXITED, 4)
+        assert host.response(number, 1, "big").read_bytes() == big
+        assert host.response(number, 1, "stdout").read_bytes() == b"not output"
+        assert host.response(number, 1, "empty").read_bytes() == b""
+        assert host.response(number, 1, "var/log/a b").stat().st_mode & 0o7777 == 0o640
+        prefix = f"{number}/{uuid_of(1)}"
+        assert (await host.responses(str(number)))[f"{prefix}//big"] == big
+        before = {path for path in host.files.rglob("*") if path.is_file()}
+        for name in ("/../../escape", "//x", "relative"):
+            number = (await host.post(receive(name))).id
+            row = (await host.outcomes(number))["vm1"]
+            assert row.state is CommandState.FAILED and "the name of a file" in row.error, row
+        assert {path for path in host.base.rglob("*escape*")} == set()
+        assert {path for path in host.files.rglob("*") if path.is_file()} == before
+
+
+async def test_transfers_go_on_where_they_were_after_a_crash(host: CcHost) -> None:
+    big = os.urandom(5_000_000)
+    (host.files / "big").write_bytes(big)
+    async with await host.agent(1) as agent:
+        agent.files["/from"] = big
+        await host.connected(1)
+        number = (await host.post(receive("/from"))).id
+        await until(lambda: _is(agent.acked[1, "file/0"] > 500_000))
+        await host.restart()
+        assert (await host.outcomes_when(number, 1))["vm1"].files == 1
+        assert host.response(number, 1, "from").read_bytes() == big
+        sent = [m for m in agent.seen if m["type"] == "want" and m["stream"] == "file/0"]
+        assert [m["offset"] > 0 for m in sent] == [False, True]
+        number = (await host.post(send("big"))).id
+        await until(lambda: _is(bool(agent.growing) and len(agent.growing[2, 0]) > 500_000))
+        await host.restart()
+        await host.outcomes_when(number, 1)
+        assert agent.files["/files/big"] == big
+        assert agent.ran == {1: 1, 2: 1}
+        assert [path.name for path in host.files.rglob("*.partial/*")] == []
