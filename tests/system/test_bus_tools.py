@@ -156,6 +156,8 @@ def test_ask_and_what_comes_back(shared: Product, console: Console) -> None:
     assert (failed.status, json.loads(failed.out)["code"], failed.err) == (1, "not_found", "")
     assert "no field `x`" in shared.minibus("ask", "vm", "vm.start", '{"x": 1}').sentence()
     assert "no actor `nobody`" in shared.minibus("ask", "nobody", "control.ping").sentence()
+    endless = shared.minibus("ask", "vm", "vm.top", '{"window_s": 1e308}')
+    assert "`window_s` is a number of seconds from 0 to 3600, not 1e+308" in endless.sentence()
     elsewhere = parsed(shared, "ask", "--namespace", "elsewhere", "vm", "vm.list.get")
     assert elsewhere.get("vms", []) == []
 
@@ -247,6 +249,21 @@ def test_nobody_reads_any_more(shared: Product, arguments: tuple[str, ...]) -> N
     assert process.stderr is not None
     with process.stderr:
         assert (process.returncode, process.stderr.read()) == (141, b"")
+
+
+def test_who_watches_goes_on_after_a_restart_of_the_broker(shared: Product) -> None:
+    command = [str(MINIBUS), "topics", "--base", str(shared.base), "--watch", "--json", "stats/"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        shown = process.stdout
+        assert shown is not None
+        assert shown.readline()
+        old = shared.kill("broker")
+        shared.replaced("broker", old, 20.0)
+        again_s = time.time()
+        until(lambda: any(one["last_s"] > again_s for one in json.loads(shown.readline())), "it to go on")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize("tool", [("ask", "vm", "control.ping"), ("inputs",), ("rate", "vm/"), ("topics",), ("trace",)])
