@@ -59,7 +59,10 @@ class MetricsActor(Actor):
         self._making = asyncio.Lock()
         listening = await self._listener(parse_address(wanted()))
         address = Address(*listening.getsockname()[:2])
-        self.context.paths.metrics.write_text(f"{address}\n")
+        try:
+            self.context.paths.metrics.write_text(f"{address}\n")
+        except OSError as error:  # a full disk; metrics are to be had all the same, and are wanted most then
+            self.log.warn("metrics_address_not_written", address=str(address), error=error.strerror or str(error))
         self._server = HttpServer(listening, self._respond)
         await self._server.open()
         self.spawn(self._follow(), name="follow")
