@@ -71,7 +71,7 @@ def table(found: Sequence[TopicInfo], told: TopicList, now_s: float, before: Map
     rows = [_row(one, now_s, before) for one in found]
     since = seconds(max(0.0, now_s - told.since_s))
     lost = f"; {told.forgotten} topics had to make room for others" if told.forgotten else ""
-    total = f"{len(found)} topic{'s' * (len(found) != 1)} since {since} ago{lost}"
+    total = f"{len(found)} topic{'s' * (len(found) != 1)} in the {since} since the broker started{lost}"
     return f"{columns(header, rows, left=('topic', 'publishers'))}\n\n{total}"
 
 
