@@ -69,18 +69,18 @@ CASES: Final = {
         _OVERLAY + _version_1("cpu,cpuacct", "memory", "devices", "freezer", "pids"),
         "",
     ),
-    "no-overlay": Case("no overlayfs", (f"{_LACKS}no_overlay",), _V2, timeout_s=120),
+    "no-overlay": Case("no overlayfs", (f"{_LACKS}no_overlay",), _V2, timeout_s=600),
     "no-memory": Case(
         "no memory controller",
         (f"{_LACKS}no_memory_controller",),
         parameters="cgroup_no_v1=all cgroup_disable=memory",
-        timeout_s=120,
+        timeout_s=600,
     ),
     "read-only": Case(
         "/sys and the cgroups read-only, and a user who is not root",
         (f"{_LACKS}read_only_sys", f"{_LACKS}another_user"),
         f"{_OVERLAY}{_V2}mount -o remount,ro /sys/fs/cgroup\nmount -o remount,ro /sys\n",
-        timeout_s=180,
+        timeout_s=600,
     ),
 }
 
