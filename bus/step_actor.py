@@ -17,7 +17,7 @@ from bus.actor import Actor
 from bus.inputs import CAPACITY
 from bus.lifecycle import EXIT_BUG
 from bus.memory import Memory
-from bus.messages.base import DEFAULT_NAMESPACE, Failure, Message, Query, Request
+from bus.messages.base import DEFAULT_NAMESPACE, Failure, Message, Request
 from bus.messages.control import Status
 from bus.messages.envelope import Envelope
 from bus.paths import Context
@@ -44,7 +44,7 @@ class StepActor(Actor, Generic[S]):
 
     state_type: ClassVar[type[msgspec.Struct]]
     requests: ClassVar[tuple[type[Request[Any]], ...]] = ()
-    """Those that `step` understands, to be told to who asks."""
+    """Those that `step` understands."""
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
@@ -212,8 +212,8 @@ class StepActor(Actor, Generic[S]):
     # --- inputs
 
     def take(self, envelope: Envelope, request: Message) -> None:
-        """Requests that change something go through the journal; queries have handlers."""
-        if isinstance(request, Query) or type(request) in self.handlers or not isinstance(request, Request):
+        """Requests that change something go through the journal; the others have handlers, or nobody knows them."""
+        if not isinstance(request, self.requests):
             super().take(envelope, request)
             return
         if self._store is None:

@@ -49,7 +49,7 @@ class Asked(NamedTuple):
 
 def ask(base: Path, asked: Asked, *, as_json: bool) -> int:
     """Send the request and print the reply; returns the exit status."""
-    return run(_ask(base, asked, as_json))
+    return run(base, _ask(base, asked, as_json))
 
 
 async def _ask(base: Path, asked: Asked, as_json: bool) -> int:
@@ -117,7 +117,7 @@ def parse_request(type_: str, fields: str) -> Request[Any]:
         perhaps = f"; did you mean {' or '.join(close)}?" if close else ":"
         raise InvalidError(f"there is no request `{type_[:SHOWN]}`{perhaps} `minibus ask --list` shows all")
     try:
-        given = json.loads(fields.strip() or "{}")
+        given = json.loads(fields.strip() or "{}", parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidError(f"{type_}: not JSON: {str(error)[:SHOWN]}") from error
     if not isinstance(given, dict):
@@ -127,10 +127,17 @@ def parse_request(type_: str, fields: str) -> Request[Any]:
     if extra := sorted(set(given) - {name for name, _ in fields_of(klass)}):
         raise InvalidError(f"{type_} has no field `{extra[0][:SHOWN]}`: {_fields_text(klass)}")
     try:
-        request: Request[Any] = msgspec.json.decode(json.dumps(given), type=klass)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        request: Request[Any] = msgspec.json.decode(json.dumps(given, ensure_ascii=False).encode(), type=klass)
+    except UnicodeEncodeError:
+        raise InvalidError(f"{type_}: half a character (a surrogate without the other) cannot be sent") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidError(f"{type_}: {_complaint(error)}") from error
     return request
+
+
+def _no_number(name: str) -> None:
+    """Python reads NaN and Infinity; RFC 8259 has neither."""
+    raise ValueError(f"{name} is no number")
 
 
 def _complaint(error: Exception) -> str:
@@ -156,7 +163,7 @@ class Known(NamedTuple):
 
 def list_requests(base: Path, actor: str, *, as_json: bool) -> int:
     """Print what one actor, or everybody, can be asked; returns the exit status."""
-    return run(_list(base, actor, as_json))
+    return run(base, _list(base, actor, as_json))
 
 
 async def _list(base: Path, actor: str, as_json: bool) -> int:

@@ -23,7 +23,7 @@ from bus.messages.vm import LIVE_STATES, GetVms, GuestKind, VmInfo, VmState
 from bus.port import Port
 from cli.blocking import BlockingCalls
 from cli.console_terminal import ESCAPE, QueryFilter, RawTerminal, size, without_queries
-from cli.presence import until_gone
+from cli.presence import while_there
 from cli.running import running
 from cli.standard_streams import STDIN, STDOUT, print_all, receive, until_unread
 
@@ -76,10 +76,7 @@ async def _attend(base: Path, target: str, namespace: str, wish: Wish, terminal:
         if os.isatty(STDIN):
             terminal.enter()
             sys.stderr.write(f"minibus: {_welcome(vm, wish)}\r\n")
-        session = _Session(viewer, vm, wish, terminal)
-        async with running(session.run()) as work, running(until_gone(base)) as gone:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            return await (work if work.done() else gone) or ""
+        return await while_there(base, _Session(viewer, vm, wish, terminal).run())
 
 
 async def _find(port: Port, target: str, namespace: str) -> VmInfo:

@@ -25,7 +25,7 @@ UNDER_WAY = "..."
 
 def inputs(base: Path, actor: str, *, as_json: bool, follow: bool) -> int:
     """Print the last inputs of an actor, or of all, and go on with `follow`; returns the exit status."""
-    return run(_inputs(base, actor, as_json, follow))
+    return run(base, _inputs(base, actor, as_json, follow))
 
 
 async def _inputs(base: Path, actor: str, as_json: bool, follow: bool) -> int:

@@ -231,6 +231,8 @@ def _host(base_text: str, subcommand: str, options: Options, rest: list[str]) ->
             from cli.doctor import doctor, untune
 
             if options.is_on("untune"):
+                if extra := options.beyond(("base", "untune")):
+                    raise UsageError(f"doctor --untune takes no --{extra}")
                 untune(base)
             doctor(base, options.values, as_json=options.is_on("json"))
         case "ask" | "inputs" | "rate" | "topics" | "trace":

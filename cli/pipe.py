@@ -22,7 +22,7 @@ from bus.pipe_names import resolve
 from bus.pipes import Asker, PipeReader, PipeWriter
 from cli.blocking import BlockingCalls
 from cli.pipe_input import Frames, InputError, Lines
-from cli.presence import until_gone
+from cli.presence import while_there
 from cli.running import running
 from cli.standard_streams import print_all, receive, until_unread
 
@@ -62,9 +62,7 @@ def _terminated(number: int, frame: object) -> NoReturn:
 async def _attend(base: Path, namespace: str, name: str, ends: Ends) -> None:
     async with connect(base) as port:
         work = _both if ends.reads and ends.writes else _read if ends.reads else _write
-        async with running(work(port, namespace, name, ends.framed)) as task, running(until_gone(base)) as gone:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            await (task if task.done() else gone)
+        await while_there(base, work(port, namespace, name, ends.framed))
 
 
 async def _read(bus: Asker, namespace: str, name: str, framed: bool) -> None:

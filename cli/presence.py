@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bus.errors import UnreachableError
 from bus.lock import holder
+from cli.running import running
+
+T = TypeVar("T")
 
 LOOK_S = 1.0
 GONE_S = 10.0
 """How long node and broker may be away, as they are in a restart, before one gives up."""
 
 
-async def until_gone(base: Path) -> None:
+async def while_there(base: Path, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; ends it and raises UnreachableError when minibus has ended and does not come back."""
+    async with running(work) as task, running(_until_gone(base)) as gone:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await gone
+        return await task
+
+
+async def _until_gone(base: Path) -> None:
     """Raise UnreachableError when minibus has ended and does not come back."""
     locks = (base / "run" / "node.lock", base / "run" / "broker.lock")
     loop = asyncio.get_running_loop()

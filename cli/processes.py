@@ -15,6 +15,7 @@ from bus.messages.base import Message
 from bus.messages.control import GetAddresses
 from bus.messages.debug import GetInputs, InputRecord, Inspection
 from bus.port import Port
+from cli.presence import while_there
 
 R = TypeVar("R", bound=Message)
 
@@ -32,10 +33,10 @@ class Input(NamedTuple):
     record: InputRecord
 
 
-def run(work: Coroutine[Any, Any, int]) -> int:
-    """Run a tool of the bus; gives its exit status. What the bus refuses is said in one sentence."""
+def run(base: Path, work: Coroutine[Any, Any, int]) -> int:
+    """Run a tool of the bus; gives its exit status. What the bus refuses, and its end, is said in one sentence."""
     try:
-        return asyncio.run(work)
+        return asyncio.run(while_there(base, work))
     except BusError as error:
         sys.stderr.write(f"minibus: {error}\n")
         return 1

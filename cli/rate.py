@@ -67,7 +67,7 @@ def percentile(ordered: list[int], percent: int) -> int:
 
 def rate(base: Path, topic: str, *, as_json: bool, for_s: float | None) -> int:
     """Print figures each second until interrupted or the time is over, then all together; returns the exit status."""
-    return run(_rate(base, as_prefix(topic), as_json, for_s))
+    return run(base, _rate(base, as_prefix(topic), as_json, for_s))
 
 
 async def _rate(base: Path, prefix: str, as_json: bool, for_s: float | None) -> int:

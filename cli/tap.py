@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import codecs
 import json
@@ -15,8 +14,9 @@ from typing import Any
 
 from bus import codec
 from bus.client import connect
-from bus.errors import BusError, MalformedError
+from bus.errors import MalformedError
 from bus.port import Delivery
+from cli.processes import run
 
 SHOWN_BYTES = 512
 """Of one value that is bytes, e.g. the messages of a pipe that came together."""
@@ -47,15 +47,10 @@ def as_prefix(topic: str) -> str:
 
 def tap(base: Path, topic: str, *, as_json: bool) -> int:
     """Print events whose topic begins with `topic` until interrupted; returns the exit status."""
-    try:
-        asyncio.run(_follow(base, as_prefix(topic), as_json))
-    except BusError as error:
-        sys.stderr.write(f"minibus: {error}\n")
-        return 1
-    return 0
+    return run(base, _follow(base, as_prefix(topic), as_json))
 
 
-async def _follow(base: Path, prefix: str, as_json: bool) -> None:
+async def _follow(base: Path, prefix: str, as_json: bool) -> int:
     detector = LossDetector()
     async with connect(base) as port:
         subscription = await port.subscribe(prefix)
@@ -65,6 +60,7 @@ async def _follow(base: Path, prefix: str, as_json: bool) -> None:
             if missing:
                 sys.stderr.write(f"minibus: {missing} events on {delivery.topic} were lost\n")
             print(event_json(delivery) if as_json else event_line(delivery), flush=True)
+    return 0
 
 
 def event_json(delivery: Delivery) -> str:

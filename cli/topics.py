@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from bus.client import connect
+from bus.errors import BusError
 from bus.messages.control import GetTopics, TopicInfo, TopicList
 from bus.port import Port
 from cli.columns import columns, seconds
@@ -27,7 +28,7 @@ CLEAR = "\x1b[H\x1b[2J"
 
 def topics(base: Path, prefix: str, *, as_json: bool, watch: bool) -> int:
     """Print the topics with this prefix, with `watch` again each second; returns the exit status."""
-    return run(_topics(base, prefix, as_json, watch))
+    return run(base, _topics(base, prefix, as_json, watch))
 
 
 async def _topics(base: Path, prefix: str, as_json: bool, watch: bool) -> int:
@@ -35,7 +36,13 @@ async def _topics(base: Path, prefix: str, as_json: bool, watch: bool) -> int:
     before: Mapping[str, int] | None = None
     async with connect(base) as port:
         while True:
-            found, last = await _all(port, prefix)
+            try:
+                found, last = await _all(port, prefix)
+            except BusError:
+                if before is None:
+                    raise
+                await asyncio.sleep(PERIOD_S)  # the broker is being restarted
+                continue
             if as_json:
                 print(json.dumps(list(map(msgspec.structs.asdict, found))), flush=True)
             else:
@@ -64,7 +71,7 @@ def table(found: Sequence[TopicInfo], told: TopicList, now_s: float, before: Map
     rows = [_row(one, now_s, before) for one in found]
     since = seconds(max(0.0, now_s - told.since_s))
     lost = f"; {told.forgotten} topics had to make room for others" if told.forgotten else ""
-    total = f"{len(found)} topic{'s' * (len(found) != 1)} since {since} ago{lost}"
+    total = f"{len(found)} topic{'s' * (len(found) != 1)} in the {since} since the broker started{lost}"
     return f"{columns(header, rows, left=('topic', 'publishers'))}\n\n{total}"
 
 

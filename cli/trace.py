@@ -22,7 +22,7 @@ HEADER = ("time", "id", "what", "by", "took", "outcome", "led to", "about")
 
 def trace(base: Path, msg_id: str, *, as_json: bool) -> int:
     """Print a request with all it caused, without an id the newest ones; returns the exit status."""
-    return run(_trace(base, msg_id, as_json))
+    return run(base, _trace(base, msg_id, as_json))
 
 
 async def _trace(base: Path, msg_id: str, as_json: bool) -> int:
@@ -95,7 +95,8 @@ def _who(step: Step) -> str:
 
 
 def _about(step: Step) -> str:
-    summary = next((one.record.summary for one in step.seen if one.record.summary), "")
+    told = (one.record for one in step.seen if one.record.outcome in ("", step.outcome))  # no refusal before it worked
+    summary = next((record.summary for record in told if record.summary), "")
     namespace = next((one.record.namespace for one in step.seen if one.record.namespace), "")
     where = f"namespace={namespace}" if namespace not in ("", DEFAULT_NAMESPACE) else ""
     return " ".join(part for part in (where, summary) if part)

@@ -118,7 +118,9 @@ def find(table: dict[str, Step], text: str) -> Step:
     """The step with this id, or the only one whose id begins so; raises NotFoundError or InvalidError."""
     if text in table:
         return table[text]
-    found = sorted(step_id for step_id in table if step_id.startswith(text)) if len(text) >= MIN_PREFIX else []
+    if len(text) < MIN_PREFIX:
+        raise InvalidError(f"an id, or its first {MIN_PREFIX} characters at least, is needed, not `{text}`")
+    found = sorted(step_id for step_id in table if step_id.startswith(text))
     if len(found) > 1:
         shown = ", ".join(found[:SHOWN_IDS])
         raise InvalidError(f"several ids begin with {text[:80]}: {shown}{', ...' if len(found) > SHOWN_IDS else ''}")

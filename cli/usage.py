@@ -69,6 +69,7 @@ SUBCOMMANDS = {
     "up": """\
 usage: minibus up [--base DIR] [--detach] [--durable] [--filepath DIR]
                   [--level LEVEL] [--logfile FILE] [-v=false] [--tune-host]
+                  [--console-address ADDRESS] [--metrics [ADDRESS:]PORT]
 
 Starts all actors of this host and stays in the foreground; Ctrl-C ends it.
 Guests that were running before are taken over.

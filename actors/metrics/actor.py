@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from http import HTTPStatus
+from pathlib import Path
 
 from prometheus_client import exposition
 from prometheus_client.core import Metric
@@ -22,6 +23,7 @@ from bus.metrics_address import METRICS, Address, parse_address, wanted
 from bus.processes import Figures, figures
 from bus.topics import topic
 from shims import hoststat
+from shims.hoststat import HostFigures
 from shims.http_server import HttpServer, Request, Response
 
 LISTENER = "listener"
@@ -59,7 +61,10 @@ class MetricsActor(Actor):
         self._making = asyncio.Lock()
         listening = await self._listener(parse_address(wanted()))
         address = Address(*listening.getsockname()[:2])
-        self.context.paths.metrics.write_text(f"{address}\n")
+        try:
+            self.context.paths.metrics.write_text(f"{address}\n")
+        except OSError as error:  # a full disk; metrics are to be had all the same, and are wanted most then
+            self.log.warn("metrics_address_not_written", address=str(address), error=error.strerror or str(error))
         self._server = HttpServer(listening, self._respond)
         await self._server.open()
         self.spawn(self._follow(), name="follow")
@@ -119,7 +124,7 @@ class MetricsActor(Actor):
     async def _look(self, now_s: float) -> Snapshot:
         processes = self._board.processes(now_s)
         vms, (found, host) = await asyncio.gather(
-            self._vms(), asyncio.to_thread(lambda: (_figures(processes), hoststat.figures(self.context.base)))
+            self._vms(), asyncio.to_thread(lambda: (_figures(processes), host_figures(self.context.base)))
         )
         return Snapshot(processes, found, self._board.stats(now_s), vms, host)
 
@@ -128,6 +133,14 @@ class MetricsActor(Actor):
             return (await self.port.ask("vm", GetVmCounts(), timeout_s=VMS_S)).counts
         except BusError:
             return None  # its own metrics show that it is not there
+
+
+def host_figures(base: Path) -> HostFigures | None:
+    """Those of the host; None if the base directory cannot be looked at, since the others are worth telling alone."""
+    try:
+        return hoststat.figures(base)
+    except OSError:
+        return None
 
 
 def _figures(processes: tuple[ActorStatus, ...]) -> dict[str, Figures]:

@@ -20,13 +20,14 @@ from actors.vm.effects import (
 )
 from actors.vm.table import VmTable
 from bus.actor import RequestContext, query
-from bus.errors import BusError
+from bus.errors import BusError, InvalidError
 from bus.messages.guest import (
     ReportConsoles,
     ReportExits,
     SampleGuests,
 )
 from bus.messages.vm import (
+    MAX_WINDOW_S,
     ClearVmTags,
     FlushVms,
     GetHostLoad,
@@ -151,6 +152,8 @@ class VmActor(StepActor[VmTable]):
     @query
     async def top_vms(self, msg: TopVms, request: RequestContext) -> VmUsages:
         """Measure over a window; the drivers do, all at once."""
+        if not 0 <= msg.window_s <= MAX_WINDOW_S:  # nobody would end a longer one before its time
+            raise InvalidError(f"`window_s` is a number of seconds from 0 to {MAX_WINDOW_S}, not {msg.window_s:g}")
         drivers = views.live_by_driver(self.state, request.namespace)
         measured = await asyncio.gather(*(self._sample(to, names, msg.window_s) for to, names in drivers.items()))
         return VmUsages(usages=tuple(usage for usages in measured for usage in usages))

@@ -28,6 +28,8 @@ class VmState(StrEnum):
 
 LIVE_STATES = frozenset({VmState.BUILDING, VmState.RUNNING, VmState.PAUSED})
 """States in which a guest exists and can be killed."""
+MAX_WINDOW_S = 3600
+"""Of one measurement."""
 
 
 class VmConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -203,7 +205,7 @@ class VmUsages(Message, frozen=True, kw_only=True, tag="vm.usages"):
 
 
 class TopVms(Query[VmUsages], frozen=True, kw_only=True, omit_defaults=True, tag="vm.top"):
-    """Measure over a window."""
+    """Measure over a window, of at most an hour."""
 
     window_s: float = 1.0
 

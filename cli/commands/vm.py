@@ -7,11 +7,20 @@ from typing import Any
 from bus.messages.base import WILDCARD, Request
 from bus.messages.cc import GetConnectedGuests
 from bus.messages.namespace import LaunchQueue, QueueVms
-from bus.messages.vm import ClearVmTags, FlushVms, GetVms, GuestKind, KillVms, StartVms, StopVms, TagVms, TopVms
+from bus.messages.vm import (
+    MAX_WINDOW_S,
+    ClearVmTags,
+    FlushVms,
+    GetVms,
+    GuestKind,
+    KillVms,
+    StartVms,
+    StopVms,
+    TagVms,
+    TopVms,
+)
 from cli.commands.declare import LIFECYCLE_S, Also, Args, Command, CommandError, Scope, report
 from cli.commands.vm_rows import vm_info, vm_tags, vm_top
-
-MAX_WINDOW_S = 3600
 
 TARGET = {"target": "vm_target"}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 from typing import Final
@@ -47,8 +48,10 @@ def main(arguments: list[str]) -> int:
     if given.json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
-        colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        sys.stdout.write(report.text(found, colours=colours))
+        is_terminal = sys.stdout.isatty()
+        colours = is_terminal and not os.environ.get("NO_COLOR")  # no-color.org
+        columns = shutil.get_terminal_size().columns if is_terminal else 0
+        sys.stdout.write(report.text(found, colours=colours, columns=columns))
     sys.stdout.flush()
     return 0 if found.ready else 1
 

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Final
 
 from shims.doctor.capacity import Capacity, Guest
 from shims.doctor.examine import Report
-from shims.doctor.feature import Feature, State, lacking
+from shims.doctor.feature import Feature, Section, State, lacking
 from shims.doctor.rights import ROOT
 
 _COLOURS: Final = {State.OK: 32, State.LIMITED: 33, State.MISSING: 31, State.UNKNOWN: 36}
 """Green, yellow, red, cyan (ECMA-48, SGR)."""
 _STATE: Final = 8
+_INDENT: Final = " " * (_STATE + 5)
+_NARROWEST: Final = 40
+"""Columns; in fewer, wrapping makes nothing easier to read."""
 _HEADER: Final = ("what runs out", "free", "a guest", "guests")
 
 
-def text(report: Report, *, colours: bool) -> str:
-    """All of it."""
+def text(report: Report, *, colours: bool, columns: int = 0) -> str:
+    """All of it; sentences are wrapped at so many columns, if any. Commands are not, so that they can be copied."""
     lines = [f"{report.host}, Linux {report.kernel}, user {report.user}"]
     for section, features in groupby(report.features, key=lambda feature: feature.section):
         lines += ["", str(section)]
         listed = list(features)
         width = max(len(feature.name) for feature in listed)
-        lines += [line for feature in listed for line in _feature(feature, width, colours=colours)]
+        for feature in listed:
+            lines += [_state(feature, width, colours=colours), *_remark(feature, columns)]
     lines += ["", *_capacity(report.capacity), "", *_verdict(report)]
     return "\n".join(lines) + "\n"
 
 
-def _feature(feature: Feature, width: int, *, colours: bool) -> Iterator[str]:
+def _state(feature: Feature, width: int, *, colours: bool) -> str:
     state = f"{feature.state:{_STATE}}"
     if colours:
         state = f"\033[{_COLOURS[feature.state]}m{state}\033[0m"
-    yield f"  {state} {feature.name:{width}} {feature.found}".rstrip()
+    return f"  {state} {feature.name:{width}} {feature.found}".rstrip()
+
+
+def _remark(feature: Feature, columns: int) -> Iterator[str]:
     if feature.state in (State.LIMITED, State.MISSING):
-        indent = " " * (_STATE + 5)
-        yield f"{indent}no {feature.costs}"
-        if feature.remedy:
-            yield f"{indent}{'$' if feature.command else '-'} {feature.remedy}"
+        yield from _wrapped(f"no {feature.costs}", columns)
+        if feature.command:
+            yield f"{_INDENT}$ {feature.command}"
+        elif feature.advice:
+            yield from _wrapped(f"- {feature.advice}", columns)
+
+
+def _wrapped(sentence: str, columns: int) -> list[str]:
+    if columns <= _NARROWEST:
+        return [_INDENT + sentence]
+    return textwrap.wrap(
+        sentence, columns, initial_indent=_INDENT, subsequent_indent=f"{_INDENT}  ", break_on_hyphens=False
+    )
 
 
 def _capacity(capacity: Capacity) -> Iterator[str]:
@@ -68,13 +85,17 @@ def _amount(number: float) -> str:
     return f"{number:,.2f}".rstrip("0").rstrip(".")
 
 
+def _lacked(feature: Feature) -> str:
+    return f"a usable base directory, which {feature.name} is not" if feature.section is Section.BASE else feature.name
+
+
 def _verdict(report: Report) -> Iterator[str]:
     without = lacking(report.features)
     if [feature.name for feature in without] == [ROOT]:
         yield "Containers need root. As far as this user can see, root can run them on this host."
         return
     if without:
-        yield f"This host cannot run containers: it lacks {', '.join(feature.name for feature in without)}."
+        yield f"This host cannot run containers: it lacks {', '.join(map(_lacked, without))}."
         return
     yield "This host can run containers."
     resources = report.capacity.resources

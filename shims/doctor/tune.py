@@ -187,7 +187,8 @@ def main(arguments: list[str]) -> int:
             tuning.raise_descriptors(os.getppid())
     except OSError as error:
         tuning.problems.append(f"{error.filename or rest[0]}: {error.strerror}")
-    sys.stdout.writelines(f"{line}\n" for line in tuning.said or ["nothing had to be changed"])
+    nothing = "nothing was changed" if tuning.problems else "nothing had to be changed"
+    sys.stdout.writelines(f"{line}\n" for line in tuning.said or [nothing])
     sys.stdout.flush()
     sys.stderr.writelines(f"minibus: {line}\n" for line in tuning.problems)
     return 1 if restores and tuning.problems else 0

@@ -99,6 +99,7 @@ def test_without_root_it_says_what_it_could_not_see(tmp_path: Path) -> None:
         ["--detach"],
         ["more"],
         ["--expect"],
+        ["--untune", "--json"],
     ],
 )
 def test_bad_options_get_one_sentence(options: list[str]) -> None:

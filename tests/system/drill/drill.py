@@ -105,7 +105,7 @@ class Drill:
         self.faults.starve_the_node_of_a_child(self.chance.choice([name for name in PROCESSES if name != "node"]))
 
     def disk(self) -> None:
-        """A disk that is full for a while, with processes killed meanwhile, once per run of the product."""
+        """A disk that is full for a while, three times, with processes killed meanwhile."""
         for client in self.clients:
             client.counts_starts = False
         self.faults.fill_the_disk(self.product.base, ())

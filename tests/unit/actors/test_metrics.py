@@ -13,7 +13,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors import roster
-from actors.metrics.actor import _Families
+from actors.metrics.actor import _Families, host_figures
 from actors.metrics.board import MAX_ACTORS, STALE_S, Board, Snapshot
 from actors.metrics.families import MAX_NAMESPACES, OTHERS, families, fold
 from bus import metrics_address
@@ -104,6 +104,11 @@ def test_every_family_has_help_and_a_unit_in_its_name_where_it_measures() -> Non
         assert family.documentation.endswith(".")
         assert family.name.startswith("minibus_")
         assert not family.name.endswith(("_ms", "_s", "_mib"))
+
+
+def test_a_base_directory_that_is_gone_costs_only_the_figures_of_the_host(tmp_path: Path) -> None:
+    assert host_figures(tmp_path / "gone") is None
+    assert host_figures(tmp_path) is not None
 
 
 def test_nothing_is_known() -> None:

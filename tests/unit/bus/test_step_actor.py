@@ -17,7 +17,7 @@ from bus.lifecycle import EXIT_BUG
 from bus.messages.base import Ack, Failure
 from bus.messages.control import GetStatus, Ping, Status
 from bus.messages.guest import GuestReport, GuestReports, KillGuests
-from bus.messages.vm import GetVmNames, VmNames, VmReport
+from bus.messages.vm import GetVmNames, KillVms, VmNames, VmReport
 from bus.step import Effect, Input
 from tests.unit.bus.toy import Running, Tally, Toy, report, running, step
 
@@ -311,6 +311,16 @@ async def test_every_actor_answers_ping_status_and_what_it_does_not_know(base_di
         assert (status.actor, status.inbox, status.asks, status.pid) == ("toy", 1, 1, os.getpid())
         toy.deliver(VmReport(), "m4")
         assert failed(await toy.reply_to("m4")) == "unknown_type"
+
+
+async def test_requests_of_others_are_refused_by_their_type_and_not_journaled(base_dir: Path) -> None:
+    async with running(base_dir) as toy:
+        toy.deliver(KillVms(target="web"), "m1")
+        refused = await toy.reply_to("m1")
+        assert isinstance(refused, Failure)
+        assert (refused.code, refused.message) == ("unknown_type", "toy does not understand vm.kill")
+    async with running(base_dir) as toy:
+        assert toy.actor.memory.replies.get("m1") is None
 
 
 async def test_a_failing_handler_fails_its_request_and_nothing_else(base_dir: Path) -> None:

@@ -127,6 +127,7 @@ class Toy(StepActor[Tally]):
 
     kind = "toy"
     state_type = Tally
+    requests = (StartVms,)
     ring: Callable[[str], None] = staticmethod(lambda name: None)
 
     def initial_state(self) -> Tally:

@@ -46,7 +46,8 @@ def test_a_request(type_: str, fields: str, request_: Any) -> None:
         ("vm.start", "{target: 1}", r"^vm.start: not JSON: "),
         ("vm.start", "[" * 100_000, r"^vm.start: not JSON: "),
         ("vm.start", '{"type": "vm.stop", "target": "a"}', r"^vm.start: the field `type` names another request$"),
-        ("vm.start", '{"target": "\\ud800"}', r"^vm.start: "),
+        ("vm.start", '{"target": "\\ud800"}', r"^vm.start: half a character "),
+        ("vm.top", '{"window_s": NaN}', r"^vm.top: not JSON: NaN is no number$"),
         ("host.program.run", '{"argv": ["a", 1]}', r"^host.program.run: expected `str`, got `int` at `argv\[1\]`$"),
     ],
 )

@@ -72,7 +72,7 @@ def test_topics() -> None:
     header, row, empty, total = table(found, told, 100.0).splitlines()
     assert header.split() == ["topic", "events", "bytes", "last", "readers", "publishers"]
     assert row.split() == ["vm/a\\x1b/", "7", "70", "1", "s", "2", "vm@n1,x@n1"]
-    assert (empty, total) == ("", "1 topic since 60 s ago; 3 topics had to make room for others")
+    assert (empty, total) == ("", "1 topic in the 60 s since the broker started; 3 topics had to make room for others")
     assert table(found, told, 100.0, {"vm/a\x1b/": 5}).splitlines()[1].split()[3] == "2"
     assert table(found, told, 100.0, {}).splitlines()[1].split()[3] == "7"
     assert table([], told, 0.0).startswith("topic  events")

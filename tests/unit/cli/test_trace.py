@@ -103,13 +103,23 @@ def test_ids_by_their_beginnings() -> None:
     table = steps([seen("vm", "request", "vm.kill", msg_id) for msg_id in ("abcdef", "abcxyz", "abc")])
     assert find(table, "abcd").id == "abcdef"
     assert find(table, "abc").id == "abc"
-    with pytest.raises(NotFoundError, match="nobody remembers ab:"):
-        find(table, "ab")
-    with pytest.raises(NotFoundError):
-        find(table, "")
+    with pytest.raises(NotFoundError, match="nobody remembers abce:"):
+        find(table, "abce")
+    for short in ("ab", ""):
+        with pytest.raises(InvalidError, match="its first 4 characters at least"):
+            find(table, short)
     table = steps([seen("vm", "request", "vm.kill", f"abcd{number}") for number in range(9)])
     with pytest.raises(InvalidError, match=r"several ids begin with abcd: abcd0, .*abcd4, \.\.\.$"):
         find(table, "abcd")
+
+
+def test_an_earlier_refusal_is_not_what_it_is_about() -> None:
+    found = [
+        seen("broker", "request", "guest.list.get", "a1", outcome="unreachable", to="container", summary="no actor"),
+        seen("container", "request", "guest.list.get", "a1", at_s=0.05),
+    ]
+    assert "no actor" not in listing(roots(steps(found)))
+    assert "no actor" in listing(roots(steps(found[:1])))
 
 
 def test_asked_again_and_answered_by_the_second() -> None:

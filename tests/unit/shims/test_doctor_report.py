@@ -9,7 +9,7 @@ import pytest
 from shims.doctor import capacity, kernel, report, rights
 from shims.doctor.capacity import Guest
 from shims.doctor.examine import Report
-from shims.doctor.feature import Feature, lacking
+from shims.doctor.feature import Feature, Section, State, lacking
 from tests.unit.shims.doctor_facts import FIGURES, KERNEL, RIGHTS
 
 
@@ -43,6 +43,22 @@ def test_colours_change_nothing_but_colours() -> None:
     for code in ("\033[32m", "\033[33m", "\033[31m", "\033[36m", "\033[0m"):
         plain = plain.replace(code, "")
     assert plain == report.text(made, colours=False)
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_on_a_terminal_sentences_are_wrapped_and_commands_are_not(columns: int) -> None:
+    made = of(*kernel.judge(replace(KERNEL, terminals=False, filters=False)))
+    wide, narrow = (report.text(made, colours=False, columns=each).splitlines() for each in (0, columns))
+    start = narrow.index("  missing  seccomp") + 1
+    sentence = narrow[start : next(n for n in range(start, len(narrow)) if narrow[n].startswith(" " * 13 + "- "))]
+    assert max(map(len, sentence)) <= columns < len(wide[wide.index("  missing  seccomp") + 1])
+    assert " ".join(map(str.strip, sentence)) == wide[wide.index("  missing  seccomp") + 1].strip()
+    assert [line for line in narrow if "$ mkdir" in line] == [line for line in wide if "$ mkdir" in line] != []
+
+
+def test_what_is_no_base_directory_is_said_to_be_none() -> None:
+    feature = Feature(section=Section.BASE, name="/etc/passwd", state=State.MISSING, required=True)
+    assert "it lacks a usable base directory, which /etc/passwd is not.\n" in report.text(of(feature), colours=False)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shims.doctor import tune
 from shims.doctor.source import Source, sysctl_path
 from shims.doctor.tune import RECORD, TARGETS, Tuning
 from tests.unit.shims.doctor_facts import machine
@@ -132,6 +133,20 @@ def test_what_the_kernel_refuses_is_said_and_not_recorded(tmp_path: Path, monkey
     tuned = host.tune(kernel__pty__max=16384)
     assert (tuned.said, tuned.problems) == ([], ["kernel.pty.max stays 4,096: operation not permitted"])
     assert host.left() == []
+
+
+def test_where_nothing_can_be_recorded_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Machine(tmp_path, kernel__pty__max=4096)
+    host.base.rmdir()
+    monkeypatch.setattr(tune, "Source", lambda: host.source)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert tune.main([str(host.base)]) == 0
+    said = capsys.readouterr()
+    assert said.out == "nothing was changed\n"
+    assert "tuned.json.new: No such file or directory" in said.err
+    assert host.now(PTY) == [4096]
 
 
 def test_what_cannot_be_put_back_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
