@@ -257,6 +257,24 @@ async def test_tunnels_carry_connections_both_ways(host: CcHost) -> None:
             await host.ask(OpenTunnel(target="vm9", source=port, host="h", port=80))
 
 
+async def test_nothing_is_carried_before_the_guest_has_dialled(host: CcHost) -> None:
+    port = free_port()
+    async with await host.agent(1) as agent:
+        await host.connected(1)
+        await host.ask(OpenTunnel(target="vm1", source=port, host="h", port=80))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"early" * 1000)
+        writer.write_eof()
+        await until(lambda: _is(any(message["type"] == "dial" for message in agent.seen)))
+        await asyncio.sleep(0.3)
+        early = [message["type"] for message in agent.seen if message.get("connection") == 2]
+        assert early == ["dial"]
+        agent.send(type="dialed", connection=2, error="")
+        await until(lambda: _is(agent.seen[-1]["type"] == "shut"))
+        assert b"".join(m["data"] for m in agent.seen if m["type"] == "carry") == b"early" * 1000
+        writer.close()
+
+
 async def test_many_connections_do_not_drown_a_guest_that_reads_slowly(host: CcHost) -> None:
     port = free_port()
     async with await host.agent(1) as agent:
