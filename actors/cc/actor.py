@@ -38,7 +38,7 @@ from actors.cc.table import CcTable, Guest, Ledger
 from actors.cc.tunnels import TunnelListeners
 from actors.cc.vm_watch import VmWatch
 from bus.actor import RequestContext, query
-from bus.errors import BusError, NotFoundError, UnavailableError
+from bus.errors import BusError, CancelledError, NotFoundError, UnavailableError
 from bus.messages.base import WILDCARD, Event
 from bus.messages.cc import (
     CcState,
@@ -88,6 +88,7 @@ class CcActor(StepActor[CcTable]):
         self.listeners = Listeners(self, self.sessions, context.base)
         self.tunnels = TunnelListeners(self, self.sessions.get)
         self._waiters: dict[tuple[str, int], asyncio.Event] = {}
+        self._ending = False
 
     def initial_state(self) -> CcTable:
         """Nothing."""
@@ -122,6 +123,13 @@ class CcActor(StepActor[CcTable]):
         super().on_registered()
         self.spawn(self._tick(), name="tick")
         self.spawn(VmWatch(self).run(), name="vms")
+
+    async def stop(self) -> None:
+        """Let go of those who wait; they ask again."""
+        self._ending = True
+        for waiter in self._waiters.values():
+            waiter.set()
+        await super().stop()
 
     async def on_stop(self) -> None:
         """Let go of everything; what is on disk goes on from there."""
@@ -292,6 +300,8 @@ class CcActor(StepActor[CcTable]):
             found = views.outcomes(self._ledger(request), msg.id, returning)
             if found.done or not msg.wait or loop.time() >= until_s:
                 return self._with_arrived(found, request.namespace)
+            if self._ending:
+                raise CancelledError("the actor cc is ending")
             waiter = self._waiters.setdefault((request.namespace, msg.id), asyncio.Event())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(until_s, loop.time() + TICK_S) if returning else until_s):

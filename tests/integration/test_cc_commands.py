@@ -27,7 +27,7 @@ from bus.messages.cc import (
 from bus.messages.vm import VmState
 from tests.integration.cc_agent import Agent
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
-from tests.integration.processes import until
+from tests.integration.processes import serves, until
 
 
 @pytest.fixture
@@ -268,6 +268,25 @@ async def test_a_vm_that_ends_closes_its_line_and_what_ran_is_unknown(host: CcHo
         host.flush(1)
         await host.connected(0)
         assert (await host.outcomes(number))["vm1"].state is CommandState.UNKNOWN
+
+
+async def test_an_end_of_the_actor_is_not_held_up_by_those_who_wait(host: CcHost) -> None:
+    async with await host.agent(1) as agent:
+        agent.hold.clear()
+        await host.connected(1)
+        number = await host.run("x")
+        waiting = asyncio.create_task(host.ask(GetOutcomes(id=number, wait=True)))
+        await until(lambda: _is(agent.ran == {1: 1}))
+        host.processes["cc"].terminate()
+        with pytest.raises(BusError) as error:
+            await waiting
+        assert error.value.retryable
+        assert await asyncio.to_thread(host.processes["cc"].wait, 10) == 0
+        host.start("cc")
+        await serves(host.port, "cc")
+        agent.hold.set()
+        assert (await host.outcomes_when(number, 1))["vm1"].state is CommandState.EXITED
+        assert agent.ran == {1: 1}
 
 
 def agent_socket(host: CcHost, vm_id: int) -> Path:
