@@ -31,6 +31,7 @@ from actors.cc.inputs import (
     Wake,
 )
 from actors.cc.listeners import Listeners
+from actors.cc.removal import Position, absent
 from actors.cc.sessions import Sessions
 from actors.cc.sources import Sources
 from actors.cc.state import step
@@ -205,10 +206,12 @@ class CcActor(StepActor[CcTable]):
 
     def _remove(self, effect: Remove) -> None:
         """Out of sight at once; what takes long follows."""
-        positions = self.sessions.forget(effect.namespace, effect.ids, effect.uuid)
         error = ""
+        positions: list[Position] = []
         aside: list[Path] = []
         try:
+            positions = self.sessions.forget(effect.namespace, effect.ids, effect.uuid)
+            positions += absent(self.state, self.responses, effect, positions)
             aside = self.responses.put_aside(effect.namespace, effect.ids, effect.uuid)
         except OSError as failure:
             error = f"responses cannot be removed: {failure.strerror or failure}"

@@ -186,6 +186,23 @@ async def test_responses_that_are_deleted_while_a_program_runs_begin_anew(host: 
         assert host.response(number, 1).read_bytes() == b"b" * 100
 
 
+async def test_responses_that_are_deleted_while_the_guest_is_away_begin_anew(host: CcHost) -> None:
+    async with await host.agent(1, program=lambda run: (b"a" * 100 + b"b" * 100, b"", 0)) as agent:
+        agent.hold.clear()
+        await host.connected(1)
+        number = await host.run("x")
+        await until(lambda: _is(agent.acked[1, "stdout"] == 100))
+        where, agent.where = agent.where, host.base / "nowhere"
+        agent.hang_up()
+        await host.connected(0)
+        await host.ask(DeleteResponses(target="all"))
+        assert not host.response(number, 1).exists()
+        agent.hold.set()
+        agent.where = where
+        await host.outcomes_when(number, 1)
+        assert host.response(number, 1).read_bytes() == b"b" * 100
+
+
 async def test_output_is_published_after_it_was_written(host: CcHost) -> None:
     async with await host.agent(1) as agent:
         subscription = await host.port.subscribe(f"cc/minimega/{uuid_of(1)}/")
