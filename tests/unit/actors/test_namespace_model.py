@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from actors.namespace.state import step
 from actors.namespace.table import NamespaceTable, first_table
 from bus.messages.base import Ack, Message, Request
+from bus.messages.cc import EndCc
 from bus.messages.namespace import (
     CloneConfig,
     DestroyNamespace,
@@ -136,7 +137,7 @@ class NamespaceMachine(RuleBasedStateMachine):
                 return VmReport(results=tuple(VmResult(name=name, host=hosts[0]) for name in names))
             case GetVmNames():
                 return VmNames(uuids={name: f"uuid-{name}" for _, _, name in mine})
-            case ClearPipelines() | DeletePipes():
+            case ClearPipelines() | DeletePipes() | EndCc():
                 return Ack()
             case KillVms():
                 self.vms |= dict.fromkeys(mine, False)
