@@ -87,6 +87,7 @@ class CcActor(StepActor[CcTable]):
         self.pipe_ends = Ends(self)
         self.sessions = Sessions(self)
         self.listeners = Listeners(self, self.sessions, context.base)
+        self.vms = VmWatch(self)
         self.tunnels = TunnelListeners(self, self.sessions.get)
         self._waiters: dict[tuple[str, int], asyncio.Event] = {}
         self._ending = False
@@ -123,7 +124,7 @@ class CcActor(StepActor[CcTable]):
         """Open lines again, then look for VMs."""
         super().on_registered()
         self.spawn(self._tick(), name="tick")
-        self.spawn(VmWatch(self).run(), name="vms")
+        self.spawn(self.vms.run(), name="vms")
 
     async def stop(self) -> None:
         """Let go of those who wait; they ask again."""
@@ -298,6 +299,9 @@ class CcActor(StepActor[CcTable]):
         loop = asyncio.get_running_loop()
         left_s = request.deadline - loop.time()
         until_s = request.deadline - min(MARGIN_S, left_s / 5)
+        if msg.wait:
+            await self.vms.catch_up(request.namespace, left_s / 2)
+        woken = False
         while True:
             returning = self.sessions.returning(request.namespace)
             found = views.outcomes(self._ledger(request), msg.id, returning)
@@ -305,11 +309,14 @@ class CcActor(StepActor[CcTable]):
                 return self._with_arrived(found, request.namespace)
             if self._ending:
                 raise CancelledError("the actor cc is ending")
+            if woken:
+                woken = False
+                await asyncio.sleep(min(PAUSE_S, until_s - loop.time()))  # hundreds end at about the same time
+                continue
             waiter = self._waiters.setdefault((request.namespace, msg.id), asyncio.Event())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(until_s, loop.time() + TICK_S) if returning else until_s):
-                    await waiter.wait()
-                    await asyncio.sleep(PAUSE_S)  # hundreds of guests end at about the same time
+                    woken = await waiter.wait()
 
     def _with_arrived(self, found: Outcomes, namespace: str) -> Outcomes:
         """Of what still runs, how much has come."""
