@@ -119,11 +119,6 @@ class Responses:
         """Write at an offset; returns how much of it was written."""
         return os.pwrite(self._output(output, make=True), data, offset)
 
-    def truncate(self, output: Output) -> None:
-        """Begin anew; nothing there is no error."""
-        with contextlib.suppress(FileNotFoundError):
-            os.ftruncate(self._output(output, make=False), 0)
-
     def note(self, output: Output, text: str) -> None:
         """Put a short text in place of what is there."""
         fd = self._output(output, make=True)
@@ -182,20 +177,6 @@ class Responses:
             with _held(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=partial)) as fd:
                 os.fchmod(fd, mode & 0o777)  # never setuid: nothing of a guest gets rights here
             os.rename(name, path[-1], src_dir_fd=partial, dst_dir_fd=directory)
-
-    def size_of(self, namespace: str, number: int, uuid: str, path: GuestPath) -> int:
-        """Of a file that is in its place; -1 if none is."""
-        with contextlib.ExitStack() as stack:
-            try:
-                directory = stack.enter_context(_held(self._guest(namespace, number, uuid, make=False)))
-                for component in path[:-1]:
-                    directory = stack.enter_context(_held(_directory(component, directory, make=False)))
-                status = os.stat(path[-1], dir_fd=directory, follow_symlinks=False)
-            except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    return -1
-                raise
-        return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
     def discard(self, namespace: str, number: int, name: str) -> None:
         """Remove a file that will not be whole; harmless when repeated."""

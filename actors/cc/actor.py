@@ -31,6 +31,7 @@ from actors.cc.inputs import (
     Wake,
 )
 from actors.cc.listeners import Listeners
+from actors.cc.removal import Position, absent
 from actors.cc.sessions import Sessions
 from actors.cc.sources import Sources
 from actors.cc.state import REQUESTS, step
@@ -38,7 +39,7 @@ from actors.cc.table import CcTable, Guest, Ledger
 from actors.cc.tunnels import TunnelListeners
 from actors.cc.vm_watch import VmWatch
 from bus.actor import RequestContext, query
-from bus.errors import BusError, NotFoundError, UnavailableError
+from bus.errors import BusError, CancelledError, NotFoundError, UnavailableError
 from bus.messages.base import WILDCARD, Event
 from bus.messages.cc import (
     CcState,
@@ -87,8 +88,10 @@ class CcActor(StepActor[CcTable]):
         self.pipe_ends = Ends(self)
         self.sessions = Sessions(self)
         self.listeners = Listeners(self, self.sessions, context.base)
+        self.vms = VmWatch(self)
         self.tunnels = TunnelListeners(self, self.sessions.get)
         self._waiters: dict[tuple[str, int], asyncio.Event] = {}
+        self._ending = False
 
     def initial_state(self) -> CcTable:
         """Nothing."""
@@ -121,7 +124,14 @@ class CcActor(StepActor[CcTable]):
         """Open lines again, then look for VMs."""
         super().on_registered()
         self.spawn(self._tick(), name="tick")
-        self.spawn(VmWatch(self).run(), name="vms")
+        self.spawn(self.vms.run(), name="vms")
+
+    async def stop(self) -> None:
+        """Let go of those who wait; they ask again."""
+        self._ending = True
+        for waiter in self._waiters.values():
+            waiter.set()
+        await super().stop()
 
     async def on_stop(self) -> None:
         """Let go of everything; what is on disk goes on from there."""
@@ -197,10 +207,12 @@ class CcActor(StepActor[CcTable]):
 
     def _remove(self, effect: Remove) -> None:
         """Out of sight at once; what takes long follows."""
-        positions = self.sessions.forget(effect.namespace, effect.ids, effect.uuid)
         error = ""
+        positions: list[Position] = []
         aside: list[Path] = []
         try:
+            positions = self.sessions.forget(effect.namespace, effect.ids, effect.uuid)
+            positions += absent(self.state, self.responses, effect, positions)
             aside = self.responses.put_aside(effect.namespace, effect.ids, effect.uuid)
         except OSError as failure:
             error = f"responses cannot be removed: {failure.strerror or failure}"
@@ -287,16 +299,24 @@ class CcActor(StepActor[CcTable]):
         loop = asyncio.get_running_loop()
         left_s = request.deadline - loop.time()
         until_s = request.deadline - min(MARGIN_S, left_s / 5)
+        if msg.wait:
+            await self.vms.catch_up(request.namespace, left_s / 2)
+        woken = False
         while True:
             returning = self.sessions.returning(request.namespace)
             found = views.outcomes(self._ledger(request), msg.id, returning)
             if found.done or not msg.wait or loop.time() >= until_s:
                 return self._with_arrived(found, request.namespace)
+            if self._ending:
+                raise CancelledError("the actor cc is ending")
+            if woken:
+                woken = False
+                await asyncio.sleep(min(PAUSE_S, until_s - loop.time()))  # hundreds end at about the same time
+                continue
             waiter = self._waiters.setdefault((request.namespace, msg.id), asyncio.Event())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(until_s, loop.time() + TICK_S) if returning else until_s):
-                    await waiter.wait()
-                    await asyncio.sleep(PAUSE_S)  # hundreds of guests end at about the same time
+                    woken = await waiter.wait()
 
     def _with_arrived(self, found: Outcomes, namespace: str) -> Outcomes:
         """Of what still runs, how much has come."""

@@ -127,7 +127,7 @@ def _list(
 
 def _nobody(ledger: Ledger, wanted: GuestFilter | None) -> str:
     if not any(not guest.flushed for guest in ledger.guests.values()):
-        return "there is no VM with a backchannel in this namespace yet; those that come will get the command"
+        return "no VM with a backchannel is known in this namespace yet; those that come will get the command"
     if wanted is None:
         return ""
     return "no guest matches the filter now; those that come to match it will get the command"

@@ -65,6 +65,8 @@ class End(ABC):
         self.server.spawn(self._guarded(), name=f"pipe {self.pipe[:80]}")
 
     async def _guarded(self) -> None:
+        if not self.ends.has(self):
+            return  # it was over before it began
         self.task = asyncio.current_task()
         try:
             await self.work()
@@ -180,6 +182,7 @@ class WritingEnd(End):
         async with writer:
             while (data := await self._queue.get()) is not None:
                 await writer.write(data)
+        self.session = None  # who said that there is no more need not be told
 
     def _on_answer(self, number: int) -> None:
         self._answered = max(self._answered, number)
@@ -253,9 +256,20 @@ class Ends:
         """Those of one agent."""
         return [end for end in self._ends.values() if end.where[:2] == (session.key, session.agent)]
 
+    def has(self, end: End) -> bool:
+        """Whether it is not over."""
+        return self._ends.get(end.where) is end
+
+    def keep_only(self, key: Key, agent: str = "") -> None:
+        """Of a guest that has ended nothing is left, and of one with a new agent nothing of the old one."""
+        for end in tuple(self._ends.values()):
+            if end.where[0] == key and end.where[1] != agent:
+                end.session = None
+                end.finish("")
+
     def forget(self, end: End) -> bool:
         """It is over; says whether it was there."""
-        return self._ends.pop(end.where, None) is not None
+        return self.has(end) and self._ends.pop(end.where, None) is not None
 
     def detach(self, session: Session, now_s: float) -> None:
         """The line is gone; the agent may come back."""

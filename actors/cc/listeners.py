@@ -138,7 +138,8 @@ class Listeners:
                 sock = _bound_tcp(address, port)
             except OSError as failure:
                 where = f"{address}:{port}" if address else f"port {port}"
-                error = f"cannot listen on {where}: {failure.strerror or failure}"
+                why = os.strerror(failure.errno) if failure.errno else str(failure)  # the text has the address again
+                error = f"cannot listen on {where}: {why}"
             else:
                 point = self._ports[port] = Point(sock, namespace, None)
                 self._loop.add_reader(sock, self._accept, point)

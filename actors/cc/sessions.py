@@ -141,6 +141,7 @@ class Sessions:
         ledger = self._server.table.namespaces[key[0]].name
         session = Session(self._server, line, key, hello, ledger, self.room)
         self._by_key[key] = self._by_line[line] = session
+        self._server.pipe_ends.keep_only(key, hello.agent)
         line.key = key
         line.greet()
         line.send(
@@ -204,6 +205,7 @@ class Sessions:
                 line = session.line
                 self._end(line, reason)
                 line.close(reason)
+                self._server.pipe_ends.keep_only(key)
 
     def forget(self, namespace: str, ids: tuple[int, ...] | None, uuid: str) -> list[tuple[str, str, int, str, int]]:
         """Responses were removed; returns where the streams are."""

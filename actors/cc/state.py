@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from actors.cc import commands, guests, matching, reports, tunnel_table
 from actors.cc.guests import ledger_of
 from actors.cc.inputs import (
@@ -145,6 +147,9 @@ def _listen(table: CcTable, inp: Received, msg: Listen) -> list[Effect]:
     if not 1 <= msg.port <= 65535:
         sentence = f"{msg.port} is no port: expected 1 to 65535"
         return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
+    if not _is_address(msg.address):
+        sentence = f"`{msg.address[:80]}` is no IP address of this host"
+        return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
     for namespace, ledger in table.namespaces.items():
         if msg.port in ledger.listeners:
             sentence = f"port {msg.port} is listened on already, for namespace {namespace}"
@@ -157,6 +162,14 @@ def _listen(table: CcTable, inp: Received, msg: Listen) -> list[Effect]:
         return [Fail(msg_id=inp.msg_id, code="unavailable", message=sentence)]
     table.waiting[inp.msg_id] = Waiting(namespace=inp.namespace, port=msg.port, address=msg.address)
     return [OpenListener(namespace=inp.namespace, port=msg.port, address=msg.address, msg_id=inp.msg_id)]
+
+
+def _is_address(text: str) -> bool:
+    """Names are not looked up: that takes time in which no agent is served."""
+    try:
+        return not text or bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
 
 
 def _listened(table: CcTable, inp: Listened) -> list[Effect]:

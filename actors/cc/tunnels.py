@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         """It is there; nothing is read before the other end is there as well."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream socket
         self._transport = transport
-        transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self.flow)  # asyncio begins to read after this, even if told to pause
         self._tunnels.made(self)
 
     def ready(self) -> None:

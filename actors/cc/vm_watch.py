@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ from actors.cc.table import Vm
 from bus import codec
 from bus.errors import BusError
 from bus.messages.namespace import GetNamespaces
-from bus.messages.vm import GetVms, VmEvent, VmFlushed, VmInfo, VmTagged
+from bus.messages.vm import GetVmNames, GetVms, VmEvent, VmFlushed, VmInfo, VmTagged
 from bus.port import Delivery, Subscription
 
 ASK_S: Final = 10.0
@@ -52,6 +53,9 @@ class VmWatch:
         self._unknown: dict[str, set[int]] = {}
         """By namespace: those that only an event has named."""
         self._gathering = False
+        self._looking = asyncio.Lock()
+        self._mute: dict[str, frozenset[str]] = {}
+        """By namespace: UUIDs of VMs without a backchannel, which are not in the table."""
 
     async def run(self) -> None:
         """For as long as the actor runs."""
@@ -79,10 +83,25 @@ class VmWatch:
             except BusError:
                 await asyncio.sleep(RETRY_S)
 
+    async def catch_up(self, namespace: str, timeout_s: float) -> None:
+        """Know all VMs that were launched before this call: their events may still be on the way."""
+        with contextlib.suppress(BusError, TimeoutError):  # whoever cannot be asked now is asked again later
+            async with asyncio.timeout(timeout_s):
+                found = await self._server.port.ask("vm", GetVmNames(), timeout_s=timeout_s, namespace=namespace)
+                ledger = self._server.table.namespaces.get(namespace)
+                known = {uuid for uuid, guest in ledger.guests.items() if not guest.flushed} if ledger else set()
+                if {uuid.lower() for uuid in found.uuids.values()} - known - self._mute.get(namespace, frozenset()):
+                    await self._look_into(namespace)
+
     async def _look_into(self, namespace: str) -> None:
+        async with self._looking:
+            await self._compare(namespace)
+
+    async def _compare(self, namespace: str) -> None:
         self._touched.clear()
         found = await self._server.port.ask("vm", GetVms(), timeout_s=ASK_S, namespace=namespace)
         listed = {info.vm_id for info in found.vms}
+        self._mute[namespace] = frozenset(info.uuid.lower() for info in found.vms if not info.config.backchannel)
         self._take(found.vms)
         ledger = self._server.table.namespaces.get(namespace)
         gone = tuple(

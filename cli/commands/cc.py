@@ -257,16 +257,16 @@ ends them. Responses stay. With `all` the numbers begin anew.""",
         run=_listeners,
     ),
     Command(
-        patterns=("cc <listen,> <port>",),
+        patterns=("cc <listen,> <port> [address]",),
         help_short="let agents connect over TCP",
         help_long="""\
-Listens on all interfaces of the host. Only agents of VMs of this namespace are
-let in; a VM is known by its UUID, so on a network that others use too, anybody
-who knows one can pretend to be it. Guests of their own accord use the socket or
-serial port that they were given, which needs none of this.""",
+Listens on all interfaces of the host, or on one address. Only agents of VMs of
+this namespace are let in; a VM is known by its UUID, so on a network that others
+use too, anybody who knows one can pretend to be it. Guests of their own accord
+use the socket or serial port that they were given, which needs none of this.""",
         scope=Scope.BROADCAST,
         to="cc",
-        request=lambda args: Listen(port=port_of(args.text("port"), "port")),
+        request=lambda args: Listen(port=port_of(args.text("port"), "port"), address=args.text("address")),
     ),
     Command(
         patterns=("clear cc <listen,> <port>",),

@@ -152,7 +152,8 @@ async def _responses(call: Call) -> AsyncIterator[Group]:
             break
         if shown.size > MAX_TEXT:
             raise CommandError(
-                f"there are more than {MAX_TEXT >> 20} MiB of responses: ask for fewer, or read them in the file area"
+                f"there are more than {MAX_TEXT >> 20} MiB of responses: "
+                "ask for fewer, or read the files in miniccc_responses"
             )
     yield Group([Response(call.engine.host, shown.text(), data=files or None)])
 

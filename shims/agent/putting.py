@@ -51,6 +51,8 @@ class Incoming:
         """Bytes that are there and counted in the digest."""
         self._reused = 0
         """Of these from an earlier part, which may be of another file."""
+        self._is_whole = False
+        """`_fd` is the file in its place, not a part."""
         self.is_ready = False
         """It is known from where on data is wanted."""
 
@@ -66,7 +68,7 @@ class Incoming:
                 raise OSError(EISDIR, "there is a directory of this name")
             if stat.S_ISREG(status.st_mode) and status.st_size == self.size:
                 self._fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-                self._reused = self.size
+                self._reused, self._is_whole = self.size, True
                 return
         self._open_partial()
 
@@ -78,12 +80,11 @@ class Incoming:
             raise PutError(f"{os.fsdecode(self._partial)} is in the way: it is no file")
         self._digest, self.offset, self._is_whole = hashlib.sha256(), 0, False
         self._reused = status.st_size if status.st_size <= self.size else 0
+        if status.st_size > self.size:
+            os.ftruncate(self._fd, 0)
         free = os.fstatvfs(self._fd)
         if self.size - self._reused > free.f_bavail * free.f_frsize and free.f_blocks:
             raise PutError(f"No space left on device: it has {self.size} bytes and there is room for fewer")
-
-    _is_whole = True
-    """What is read is the file in its place, not a part."""
 
     def catch_up(self) -> bool:
         """Digest a piece of what is there; True when that is done. Raises OSError, PutError."""
@@ -94,23 +95,14 @@ class Incoming:
             if not data:
                 self._reused = self.offset
             return False
-        if self.offset < self.size or self._digest.hexdigest() == self.sha256:
-            if not self._is_whole:
-                os.ftruncate(self._fd, self.offset)
-                self.is_ready = True
-                return True
-            if self.offset == self.size:
+        is_right = self.offset == self.size and self._digest.hexdigest() == self.sha256
+        if is_right or (self.offset < self.size and not self._is_whole):
+            if self._is_whole:
                 os.fchmod(self._fd, self._mode)
-                self.is_ready = True
-                return True
-        # It is another file of that size: begin anew.
-        os.close(self._fd)
-        self._fd = -1
-        if self._is_whole:
-            self._open_partial()
-        else:
-            os.unlink(self._partial)
-            self._open_partial()
+            self.is_ready = True
+            return True
+        self.remove()  # another file of that size
+        self._open_partial()
         return False
 
     def write(self, offset: int, data: bytes) -> None:
@@ -119,7 +111,7 @@ class Incoming:
             raise PutError(f"bytes came that were not asked for, at {offset}")
         data = data[self.offset - offset :]
         while data:
-            written = os.write(self._fd, data) if os.lseek(self._fd, self.offset, os.SEEK_SET) >= 0 else 0
+            written = os.pwrite(self._fd, data, self.offset)
             self._digest.update(data[:written])
             self.offset += written
             data = data[written:]

@@ -33,6 +33,8 @@ class Connection:
         self._under_way = 0
         """Bytes for the server that it has not given on."""
         self._they_shut = self._we_shut = False
+        self._open = False
+        """Both ends are there; before that nothing is read or written."""
 
     def dial(self, host: str, port: int) -> None:
         """Connect to something here, as the server asks."""
@@ -67,7 +69,12 @@ class Connection:
         if error:
             self.close()
         else:
-            self.go_on()
+            self._begin()
+
+    def _begin(self) -> None:
+        self._open = True
+        self.go_on()
+        self._write()
 
     def adopt(self, accepted: socket.socket) -> None:
         """One that a program here has made; it is read once the server has its other end."""
@@ -75,7 +82,7 @@ class Connection:
 
     def go_on(self) -> None:
         """Read while the server takes it."""
-        if self._socket is None:
+        if self._socket is None or not self._open:
             return
         room = self._under_way < self._tunnels.agent.session.window and self._tunnels.agent.session.line.has_room
         self._loop.on_readable(self._socket.fileno(), self._read if room and not self._we_shut else None)
@@ -119,12 +126,12 @@ class Connection:
             if message.get("error"):
                 self.close()
             else:
-                self.go_on()
+                self._begin()
         elif kind == "hang_up":
             self.close()
 
     def _write(self) -> None:
-        if self._socket is None:
+        if self._socket is None or not self._open:
             return
         sent = 0
         if self._outgoing:

@@ -32,6 +32,7 @@ from bus.messages.control import Ping
 from bus.messages.envelope import Envelope
 from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList
 from bus.messages.vm import (
+    GetVmNames,
     GetVms,
     GuestKind,
     TagVms,
@@ -40,6 +41,7 @@ from bus.messages.vm import (
     VmInfo,
     VmLaunched,
     VmList,
+    VmNames,
     VmQuit,
     VmReport,
     VmState,
@@ -136,6 +138,8 @@ class CcHost:
                 if target != "all":
                     vms = [vm for vm in vms if str(vm.vm_id) in target.split(",")]
                 return VmList(vms=tuple(vms))
+            case GetVmNames():
+                return VmNames(uuids={vm.name: vm.uuid for vm in self.vms.values() if vm.namespace == namespace})
             case TagVms(target=target, key=key, value=value):
                 vm = self.vms[int(target)]
                 self.change(vm.vm_id, tags={**vm.tags, key: value})

@@ -116,6 +116,17 @@ def test_part_of_another_file_is_not_taken_for_this_one(guest: Guest, peer: Peer
     assert (guest.files / "x").read_bytes() == data
 
 
+def test_part_that_is_longer_than_the_file(guest: Guest, peer: Peer) -> None:
+    guest.files.mkdir()
+    for name in ("x", "empty"):
+        (guest.files / f"{name}.partial").write_bytes(b"something else")
+    peer.put(1, {"x": b"short", "empty": b""})
+    assert peer.feed_file(1, 0, b"short") == 0
+    assert done(peer, 1)["outcome"] == "exited"
+    assert (guest.files / "x").read_bytes() == b"short"
+    assert (guest.files / "empty").read_bytes() == b""
+
+
 def test_file_that_changed_under_way_is_not_put(guest: Guest, peer: Peer) -> None:
     peer.put(1, {"x": b"announced"})
     peer.feed_file(1, 0, b"different")

@@ -301,6 +301,14 @@ def test_tunnel_into_the_guest(peer: Peer, echo: int) -> None:
     assert carried(peer, 2) == data
 
 
+def test_what_is_carried_early_waits_for_the_connection(peer: Peer, echo: int) -> None:
+    peer.say(type="dial", connection=2, host="127.0.0.1", port=echo)
+    peer.say(type="carry", connection=2, data=b"early" * 1000)
+    peer.say(type="shut", connection=2)
+    assert peer.hear("dialed", connection=2)["error"] == ""
+    assert carried(peer, 2) == b"early" * 1000
+
+
 def test_tunnel_out_of_the_guest(peer: Peer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import threading
+import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,7 @@ def test_serial_line_survives_both_ends(guest: Guest) -> None:
         peer.say_bytes(encode({"type": "ping", "n": 1})[:7] + FLUSH + PREAMBLE)
         (record,) = peer.begin()
         assert record["serial"] == 1
+        peer.heard.clear()  # what was still on its way in the old session
         for stream in ("stdout", "stderr"):
             peer.say(type="want", serial=1, stream=stream, offset=0)
         assert peer.output(1) == bytes(100000) + b"end\n"
@@ -110,3 +112,13 @@ def test_hello_is_said_again_on_a_serial_line_until_somebody_answers(guest: Gues
         peer.end()
         os.close(host)
         os.close(port)
+
+
+def test_port_that_nobody_has_open_on_the_other_side_is_waited_for(guest: Guest) -> None:
+    """A virtio port can always be read then, and gives nothing; as /dev/null does."""
+    agent = guest.start("-serial", "/dev/null")
+    time.sleep(2)
+    assert agent.poll() is None
+    times = Path(f"/proc/{agent.pid}/stat").read_text().rpartition(")")[2].split()
+    assert (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK") < 1.0
+    assert "is closed" not in guest.log.read_text()

@@ -27,7 +27,7 @@ from bus.messages.cc import (
 from bus.messages.vm import VmState
 from tests.integration.cc_agent import Agent
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
-from tests.integration.processes import until
+from tests.integration.processes import serves, until
 
 
 @pytest.fixture
@@ -186,6 +186,23 @@ async def test_responses_that_are_deleted_while_a_program_runs_begin_anew(host: 
         assert host.response(number, 1).read_bytes() == b"b" * 100
 
 
+async def test_responses_that_are_deleted_while_the_guest_is_away_begin_anew(host: CcHost) -> None:
+    async with await host.agent(1, program=lambda run: (b"a" * 100 + b"b" * 100, b"", 0)) as agent:
+        agent.hold.clear()
+        await host.connected(1)
+        number = await host.run("x")
+        await until(lambda: _is(agent.acked[1, "stdout"] == 100))
+        where, agent.where = agent.where, host.base / "nowhere"
+        agent.hang_up()
+        await host.connected(0)
+        await host.ask(DeleteResponses(target="all"))
+        assert not host.response(number, 1).exists()
+        agent.hold.set()
+        agent.where = where
+        await host.outcomes_when(number, 1)
+        assert host.response(number, 1).read_bytes() == b"b" * 100
+
+
 async def test_output_is_published_after_it_was_written(host: CcHost) -> None:
     async with await host.agent(1) as agent:
         subscription = await host.port.subscribe(f"cc/minimega/{uuid_of(1)}/")
@@ -268,6 +285,25 @@ async def test_a_vm_that_ends_closes_its_line_and_what_ran_is_unknown(host: CcHo
         host.flush(1)
         await host.connected(0)
         assert (await host.outcomes(number))["vm1"].state is CommandState.UNKNOWN
+
+
+async def test_an_end_of_the_actor_is_not_held_up_by_those_who_wait(host: CcHost) -> None:
+    async with await host.agent(1) as agent:
+        agent.hold.clear()
+        await host.connected(1)
+        number = await host.run("x")
+        waiting = asyncio.create_task(host.ask(GetOutcomes(id=number, wait=True)))
+        await until(lambda: _is(agent.ran == {1: 1}))
+        host.processes["cc"].terminate()
+        with pytest.raises(BusError) as error:
+            await waiting
+        assert error.value.retryable
+        assert await asyncio.to_thread(host.processes["cc"].wait, 10) == 0
+        host.start("cc")
+        await serves(host.port, "cc")
+        agent.hold.set()
+        assert (await host.outcomes_when(number, 1))["vm1"].state is CommandState.EXITED
+        assert agent.ran == {1: 1}
 
 
 def agent_socket(host: CcHost, vm_id: int) -> Path:

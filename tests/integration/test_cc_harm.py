@@ -7,7 +7,7 @@ import contextlib
 import os
 import random
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -37,79 +37,52 @@ async def _is(value: bool) -> bool:
 # ---------------------------------------------------------------- hostile guests
 
 
-async def hostile(path: Path, kind: int, seed: int) -> None:
+HELLO = {"type": "hello", "versions": [1], "uuid": "x", "boot": "b", "agent": "bad"}
+ONE = {"serial": 1, "index": 0}
+
+
+def random_data(rng: random.Random) -> bytes:
+    """Output from anywhere."""
+    offset = rng.randrange(2**40)
+    return frame({"type": "data", **ONE, "stream": "stdout", "offset": offset, "data": b"x" * 60_000})
+
+
+def random_end(rng: random.Random) -> bytes:
+    """Beginnings and ends in any number."""
+    started = frame({"type": "started", **ONE, "pid": rng.randrange(100)})
+    return started + frame({"type": "done", **ONE, "outcome": "unknown"})
+
+
+def random_type(rng: random.Random) -> bytes:
+    """What belongs to nothing."""
+    return frame({"type": rng.choice(["done", "record", "want", "pipe", "dial", "tag"]), "serial": 2**60})
+
+
+HARM: tuple[Callable[[random.Random], bytes], ...] = (
+    lambda rng: rng.randbytes(10_000),
+    lambda rng: frame({"type": "ping", "n": 1}) * 1000,
+    lambda rng: struct.pack("!II", rng.randrange(2**32), 0),
+    random_data,
+    lambda rng: frame({"type": "file", **ONE, "index": rng.randrange(100), "name": "/../../x", "size": 2**50}),
+    random_type,
+    lambda rng: frame({"type": "pipe", "channel": rng.randrange(1000), "pipe": "p", "writes": True}),
+    lambda rng: frame({"type": "facts", "hostname": str(rng.random()), "ips": [], "macs": []}) * 100,
+    lambda rng: PREAMBLE + frame({**HELLO, "boot": str(rng.random())}),
+    random_end,
+    lambda rng: frame({"type": "tag", "number": 1, "key": "k" * rng.randrange(1, 1000), "value": "v" * 10_000}),
+)
+
+
+async def hostile(path: Path, harm: Callable[[random.Random], bytes], seed: int) -> None:
     """One that does its worst for as long as it is let."""
     rng = random.Random(seed)
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             _, writer = await asyncio.open_unix_connection(str(path))
             try:
-                hello = {"type": "hello", "versions": [1], "uuid": "x", "boot": "b", "agent": "bad"}
-                writer.write(PREAMBLE + frame(hello) + frame({"type": "synced"}))
+                writer.write(PREAMBLE + frame(HELLO) + frame({"type": "synced"}))
                 for _ in range(200):
-                    match kind:
-                        case 0:
-                            writer.write(rng.randbytes(10_000))
-                        case 1:
-                            writer.write(frame({"type": "ping", "n": 1}) * 1000)
-                        case 2:
-                            writer.write(struct.pack("!II", rng.randrange(2**32), 0))
-                        case 3:
-                            writer.write(
-                                frame(
-                                    {
-                                        "type": "data",
-                                        "serial": 1,
-                                        "stream": "stdout",
-                                        "offset": rng.randrange(2**40),
-                                        "data": b"x" * 60_000,
-                                    }
-                                )
-                            )
-                        case 4:
-                            writer.write(
-                                frame(
-                                    {
-                                        "type": "file",
-                                        "serial": 1,
-                                        "index": rng.randrange(100),
-                                        "name": "/../../x",
-                                        "size": 2**50,
-                                    }
-                                )
-                            )
-                        case 5:
-                            writer.write(
-                                frame(
-                                    {
-                                        "type": rng.choice(["done", "record", "want", "pipe", "dial", "tag"]),
-                                        "serial": 2**60,
-                                    }
-                                )
-                            )
-                        case 6:
-                            writer.write(
-                                frame({"type": "pipe", "channel": rng.randrange(1000), "pipe": "p", "writes": True})
-                            )
-                        case 7:
-                            message = {"type": "facts", "hostname": str(rng.random()), "ips": [], "macs": []}
-                            writer.write(frame(message) * 100)
-                        case 8:
-                            writer.write(PREAMBLE + frame({**hello, "boot": str(rng.random())}))
-                        case 9:
-                            writer.write(frame({"type": "started", "serial": 1, "pid": rng.randrange(100)}))
-                            writer.write(frame({"type": "done", "serial": 1, "outcome": "unknown"}))
-                        case _:
-                            writer.write(
-                                frame(
-                                    {
-                                        "type": "tag",
-                                        "number": 1,
-                                        "key": "k" * rng.randrange(1, 1000),
-                                        "value": "v" * 10_000,
-                                    }
-                                )
-                            )
+                    writer.write(harm(rng))
                     await writer.drain()
                     await asyncio.sleep(0)
             finally:
@@ -118,12 +91,12 @@ async def hostile(path: Path, kind: int, seed: int) -> None:
 
 
 async def test_guests_that_mean_harm_hurt_nobody_else(host: CcHost) -> None:
-    paths = [host.launch(100 + number) for number in range(11)]
+    paths = [host.launch(100 + number) for number in range(len(HARM))]
     outside = {path for path in host.base.rglob("*") if "miniccc_responses" not in str(path)}
     async with contextlib.AsyncExitStack() as stack:
         agents = [await stack.enter_async_context(await host.agent(number)) for number in range(1, 21)]
         await host.connected(20)
-        bad = [asyncio.create_task(hostile(path, kind, kind)) for kind, path in enumerate(paths)]
+        bad = [asyncio.create_task(hostile(path, HARM[number], number)) for number, path in enumerate(paths)]
         try:
             for _ in range(5):
                 number = await host.run("hello")

@@ -17,7 +17,7 @@ from bus.errors import ConflictError, NotFoundError
 from bus.messages.cc import GetCcState, GetClients, Listen, Unlisten
 from bus.messages.pipe import GetPipes
 from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel
-from bus.messages.vm import GuestKind
+from bus.messages.vm import GuestKind, VmState
 from bus.pipes import PipeReader, PipeWriter
 from tests.integration.cc_agent import PREAMBLE, Agent, frame
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
@@ -160,6 +160,25 @@ async def test_pipes_reach_into_guests_and_out_of_them_also_over_crashes(base_di
             await asyncio.gather(ended, return_exceptions=True)
 
 
+async def test_a_guest_that_ends_holds_no_pipe_up(base_dir: Path) -> None:
+    async with cc_host(base_dir, "plumber") as host, await host.agent(1) as agent:
+        await host.connected(1)
+        agent.send(type="pipe", channel=1, pipe="in", writes=False, after=0)
+        agent.send(type="pipe", channel=2, pipe="in", writes=False, after=0)
+        agent.send(type="pipe_end", channel=2, error="")
+        await until(lambda: _readers(host, 1))
+        agent.agent = "started anew"
+        agent.hang_up()
+        await until(lambda: _readers(host, 0))
+        agent.send(type="pipe", channel=1, pipe="in", writes=False, after=0)
+        await until(lambda: _readers(host, 1))
+        async with PipeWriter(host.port, "in") as writer:
+            await writer.write(b"nobody reads this\n")
+            host.change(1, state=VmState.QUIT)
+            await asyncio.wait_for(writer.drain(), 20)
+        assert await _readers(host, 0)
+
+
 async def test_a_delivery_that_is_larger_than_any_buffer_reaches_a_guest_that_reads_slowly(base_dir: Path) -> None:
     async with cc_host(base_dir, "plumber") as host, await host.agent(1) as agent:
         await host.connected(1)
@@ -175,7 +194,7 @@ async def test_a_delivery_that_is_larger_than_any_buffer_reaches_a_guest_that_re
         agent.on_pipe_data = on_pipe_data  # type: ignore[attr-defined]
         agent.send(type="pipe", channel=1, pipe="in", writes=False, after=0)
         big = os.urandom(6_000_000).hex().encode() + b"\n"
-        await until(lambda: _has_reader(host))
+        await until(lambda: _readers(host, 1))
         async with PipeWriter(host.port, "in") as writer:
             await writer.write(big)
             await until(lambda: _is(len(got) == len(big)), 60.0)
@@ -183,9 +202,9 @@ async def test_a_delivery_that_is_larger_than_any_buffer_reaches_a_guest_that_re
         assert agent.welcomes == 1
 
 
-async def _has_reader(host: CcHost) -> bool:
+async def _readers(host: CcHost, count: int) -> bool:
     pipes = (await host.port.ask("plumber", GetPipes(pipe="in"), timeout_s=10.0)).pipes
-    return bool(pipes) and pipes[0].readers == 1
+    return sum(pipe.readers for pipe in pipes) == count
 
 
 # ---------------------------------------------------------------- tunnels
@@ -236,6 +255,24 @@ async def test_tunnels_carry_connections_both_ways(host: CcHost) -> None:
             await asyncio.open_connection("127.0.0.1", port)
         with pytest.raises(NotFoundError, match="no such client: vm9"):
             await host.ask(OpenTunnel(target="vm9", source=port, host="h", port=80))
+
+
+async def test_nothing_is_carried_before_the_guest_has_dialled(host: CcHost) -> None:
+    port = free_port()
+    async with await host.agent(1) as agent:
+        await host.connected(1)
+        await host.ask(OpenTunnel(target="vm1", source=port, host="h", port=80))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"early" * 1000)
+        writer.write_eof()
+        await until(lambda: _is(any(message["type"] == "dial" for message in agent.seen)))
+        await asyncio.sleep(0.3)
+        early = [message["type"] for message in agent.seen if message.get("connection") == 2]
+        assert early == ["dial"]
+        agent.send(type="dialed", connection=2, error="")
+        await until(lambda: _is(agent.seen[-1]["type"] == "shut"))
+        assert b"".join(m["data"] for m in agent.seen if m["type"] == "carry") == b"early" * 1000
+        writer.close()
 
 
 async def test_many_connections_do_not_drown_a_guest_that_reads_slowly(host: CcHost) -> None:

@@ -61,7 +61,7 @@ class Guests:
         (response,) = self.console.command(f"cc outcomes {number}")
         if response["Error"]:
             raise CommandError(response["Error"])
-        return {row["vm"]: row for row in response["Data"]["outcomes"]}
+        return {row["vm"]: row for row in response["Data"].get("outcomes", ())}
 
     def wait(self, number: int, count: int, patience_s: float = WAIT_S) -> dict[str, dict[str, Any]]:
         """Until a command has ended in so many guests; a connection that breaks is opened again."""

@@ -227,6 +227,7 @@ def test_what_was_taken_back_and_had_begun_all_the_same_is_ended() -> None:
         (DeleteResponses(target="pre"), "not_found: no such prefix: `pre`"),
         (ClearCc(parts=("shoes",)), "invalid: `shoes` cannot be cleared: expected commands, filter, prefix, responses"),
         (Listen(port=0), "invalid: 0 is no port: expected 1 to 65535"),
+        (Listen(port=1, address="localhost"), "invalid: `localhost` is no IP address of this host"),
         (Unlisten(port=5), "not_found: port 5 is not listened on"),
         (OpenTunnel(target="nix", source=1, host="h", port=2), "not_found: no such client: nix"),
         (

@@ -122,6 +122,7 @@ def post(kind: CommandKind, **more: Any) -> PostCommand:
         ("cc signal 3 sigint", SignalCommand(id=3, signal=2)),
         ("cc signal 3 10", SignalCommand(id=3, signal=10)),
         ("cc listen 9002", Listen(port=9002)),
+        ("cc listen 9002 10.0.0.1", Listen(port=9002, address="10.0.0.1")),
         ("cc listen", GetCcState()),
         ("clear cc listen 9002", Unlisten(port=9002)),
         ("cc tunnel list all", GetTunnels(target="all")),

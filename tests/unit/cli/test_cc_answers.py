@@ -218,7 +218,7 @@ async def test_more_responses_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         return Responses(files=(file("stdout", b"x" * 600_000, size=10**12, offset=600_000 * len(asked)),), cursor="n")
 
     assert await bench(GetResponses=endless).error("cc responses 1") == (
-        "there are more than 1 MiB of responses: ask for fewer, or read them in the file area"
+        "there are more than 1 MiB of responses: ask for fewer, or read the files in miniccc_responses"
     )
     assert len(asked) == 2
 
