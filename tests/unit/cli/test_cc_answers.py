@@ -223,6 +223,12 @@ async def test_more_responses_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == 2
 
 
+async def test_responses_that_grow_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.commands.cc_responses.MAX_TEXT", 1024 * 1024)
+    zeros = paged([file("stdout", b"\0" * 200_000)], [file("stderr", b"x")])
+    assert "more than 1 MiB" in await bench(GetResponses=zeros).error("cc responses 1")
+
+
 # ---------------------------------------------------------------- how commands ended
 
 
