@@ -120,7 +120,12 @@ def serve_in(guests: Guests, name: str, program: str) -> None:
 def talk(port: int, said: bytes) -> bytes:
     """Say something and no more; all that is answered."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        writer = threading.Thread(target=lambda: (connection.sendall(said), connection.shutdown(socket.SHUT_WR)))
+
+        def write() -> None:
+            connection.sendall(said)
+            connection.shutdown(socket.SHUT_WR)
+
+        writer = threading.Thread(target=write)
         writer.start()
         answer = b""
         try:
