@@ -180,7 +180,7 @@ def _chosen(ledger: Ledger, target: str) -> list[Command] | str:
     if target.isascii() and target.isdecimal():
         command = ledger.by_id(int(target)) if len(target) < 16 else None
         return [command] if command else f"command {target[:40]} not found"
-    found = [command for command in ledger.listed() if command.prefix == target]
+    found = [command for command in ledger.listed() if target and command.prefix == target]
     return found or f"no such prefix: `{target[:200]}`"
 
 
