@@ -137,6 +137,14 @@ def test_bad_commands_and_too_many() -> None:
     assert sentence(ask(table, PostCommand(command=execute("")))) == (
         "invalid: which program? there is none in the command"
     )
+    for pipe, says in (
+        ("a/b", "cannot contain `/`"),
+        ("b//p", "own namespace"),
+        ("p" * 201, "200"),
+        ("a\n", "control"),
+    ):
+        spec = CommandSpec(kind=CommandKind.EXEC, argv=("x",), stdout=pipe)
+        assert says in sentence(ask(table, PostCommand(command=spec)))
     wanted = GuestFilter(columns=(("shoe", "44"),))
     assert "cannot be chosen by the column `shoe`" in sentence(
         ask(table, PostCommand(command=execute(), filter=wanted))
