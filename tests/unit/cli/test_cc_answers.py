@@ -92,7 +92,7 @@ async def test_clients_as_minimega_lists_them() -> None:
 
 async def test_a_filter_as_it_is_in_force() -> None:
     response = await bench().one("cc filter")
-    assert response.header == ("uuid", "hostname", "arch", "os", "ip", "mac", "columns", "tags")
+    assert response.header == ("uuid", "hostname", "arch", "os", "ip", "mac", "tags", "columns")
     assert response.rows == [("", "", "", "linux", "", "", "{}", "{}")]
     response = await bench(GetCcState=CcState()).one("cc filter")
     assert (response.text, response.header, response.rows) == ("", None, None)
