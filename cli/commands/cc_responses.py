@@ -180,7 +180,8 @@ async def _wait(call: Call) -> AsyncIterator[Group]:
         if left_s <= 0 or (reply.done and (not reply.absent or end_s == float("inf"))):
             break
         if done != told and time.monotonic() > turn_s:
-            yield Group([Response(call.engine.host, f"{done} of {len(reply.outcomes)} guests are done")])
+            progress = f"{done} of {len(reply.outcomes)} guests are done"
+            yield Group([Response(call.engine.host, progress)], more=True)
             told, turn_s = done, time.monotonic() + TURN_S
         if reply.done:
             await asyncio.sleep(min(LOOK_S, max(0.0, left_s)))
