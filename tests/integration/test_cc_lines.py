@@ -19,6 +19,7 @@ from bus.messages.pipe import GetPipes
 from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel
 from bus.messages.vm import GuestKind, VmState
 from bus.pipes import PipeReader, PipeWriter
+from shims.agent.wire import FLUSH
 from tests.integration.cc_agent import PREAMBLE, Agent, frame
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until
@@ -92,7 +93,7 @@ async def test_a_serial_line_is_dialled_again_and_again(host: CcHost) -> None:
     async with server:
         for start in range(2):
             reader, writer = await asyncio.wait_for(taken.get(), 20)
-            assert await reader.readexactly(len(PREAMBLE)) == PREAMBLE
+            assert await reader.readexactly(len(FLUSH + PREAMBLE)) == FLUSH + PREAMBLE
             writer.write(os.urandom(1000) + b"login: " + PREAMBLE + frame({"type": "hello", **hello}))
             writer.write(frame({"type": "synced"}))
             await host.connected(1)
