@@ -30,8 +30,8 @@ class CommandClient:
     def __init__(self, base: str) -> None:
         """Connect, patiently while the node runs; raises OSError, which `cannot_connect` puts into words."""
         self._socket = _connect(base)
-        self._replies: list[bytes] = []
-        self._pending = b""
+        self._replies: list[bytearray] = []
+        self._pending = bytearray()
         self._owed = 0
         """Requests whose last reply has not been received: the user had no patience."""
 

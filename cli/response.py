@@ -54,6 +54,8 @@ class Group:
 
     responses: list[Response] = field(default_factory=list)
     output: Output | None = None
+    more: bool = False
+    """Another group of the command is sure to follow, so this one can be shown at once."""
 
 
 def failure(host: str, sentence: str) -> Group:

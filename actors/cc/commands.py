@@ -23,6 +23,7 @@ from bus.messages.cc import (
     PostCommand,
     SignalCommand,
 )
+from bus.pipe_names import name_error
 from bus.step import Effect, Fail, Input, Received, Reply
 
 MAX_COMMANDS: Final = 5_000
@@ -75,11 +76,21 @@ def _probe_problem(spec: CommandSpec) -> str:
     return "" if len(spec.packet) <= MAX_PACKET else f"a packet has at most {MAX_PACKET} bytes"
 
 
+def _pipe_problem(spec: CommandSpec, namespace: str) -> str:
+    """A guest would find out only when the program runs, and its output would be lost."""
+    for pipe in filter(None, (spec.stdin, spec.stdout, spec.stderr)):
+        if "/" in pipe:
+            return f"the name of a pipe for a guest cannot contain `/`: `{pipe}` (it is one of the VM's own namespace)"
+        if sentence := name_error(pipe, namespace):
+            return sentence
+    return ""
+
+
 def post(table: CcTable, inp: Received, msg: PostCommand) -> list[Effect]:
     """Put a command on the list; files to be sent are looked for first."""
     ledger = ledger_of(table, inp.namespace, inp)
     wanted = ledger.filter if msg.filter is None else msg.filter
-    sentence = problem(msg.command) or matching.problem(wanted)
+    sentence = problem(msg.command) or _pipe_problem(msg.command, inp.namespace) or matching.problem(wanted)
     if sentence:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
     rows = sum(len(command.guests) for command in ledger.commands.values())
@@ -180,7 +191,7 @@ def _chosen(ledger: Ledger, target: str) -> list[Command] | str:
     if target.isascii() and target.isdecimal():
         command = ledger.by_id(int(target)) if len(target) < 16 else None
         return [command] if command else f"command {target[:40]} not found"
-    found = [command for command in ledger.listed() if command.prefix == target]
+    found = [command for command in ledger.listed() if target and command.prefix == target]
     return found or f"no such prefix: `{target[:200]}`"
 
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from actors.cc import frames
 from actors.cc.table import Key
-from shims.agent.wire import PREAMBLE, FrameReader, WireError
+from shims.agent.wire import FLUSH, PREAMBLE, FrameReader, WireError
 
 TURN_FRAMES: Final = 64
 """Frames of one line that are looked at before others have their turn."""
@@ -101,9 +101,9 @@ class Line(asyncio.Protocol):
         self._greetings -= 1
         return self._greetings >= 0
 
-    def greet(self) -> None:
-        """The beginning of a session."""
-        self.write(PREAMBLE)
+    def greet(self, *, newly_opened: bool = False) -> None:
+        """The beginning of a session; whoever had a serial line before may have ended in the middle of a frame."""
+        self.write(FLUSH + PREAMBLE if newly_opened else PREAMBLE)
 
     def close(self, reason: str = "", *, flush: bool = False) -> None:
         """Close it; harmless when repeated."""

@@ -32,7 +32,7 @@ SHOWN_ARGUMENTS: Final = 4096
 """Characters of a command line that are kept."""
 MAX_TAGS: Final = 16
 """Tags that one guest sets at a time."""
-TAGS_RATE: Final = 50
+TAGS_RATE: Final = 10
 """A second."""
 TAG_S: Final = 10.0
 

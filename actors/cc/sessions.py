@@ -7,7 +7,7 @@ import secrets
 from typing import Final
 
 from actors.cc import frames
-from actors.cc.inputs import Joined, Left
+from actors.cc.inputs import Joined, Left, Offer
 from actors.cc.lines import Line
 from actors.cc.room import Room
 from actors.cc.server import WINDOW, Server
@@ -60,7 +60,7 @@ class Sessions:
         """A line; of a serial one the agent does not notice that it was opened."""
         self.lines.add(line)
         if line.dialled:
-            line.greet()
+            line.greet(newly_opened=True)
 
     def closed(self, line: Line) -> None:
         """It is gone."""
@@ -186,16 +186,18 @@ class Sessions:
         if session is not None:
             session.send(frame)
 
-    def offer(self, namespace: str, uuid: str, serial: int) -> None:
-        """Give guests what is for them."""
+    def offer(self, effect: Offer) -> None:
+        """Give guests what is for them; whoever has just come gets all that waits first, so that nothing overtakes it."""
+        namespace, uuid = effect.namespace, effect.uuid
         ledger = self._server.table.namespaces.get(namespace)
         if ledger is None:
             return
         chosen = [self._by_key.get((namespace, uuid))] if uuid else list(self.of(namespace))
-        serials = [serial] if serial else list(ledger.ids.values())
+        serials = [effect.serial] if effect.serial else list(ledger.ids.values())
         for session in chosen:
             if session is not None and session.synced and not session.over:
-                for number in serials:
+                session.served |= effect.first
+                for number in serials if session.served else ():
                     session.dispatch.offer(number)
 
     def hang_up(self, namespace: str, uuid: str, reason: str) -> None:

@@ -311,7 +311,8 @@ class TunnelListeners:
         if tunnel.reverse:
             session = self._session_of(key)
             error = await session.tunnels.listen(tunnel) if session else "its agent is not connected"
-            return f"port {tunnel.source} in guest {key[1]}: {error}" if error else ""
+            guest = self._server.table.guest(key)
+            return f"port {tunnel.source} in {guest.vm.name if guest else key[1]}: {error}" if error else ""
         if (key, tunnel.id) in self._open:
             return ""
         try:

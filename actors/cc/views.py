@@ -69,7 +69,8 @@ def response_ids(ledger: Ledger | None, target: str) -> tuple[int, ...] | None:
         return None
     if target.isascii() and target.isdecimal() and len(target) < 16:
         return (int(target),)
-    found = tuple(command.id for command in ledger.listed() if command.prefix == target) if ledger else ()
+    listed = ledger.listed() if ledger and target else ()
+    found = tuple(command.id for command in listed if command.prefix == target)
     if not found:
         raise NotFoundError(f"no such prefix: `{target[:200]}`")
     return found

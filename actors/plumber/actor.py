@@ -12,7 +12,7 @@ from actors.plumber.pipeline_table import EndLeft, PipelinesCleared, Spawn, Stop
 from actors.plumber.pipes import Pipe, Pipes
 from actors.plumber.running import RunningPipelines
 from actors.plumber.state import Changed, Delete, Deleted, ReaderKept
-from actors.plumber.table import DEFAULT, PlumberTable, client_error, name_error
+from actors.plumber.table import DEFAULT, PlumberTable, client_error
 from bus import codec
 from bus.actor import RequestContext, query
 from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, OverloadedError
@@ -39,6 +39,7 @@ from bus.messages.pipeline import (
 )
 from bus.paths import Context
 from bus.pipe_messages import MessageError, content_of
+from bus.pipe_names import name_error
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 from bus.topics import pipe_topic, words

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from actors.plumber.table import name_error
 from bus.errors import InvalidError
 from bus.exit_status import describe_exit
 from bus.messages.pipeline import Element
 from bus.pipe_messages import MAX_MESSAGE, MessageError
-from bus.pipe_names import SEPARATOR, resolve
+from bus.pipe_names import SEPARATOR, name_error, resolve
 
 PIPE = "pipe:"
 EXEC = "exec:"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from actors.plumber import pipeline_state
-from actors.plumber.table import DEFAULT, MAX_PIPES, MAX_VIA, PipeSettings, PlumberTable, name_error
+from actors.plumber.table import DEFAULT, MAX_PIPES, MAX_VIA, PipeSettings, PlumberTable
 from bus.messages.base import Ack
 from bus.messages.pipe import DeletePipes, SetPipe
+from bus.pipe_names import name_error
 from bus.step import Effect, Fail, Input, Received, Reply
 
 

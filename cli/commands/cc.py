@@ -169,8 +169,8 @@ them. `cc` alone shows how many of this namespace are connected.
 
 A command is for every guest that the filter in force matched then, or matches
 later while the command is on the list (`cc commands`): guests that connect later
-get it too. Each runs it once, until it is booted again. `cc wait` waits until
-all that are connected are done.""",
+get it too. Each runs it once, until it is booted again. `cc wait` waits until all
+are done.""",
         scope=Scope.BROADCAST,
         to="cc",
         request=lambda args: GetCcState(),

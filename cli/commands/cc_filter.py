@@ -14,7 +14,8 @@ from cli.response import Row
 
 FIELDS = ("uuid", "hostname", "arch", "os", "ip", "mac")
 """What the agent tells; anything else is a column of `vm info` or a tag."""
-HEADER = (*FIELDS, "columns", "tags")
+HEADER = (*FIELDS, "tags", "columns")
+"""minimega's columns, then what it does not have."""
 
 
 def parse(words: Sequence[str]) -> GuestFilter:
@@ -54,7 +55,7 @@ def _object(pairs: Iterable[tuple[str, str]]) -> str:
 def row(wanted: GuestFilter) -> Row:
     """The row of `cc filter`."""
     fields: dict[str, Any] = {name: getattr(wanted, name) for name in FIELDS}
-    return (*(fields[name] for name in FIELDS), _object(wanted.columns), _object(wanted.tags))
+    return (*(fields[name] for name in FIELDS), _object(wanted.tags), _object(wanted.columns))
 
 
 def text(wanted: GuestFilter | None) -> str:

@@ -26,6 +26,7 @@ from bus.messages.cc import (
 from cli.commands.declare import QUICK_S, Also, Answer, Args, Both, Call, Command, CommandError, Scope
 from cli.commands.files import printable
 from cli.duration import format_duration, parse_duration
+from cli.render import encode_json
 from cli.response import Group, Response, Row
 
 HEADER = ("vm", "uuid", "state", "code", "started", "ended", "stdout", "stderr", "files", "error")
@@ -36,8 +37,9 @@ LOOK_S = 0.25
 """How often it looks for agents that are to come yet."""
 NAMED = 5
 """Guests that a complaint names."""
-MAX_TEXT = 64 * 1024 * 1024
-"""Of responses that one command shows; larger ones are read in the directory."""
+MAX_TEXT = 16 * 1024 * 1024
+"""Bytes of responses, as JSON, that one command shows: they are written in one go, meanwhile nobody else is served.
+Larger ones are read in the directory."""
 CODED = (CommandState.EXITED, CommandState.SIGNALED)
 """States in which there is an exit status or the number of a signal."""
 
@@ -110,7 +112,7 @@ class Shown:
 
     def __init__(self, *, raw: bool) -> None:
         self.size = 0
-        """Characters so far."""
+        """Bytes as JSON so far: six for one of a character that has to be escaped."""
         self._raw = raw
         self._parts: list[str] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -128,7 +130,7 @@ class Shown:
 
     def _append(self, text: str) -> None:
         self._parts.append(text)
-        self.size += len(text)
+        self.size += len(encode_json(text))
 
     def text(self) -> str:
         """All of it."""
@@ -178,7 +180,8 @@ async def _wait(call: Call) -> AsyncIterator[Group]:
         if left_s <= 0 or (reply.done and (not reply.absent or end_s == float("inf"))):
             break
         if done != told and time.monotonic() > turn_s:
-            yield Group([Response(call.engine.host, f"{done} of {len(reply.outcomes)} guests are done")])
+            progress = f"{done} of {len(reply.outcomes)} guests are done"
+            yield Group([Response(call.engine.host, progress)], more=True)
             told, turn_s = done, time.monotonic() + TURN_S
         if reply.done:
             await asyncio.sleep(min(LOOK_S, max(0.0, left_s)))

@@ -88,7 +88,7 @@ def _rewriting(rewrite: Callable[[Sequence[Response]], list[Response]], call: Ca
     async def run() -> AsyncIterator[Group]:
         async for group in call.engine.run(call.nested, call.session):
             try:
-                yield Group(rewrite(group.responses), group.output)
+                yield Group(rewrite(group.responses), group.output, group.more)
             except TableError as error:
                 yield Group([Response(call.engine.host, error=str(error))], group.output)
 

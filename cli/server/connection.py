@@ -113,7 +113,7 @@ class Connection:
             await self._send(failure(self._engine.host, str(error)), more=False)
 
     async def _run(self, line: str) -> None:
-        """Hold each group back until the next exists: the last real one must be the one without `More`."""
+        """Hold each group back until the next is known of: the last real one must be the one without `More`."""
         held: Group | None = None
         async with contextlib.aclosing(self._engine.run_line(line, self._session)) as groups:
             async for group in groups:
@@ -121,6 +121,9 @@ class Connection:
                 if held is not None:
                     await self._send(held, more=True)
                 held = group
+                if group.more:
+                    await self._send(group, more=True)
+                    held = None
         await self._send(held or Group(), more=False)
 
     async def _send(self, group: Group, *, more: bool) -> None:

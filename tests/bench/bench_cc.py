@@ -94,8 +94,8 @@ def cat_s(source: Path, target: Path) -> float:
     with ours, theirs, target.open("wb") as out:
         begin = time.perf_counter()
         with (
-            subprocess.Popen(["cat", str(source)], stdout=ours) as writer,
-            subprocess.Popen(["cat"], stdin=theirs, stdout=out) as reader,
+            subprocess.Popen(["cat", str(source)], stdout=ours.fileno()) as writer,
+            subprocess.Popen(["cat"], stdin=theirs.fileno(), stdout=out) as reader,
         ):
             ours.close()
             theirs.close()

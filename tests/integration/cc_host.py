@@ -142,6 +142,8 @@ class CcHost:
                 return VmNames(uuids={vm.name: vm.uuid for vm in self.vms.values() if vm.namespace == namespace})
             case TagVms(target=target, key=key, value=value):
                 vm = self.vms[int(target)]
+                if sum(len(word) for pair in vm.tags.items() for word in pair) + len(key) + len(value) > 65_536:
+                    return VmReport(errors=("too many tags",))
                 self.change(vm.vm_id, tags={**vm.tags, key: value})
                 return VmReport()
             case _:

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from bus.errors import ConflictError, NotFoundError
+from bus.errors import BusError, ConflictError, NotFoundError
 from bus.messages.cc import GetCcState, GetClients, Listen, Unlisten
 from bus.messages.pipe import GetPipes
 from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel
 from bus.messages.vm import GuestKind, VmState
 from bus.pipes import PipeReader, PipeWriter
+from shims.agent.wire import FLUSH
 from tests.integration.cc_agent import PREAMBLE, Agent, frame
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until
@@ -92,7 +93,7 @@ async def test_a_serial_line_is_dialled_again_and_again(host: CcHost) -> None:
     async with server:
         for start in range(2):
             reader, writer = await asyncio.wait_for(taken.get(), 20)
-            assert await reader.readexactly(len(PREAMBLE)) == PREAMBLE
+            assert await reader.readexactly(len(FLUSH + PREAMBLE)) == FLUSH + PREAMBLE
             writer.write(os.urandom(1000) + b"login: " + PREAMBLE + frame({"type": "hello", **hello}))
             writer.write(frame({"type": "synced"}))
             await host.connected(1)
@@ -331,3 +332,16 @@ async def test_what_is_dialled_for_a_guest_only_the_server_decides(host: CcHost)
         assert served == [b"question"]
         agent.hang_up()
         await until(lambda: _is(len(listens) == 2))
+
+
+async def test_a_port_that_is_taken_in_a_guest_is_said_to_be_with_its_name(host: CcHost) -> None:
+    async with await host.agent(1) as agent:
+        await host.connected(1)
+
+        def on_listen(message: dict[str, int]) -> None:
+            agent.send(type="listening", tunnel=message["tunnel"], error="Address already in use")
+
+        agent.on_listen = on_listen  # type: ignore[attr-defined]
+        with pytest.raises(BusError, match="port 7777 in vm1: Address already in use"):
+            await host.ask(OpenTunnel(source=7777, host="127.0.0.1", port=1, reverse=True))
+        assert (await host.ask(GetTunnels(target="all"))).tunnels == ()

@@ -241,8 +241,8 @@ def test_programs_that_say_too_much(guests: Guests) -> None:
     (agent,) = guests.agents("a")
     assert most_memory_mib(agent) < 24
     assert most_memory_mib(guests.product.pid("cc")) < SERVER_MIB
-    if LOUD_MIB > 64:
-        assert "64 MiB" in one_sentence(guests.console.error(f"cc responses {number}"))
+    if LOUD_MIB > 16:
+        assert "16 MiB" in one_sentence(guests.console.error(f"cc responses {number}"))
         assert most_memory_mib(guests.product.pid("cc")) < SERVER_MIB
     guests.console.ok(f"cc delete response {number}")
     until(lambda: not path.exists(), "the output to be removed")

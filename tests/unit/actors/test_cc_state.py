@@ -137,6 +137,14 @@ def test_bad_commands_and_too_many() -> None:
     assert sentence(ask(table, PostCommand(command=execute("")))) == (
         "invalid: which program? there is none in the command"
     )
+    for pipe, says in (
+        ("a/b", "cannot contain `/`"),
+        ("b//p", "own namespace"),
+        ("p" * 201, "200"),
+        ("a\n", "control"),
+    ):
+        spec = CommandSpec(kind=CommandKind.EXEC, argv=("x",), stdout=pipe)
+        assert says in sentence(ask(table, PostCommand(command=spec)))
     wanted = GuestFilter(columns=(("shoe", "44"),))
     assert "cannot be chosen by the column `shoe`" in sentence(
         ask(table, PostCommand(command=execute(), filter=wanted))
@@ -173,6 +181,8 @@ def test_the_filter_and_the_prefix_in_force_are_taken() -> None:
     one, two = command_list(table.namespaces[NS], 0).commands
     assert (one.prefix, one.states, two.states) == ("pre", {"waiting": 1}, {"waiting": 2})
     assert response_ids(table.namespaces[NS], "pre") == (1, 2)
+    with pytest.raises(NotFoundError, match="no such prefix: ``"):
+        response_ids(table.namespaces[NS], "")
     with pytest.raises(NotFoundError, match="no such prefix: `nix`"):
         response_ids(table.namespaces[NS], "nix")
     assert "printable" in sentence(ask(table, SetPrefix(prefix="a\nb")))
@@ -224,6 +234,7 @@ def test_what_was_taken_back_and_had_begun_all_the_same_is_ended() -> None:
         (SignalCommand(id=1, uuid="nix"), "not_found: no guest with UUID nix"),
         (DeleteCommands(target="9"), "not_found: command 9 not found"),
         (DeleteCommands(target="pre"), "not_found: no such prefix: `pre`"),
+        (DeleteCommands(target=""), "not_found: no such prefix: ``"),
         (DeleteResponses(target="pre"), "not_found: no such prefix: `pre`"),
         (ClearCc(parts=("shoes",)), "invalid: `shoes` cannot be cleared: expected commands, filter, prefix, responses"),
         (Listen(port=0), "invalid: 0 is no port: expected 1 to 65535"),

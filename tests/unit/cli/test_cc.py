@@ -224,5 +224,5 @@ def test_filters(words: list[str], wanted: GuestFilter, text: str | None) -> Non
 
 def test_a_filter_in_columns() -> None:
     wanted = GuestFilter(uuid="u", ip="1.2.3.4", columns=(("name", "web"),), tags=(("b", "2"), ("a", '"')))
-    assert cc_filter.row(wanted) == ("u", "", "", "", "1.2.3.4", "", '{"name":"web"}', '{"a":"\\"","b":"2"}')
+    assert cc_filter.row(wanted) == ("u", "", "", "", "1.2.3.4", "", '{"a":"\\"","b":"2"}', '{"name":"web"}')
     assert cc_filter.text(None) == ""

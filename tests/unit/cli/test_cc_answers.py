@@ -92,7 +92,7 @@ async def test_clients_as_minimega_lists_them() -> None:
 
 async def test_a_filter_as_it_is_in_force() -> None:
     response = await bench().one("cc filter")
-    assert response.header == ("uuid", "hostname", "arch", "os", "ip", "mac", "columns", "tags")
+    assert response.header == ("uuid", "hostname", "arch", "os", "ip", "mac", "tags", "columns")
     assert response.rows == [("", "", "", "linux", "", "", "{}", "{}")]
     response = await bench(GetCcState=CcState()).one("cc filter")
     assert (response.text, response.header, response.rows) == ("", None, None)
@@ -221,6 +221,12 @@ async def test_more_responses_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         "there are more than 1 MiB of responses: ask for fewer, or read the files in miniccc_responses"
     )
     assert len(asked) == 2
+
+
+async def test_responses_that_grow_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.commands.cc_responses.MAX_TEXT", 1024 * 1024)
+    zeros = paged([file("stdout", b"\0" * 200_000)], [file("stderr", b"x")])
+    assert "more than 1 MiB" in await bench(GetResponses=zeros).error("cc responses 1")
 
 
 # ---------------------------------------------------------------- how commands ended
