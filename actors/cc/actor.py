@@ -157,8 +157,8 @@ class CcActor(StepActor[CcTable]):
         match effect:
             case Tell(key=key, frame=frame):
                 self.sessions.tell(key, frame)
-            case Offer(namespace=namespace, uuid=uuid, serial=serial):
-                self.sessions.offer(namespace, uuid, serial)
+            case Offer():
+                self.sessions.offer(effect)
             case Wake(namespace=namespace, id=number):
                 self._wake(namespace, number)
             case Keep():

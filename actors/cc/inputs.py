@@ -144,6 +144,8 @@ class Offer(Effect, frozen=True, kw_only=True):
     uuid: str = ""
     """Empty for all guests."""
     serial: int = 0
+    first: bool = False
+    """What the agent knew has been taken in: from now on its session may be given commands."""
 
 
 class Reline(Effect, frozen=True, kw_only=True):

@@ -104,7 +104,7 @@ def synced(table: CcTable, inp: Synced) -> list[Effect]:
     guest.connected = True
     event = AgentConnected(uuid=uuid, vm=guest.vm.name)
     effects.append(Publish(topic=cc_topic(namespace, uuid, "connected"), event=event, namespace=namespace))
-    effects.append(Offer(namespace=namespace, uuid=uuid))
+    effects.append(Offer(namespace=namespace, uuid=uuid, first=True))
     reverse = [tunnel for tunnel in ledger.tunnels.get(uuid, {}).values() if tunnel.reverse]
     if reverse:
         effects.append(OpenTunnels(tunnels=tuple((inp.key, tunnel) for tunnel in reverse)))

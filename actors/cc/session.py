@@ -51,6 +51,8 @@ class Session:
         self.room = room
         self.began_s = line.loop.time()
         self.synced = False
+        self.served = False
+        """What the agent said before `synced` is in the table, so it may be given commands."""
         self.over = False
         self.handed: set[int] = set()
         """Serials that the agent has, from this session or before."""

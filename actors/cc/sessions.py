@@ -187,7 +187,7 @@ class Sessions:
             session.send(frame)
 
     def offer(self, effect: Offer) -> None:
-        """Give guests what is for them; whoever has just come gets all that waits first, so that nothing overtakes it."""
+        """Give guests what is for them; whoever has just come gets first what has waited, so nothing overtakes it."""
         namespace, uuid = effect.namespace, effect.uuid
         ledger = self._server.table.namespaces.get(namespace)
         if ledger is None:

@@ -36,7 +36,7 @@ class CommandState(StrEnum):
     """It could not be begun or done; `error` says why."""
     TIMEOUT = "timeout"
     KILLED = "killed"
-    """Ended before it had begun."""
+    """Ended before it had begun, or a transfer on its way."""
     UNKNOWN = "unknown"
     """The agent died between beginning and end; it is not run again."""
 

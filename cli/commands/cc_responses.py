@@ -253,9 +253,9 @@ time was over.""",
         help_short="show how far a command is in each guest",
         help_long="""\
 `state` is waiting, running, exited, signaled (by a signal, whose number is the
-code), failed (it could not be done), timeout, killed (before it had begun), or
-unknown: the agent died while it ran, and it is not run again. `stdout` and
-`stderr` are bytes.""",
+code), failed (it could not be done), timeout, killed (before it had begun, or a
+transfer on its way), or unknown: the agent died while it ran, and it is not run
+again. `stdout` and `stderr` are bytes.""",
         scope=Scope.BROADCAST,
         to="cc",
         request=lambda args: GetOutcomes(id=id_of(args.text("id"))),

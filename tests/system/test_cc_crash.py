@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -202,3 +204,46 @@ def test_a_guest_is_frozen_for_a_while(few: Guests) -> None:
     assert all(row["state"] == "exited" for name, row in rows.items() if name not in frozen)
     few.console.ok("vm start all")
     ordeal.end()
+
+
+class Posting(threading.Thread):
+    """One command after the other, on a connection of its own; each leaves its number in the guests."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__()
+        self.numbers: list[str] = []
+        """Of those that were answered."""
+        self.ids: list[int] = []
+        self.ending = threading.Event()
+        self._product = product
+
+    def run(self) -> None:
+        """Until it is told to end."""
+        with self._product.console() as console:
+            for number in itertools.count():
+                if self.ending.is_set():
+                    return
+                (response,) = console.command(f'cc exec sh -c "echo {number} >>/ran"')
+                if not response["Error"]:
+                    self.numbers.append(str(number))
+                    self.ids.append(response["Data"]["id"])
+                time.sleep(0.01)
+
+
+def test_commands_given_during_crashes_run_once_in_their_order(few: Guests) -> None:
+    posting = Posting(few.product)
+    posting.start()
+    try:
+        for victim in ("cc", "broker", "cc", "cc"):
+            time.sleep(0.7)
+            kill(victim)(few.product)
+        time.sleep(0.5)
+    finally:
+        posting.ending.set()
+        posting.join()
+    assert len(set(posting.ids)) == len(posting.ids) > 20
+    few.wait(posting.ids[-1], FEW)
+    for name in few.uuids:
+        lines = ran(few, name)
+        assert len(set(lines)) == len(lines), name
+        assert [line for line in lines if line in posting.numbers] == posting.numbers, name

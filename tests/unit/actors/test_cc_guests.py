@@ -65,7 +65,7 @@ def test_agents_come_and_go() -> None:
     joined, synced = play(step, table, *here(1, hostname="g", macs=("AA:BB",)))
     assert joined == []
     assert events(synced) == [f"cc/{NS}/u1/connected/"]
-    assert the(Offer, synced) == Offer(namespace=NS, uuid="u1")
+    assert the(Offer, synced) == Offer(namespace=NS, uuid="u1", first=True)
     assert table.namespaces[NS].guests["u1"].facts == Facts(hostname="g", macs=("aa:bb",))
     (left,) = play(step, table, Left(key=key(1), reason="why"))
     assert events(left) == [f"cc/{NS}/u1/gone/"]
