@@ -255,11 +255,11 @@ class Lines:
 class PipeOutput:
     """Output of a program that goes into a pipe, in the place of a stream."""
 
-    def __init__(self, agent: Agent, pipe: str, on_done: Callable[[], None]) -> None:
+    def __init__(self, agent: Agent, pipe: str, on_done: Callable[[], None], on_error: Callable[[str], None]) -> None:
         self._lines = Lines()
-        self._on_done = on_done
+        self._on_done, self._on_error = on_done, on_error
         self._when_room: Callable[[], None] = lambda: None
-        self._end = WriteEnd(agent, pipe, on_room=lambda: self._when_room(), on_end=lambda _error: self._over())
+        self._end = WriteEnd(agent, pipe, on_room=lambda: self._when_room(), on_end=self._over)
 
     @property
     def room(self) -> int:
@@ -288,7 +288,9 @@ class PipeOutput:
             self._end.write(last)
         self._end.finish()
 
-    def _over(self) -> None:
+    def _over(self, error: str) -> None:
+        if error:
+            self._on_error(error)
         self._when_room()
         self._on_done()
 
@@ -296,12 +298,13 @@ class PipeOutput:
 class PipeInput:
     """A pipe that is the standard input of a program."""
 
-    def __init__(self, agent: Agent, pipe: str, fd: int) -> None:
+    def __init__(self, agent: Agent, pipe: str, fd: int, on_error: Callable[[str], None]) -> None:
         self._loop, self._fd = agent.loop, fd
+        self._on_error = on_error
         self._rest = b""
         self._done: Callable[[], None] = lambda: None
         os.set_blocking(fd, False)
-        self._end = ReadEnd(agent, pipe, self._deliver, lambda _error: self.close())
+        self._end = ReadEnd(agent, pipe, self._deliver, self._over)
 
     def _deliver(self, data: bytes, done: Callable[[], None]) -> None:
         self._rest, self._done = data, done
@@ -321,6 +324,11 @@ class PipeInput:
         else:
             self._loop.on_writable(self._fd, None)
             self._done()
+
+    def _over(self, error: str) -> None:
+        if error:
+            self._on_error(error)
+        self.close()
 
     def close(self) -> None:
         """The program reads no more, or there is no more to read."""

@@ -141,6 +141,7 @@ class Run(Command):
         self._timer: Timer | None = None
         self._status: int | None = None
         self._timed_out = False
+        self._pipe_error = ""
 
     # --- beginning
 
@@ -182,7 +183,7 @@ class Run(Command):
             self._drains.append(Drain(agent, fd, self._sinks[name], self._check))
         if self._pipes["stdin"]:
             os.set_blocking(stdin, False)
-            self._input = PipeInput(agent, self._pipes["stdin"], stdin)
+            self._input = PipeInput(agent, self._pipes["stdin"], stdin, self._pipe_failed)
         else:
             os.close(stdin)
         if self._timeout_s > 0:
@@ -193,7 +194,7 @@ class Run(Command):
 
     def _sink(self, name: str) -> StreamSink | PipeOutput:
         if self._pipes[name]:
-            return PipeOutput(self.agent, self._pipes[name], self._check)
+            return PipeOutput(self.agent, self._pipes[name], self._check, self._pipe_failed)
         held = not self.agent.session.is_up
         return StreamSink(self.agent, BufferStream(self.serial, name, held=held, on_sent=self.tell))
 
@@ -233,6 +234,10 @@ class Run(Command):
             self._timer = self.agent.loop.call_later(SETTLE_S, self._settle)
         self._check()
 
+    def _pipe_failed(self, error: str) -> None:
+        """A pipe ended, and not because it was deleted: told with the end of the program, which saw only the end."""
+        self._pipe_error = self._pipe_error or f"a pipe of it broke: {error}"
+
     def _settle(self) -> None:
         for drain in self._drains:
             drain.settle()
@@ -249,9 +254,9 @@ class Run(Command):
         if self._timed_out:
             self.finish("timeout", abs(self._status), f"it ran for more than {self._timeout_s:g} s")
         elif self._status < 0:
-            self.finish("signaled", -self._status)
+            self.finish("signaled", -self._status, self._pipe_error)
         else:
-            self.finish("exited", self._status)
+            self.finish("exited", self._status, self._pipe_error)
 
     @property
     def is_in_background(self) -> bool:

@@ -118,6 +118,16 @@ def test_input_from_a_pipe_until_it_is_deleted(peer: Peer) -> None:
     assert peer.result(1) == ("exited", 0, b"one\ntwo\n", b"")
 
 
+def test_pipe_that_breaks_is_told_with_the_end_of_its_program(peer: Peer) -> None:
+    peer.run(1, "cat", stdin="P")
+    peer.say(type="pipe_end", channel=peer.hear("pipe")["channel"], error="it was silent for too long")
+    done = peer.hear("done", serial=1)
+    assert (done["outcome"], done["error"]) == ("exited", "a pipe of it broke: it was silent for too long")
+    peer.run(2, "echo", "x", stdout="P")
+    peer.say(type="pipe_end", channel=peer.hear("pipe")["channel"], error="too many pipes are open")
+    assert peer.hear("done", serial=2)["error"] == "a pipe of it broke: too many pipes are open"
+
+
 def test_reader_leaves_when_its_program_ends(peer: Peer) -> None:
     peer.run(1, "sh", "-c", "read line; echo got $line", stdin="P")
     channel = peer.hear("pipe")["channel"]

@@ -69,7 +69,7 @@ class Guests:
         rows: dict[str, dict[str, Any]] = {}
         while True:
             with contextlib.suppress(OSError, CommandError):
-                self.console.command(f"cc wait {number} 5s")
+                self.console.command(f"cc wait {number} 1s")
                 rows = self.outcomes(number)
                 if sum(row["state"] in DONE for row in rows.values()) >= count:
                     return rows
