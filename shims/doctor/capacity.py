@@ -18,8 +18,10 @@ NODE_FILES: Final = 1
 WARDEN_FILES: Final = 2
 CONTAINER_FILES: Final = 4
 """Its console, what that has said, and the two listeners."""
-FILES: Final = 8
-"""Open on the whole host, its init's included; copies of a descriptor count once."""
+CC_FILES: Final = 2
+"""The socket that its agent finds, and the agent's connection."""
+FILES: Final = 12
+"""Open on the whole host, its init's and its agent's included; copies of a descriptor count once."""
 TERMINALS: Final = 1
 TASKS: Final = 1
 """Its init."""
@@ -27,7 +29,7 @@ IDLE_MIB: Final = 1.5
 """With an init of busybox, and what the actors remember of it; most of it is the kernel's. Not measured by that test,
 because other programs come and go, but by `just bench guest_memory`.
 """
-INODES: Final = 12
+INODES: Final = 14
 DISK_MIB: Final = 1 / 16
 
 _SHARE: Final = "it is a share of what the host has: add to that"
@@ -112,7 +114,8 @@ def _mib(number_bytes: int | None) -> int | None:
 
 def _add_files(table: _Table, figures: Figures, expected: int) -> None:
     """A process can have at most fs.nr_open, which only matters once its own limit is as high."""
-    for process, each in (("node", NODE_FILES), ("warden", WARDEN_FILES), ("container", CONTAINER_FILES)):
+    processes = {"node": NODE_FILES, "warden": WARDEN_FILES, "container": CONTAINER_FILES, "cc": CC_FILES}
+    for process, each in processes.items():
         free = None if figures.descriptors is None else figures.descriptors - OWN_FILES
         needed = OWN_FILES + each * expected
         command = f"ulimit -n {_round(needed)}"

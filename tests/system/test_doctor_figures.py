@@ -17,7 +17,8 @@ TOLERANCE = 0.1
 
 def figures(product: Product) -> dict[str, float]:
     """What minibus and its guests have; not what the whole host has, where others come and go."""
-    files = {name: list(Path(f"/proc/{product.pid(name)}/fd").iterdir()) for name in ("node", "warden", "container")}
+    names = ("node", "warden", "container", "cc")
+    files = {name: list(Path(f"/proc/{product.pid(name)}/fd").iterdir()) for name in names}
     entries = list(product.base.rglob("*"))
     return {
         **{f"files of {name}": len(links) for name, links in files.items()},
@@ -38,6 +39,7 @@ def test_a_container_takes_what_the_table_says(product: Product) -> None:
     def launch(first: int, last: int) -> None:
         console.ok(f"vm launch container g[{first}-{last}]", "vm start all")
         until(lambda: len(product.guest_pids()) == last, "the guests to run")
+        until(lambda: len(list(product.base.glob("*/cc/cc"))) == last, "the sockets of their agents")
 
     with product.configured() as console:
         launch(1, FIRST)
@@ -51,6 +53,7 @@ def test_a_container_takes_what_the_table_says(product: Product) -> None:
         "files of node": capacity.NODE_FILES,
         "files of warden": capacity.WARDEN_FILES,
         "files of container": capacity.CONTAINER_FILES,
+        "files of cc": capacity.CC_FILES - 1,  # no agent is in these
         "terminals": capacity.TERMINALS,
         "tasks": capacity.TASKS,
     }
@@ -59,4 +62,4 @@ def test_a_container_takes_what_the_table_says(product: Product) -> None:
     assert capacity.INODES / 2 <= inodes <= capacity.INODES
     assert capacity.DISK_MIB / 4 <= disk_mib <= capacity.DISK_MIB
     # Its console is open in two processes and counts once; its init's is one more.
-    assert capacity.FILES >= capacity.WARDEN_FILES + capacity.CONTAINER_FILES + 1
+    assert capacity.FILES >= capacity.WARDEN_FILES + capacity.CONTAINER_FILES + capacity.CC_FILES + 1
