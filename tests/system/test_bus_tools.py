@@ -203,7 +203,8 @@ def test_topics(shared: Product, console: Console) -> None:
     tapping = subprocess.Popen([MINIBUS, "tap", "--base", str(shared.base), "vm/"], stdout=subprocess.PIPE)
     try:
         until(
-            lambda: all(one["readers"] == 1 for one in parsed(shared, "topics", "vm/minimega/topical/")), "the reader"
+            lambda: all(one["readers"] == 2 for one in parsed(shared, "topics", "vm/minimega/topical/")),
+            "the tap and the actor cc as readers",
         )
     finally:
         tapping.terminate()
