@@ -106,7 +106,7 @@ class Product:
         listed = json.loads(run([MINIBUS, "ps", "--json", "--base", str(self.base)], timeout_s=10))
         if down := [entry["actor"] for entry in listed if entry["state"] != "running"]:
             raise UnavailableError(f"not running: {', '.join(down)}")
-        pids = sorted({int(entry["pid"]) for entry in listed} | set(_pids_of(self.base)))
+        pids = sorted({int(entry["pid"]) for entry in listed} | set(_pids_of(self.base)) - self._guests)
         self._remember(pids)
         return pids
 
