@@ -73,6 +73,11 @@ def cc_topic(namespace: str, uuid: str, *what: str) -> str:
     return topic("cc", namespace, uuid, *what)
 
 
+def net_topic(namespace: str, what: str) -> str:
+    """What becomes of interfaces, e.g. `net/minimega/connected/`."""
+    return topic("net", namespace, what)
+
+
 def words(topic_text: str) -> tuple[str, ...]:
     """What `topic` was made of."""
     return tuple(unquote(part) for part in topic_text.split("/")[:-1])

@@ -9,10 +9,12 @@ from bus.messages import (
     guest,
     host,
     namespace,
+    network,
     pipe,
     pipeline,
     schedule,
     tunnel,
+    vlan,
     vm,
 )
 
@@ -25,9 +27,11 @@ __all__ = [
     "guest",
     "host",
     "namespace",
+    "network",
     "pipe",
     "pipeline",
     "schedule",
     "tunnel",
+    "vlan",
     "vm",
 ]

@@ -34,7 +34,7 @@ def test_what_nothing_of_today_needs_is_left_out() -> None:
 def test_few_descriptors_are_told() -> None:
     room = capacity.capacity(replace(FIGURES, descriptors=1024), Guest())
     names = [finding.name for finding in host_check.findings(limits.tight(room))]
-    assert names == [f"open files of the process {name}" for name in ("container", "warden", "node")]
+    assert names == [f"open files of the process {name}" for name in ("container", "warden", "cc", "node")]
 
 
 def test_this_host_can_be_looked_at_again_and_again() -> None:
