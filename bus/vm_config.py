@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from bus import netspec
 from bus.messages.base import WILDCARD
+from bus.messages.network import Netspec
+from bus.messages.vlan import Vlan
 from bus.messages.vm import GuestKind, VmConfig
+from bus.vm_names import is_integer
 
 BOTH = frozenset(GuestKind)
 KVM = frozenset({GuestKind.KVM})
 CONTAINER = frozenset({GuestKind.CONTAINER})
+
+VlanLookup = Callable[[tuple[str, ...]], tuple[Vlan, ...]]
+"""VLANs for texts, all or none; raises VmConfigError."""
+NO_LABELS: Mapping[int, str] = {}
 
 MAX_UINT64 = 2**64 - 1
 MAX_INT64 = 2**63 - 1
@@ -52,6 +60,8 @@ class Shape(StrEnum):
     """A key and a path, added to the map."""
     PAIRS = "pairs"
     """Two words, appended as a pair."""
+    NETSPECS = "netspecs"
+    """One or more interfaces, which replace the list; the actor `namespace` knows their VLANs."""
 
 
 class Param(NamedTuple):
@@ -86,7 +96,7 @@ S = Shape
 PARAMS: tuple[Param, ...] = (
     Param("memory", "memory_mib", S.UNSIGNED, BOTH, "Memory", "memory in MiB", maximum=2**30),
     Param("vcpus", "vcpus", S.UNSIGNED, BOTH, "VCPUs", "number of virtual CPUs", minimum=1, maximum=65_536),
-    Param("net", "networks", S.WORDS, BOTH, "Networks", "network interfaces, one netspec each", ("networks",)),
+    Param("net", "networks", S.NETSPECS, BOTH, "Networks", "network interfaces, one netspec each", ("networks",)),
     Param("snapshot", "snapshot", S.BOOLEAN, BOTH, "Snapshot", "whether changes to disks and file systems are dropped"),
     Param("uuid", "uuid", S.UUID, BOTH, "UUID", "UUID of the one VM to launch; random if unset"),
     Param("schedule", "schedule", S.STRING, BOTH, "Schedule host", "host to launch on; any if unset"),
@@ -147,16 +157,39 @@ def find(name: str) -> Param:
 # --- words to values
 
 
-def assign(config: VmConfig, name: str, words: tuple[str, ...], files_dir: Path) -> VmConfig:
-    """The configuration with one parameter set from the words a user typed; raises VmConfigError."""
+def assign(
+    config: VmConfig, name: str, words: tuple[str, ...], files_dir: Path, look_up: VlanLookup | None = None
+) -> VmConfig:
+    """The configuration with one parameter set from the words a user typed; raises VmConfigError.
+
+    Without `look_up` VLANs can only be numbers.
+    """
     param = find(name)
     if any("\0" in word for word in words):
         raise VmConfigError(f"{param.name} must not contain a NUL character")
     if not words:
         raise VmConfigError(f"{param.name} needs a value")
+    if param.shape is Shape.NETSPECS:
+        return msgspec.structs.replace(config, networks=_networks(words, look_up or _numbers))
     return msgspec.structs.replace(
         config, **{param.field: _value(param, words, getattr(config, param.field), files_dir)}
     )
+
+
+def _networks(words: tuple[str, ...], look_up: VlanLookup) -> tuple[Netspec, ...]:
+    try:
+        specs = netspec.parse_all(words)
+        vlans = look_up(tuple(spec.vlan for spec in specs))
+    except netspec.NetspecError as error:
+        raise VmConfigError(str(error)) from error
+    return tuple(netspec.resolved(spec, vlan.number, vlan.alias) for spec, vlan in zip(specs, vlans, strict=True))
+
+
+def _numbers(texts: tuple[str, ...]) -> tuple[Vlan, ...]:
+    for text in texts:
+        if not is_integer(text):
+            raise VmConfigError(f"the VLAN `{text[:80]}` is not a number")
+    return tuple(Vlan(number=netspec.vlan_number(text)) for text in texts)
 
 
 def _value(param: Param, words: tuple[str, ...], current: Any, files_dir: Path) -> Any:
@@ -249,10 +282,15 @@ def clear(config: VmConfig, name: str = "", key: str = "") -> VmConfig:
 # --- values to text
 
 
-def show(config: VmConfig, name: str, key: str = "") -> str:
-    """One value as `vm config PARAM [KEY]` prints it; empty if there is nothing. Raises VmConfigError."""
+def show(config: VmConfig, name: str, key: str = "", labels: Mapping[int, str] = NO_LABELS) -> str:
+    """One value as `vm config PARAM [KEY]` prints it; empty if there is nothing. Raises VmConfigError.
+
+    `labels` is what to print for VLANs, see `bus.netspec.vlan_labels`.
+    """
     param = find(name)
     value = getattr(config, param.field)
+    if param.shape is Shape.NETSPECS:
+        return _netspecs(value, labels) if value else ""
     if isinstance(value, dict):
         if key:
             return str(value.get(key, ""))
@@ -276,21 +314,29 @@ HEADINGS: Mapping[str, frozenset[GuestKind]] = {
 }
 
 
-def layout(config: VmConfig, kind: GuestKind | None = None) -> str:
+def layout(config: VmConfig, kind: GuestKind | None = None, labels: Mapping[int, str] = NO_LABELS) -> str:
     """The whole configuration in blocks, each ended by an empty line; with a kind, without the block of the other."""
     wanted = [(title, kinds) for title, kinds in HEADINGS.items() if kind is None or kind in kinds]
-    return "\n".join(_block(config, title, kinds) for title, kinds in wanted)
+    return "\n".join(_block(config, title, kinds, labels) for title, kinds in wanted)
 
 
-def _block(config: VmConfig, title: str, kinds: frozenset[GuestKind]) -> str:
+def _block(config: VmConfig, title: str, kinds: frozenset[GuestKind], labels: Mapping[int, str]) -> str:
     params = [param for param in PARAMS if param.kinds == kinds]
     width = max(len(param.label) for param in params) + 2
-    lines = [f"{f'{param.label}:':<{width}}{_cell(param, getattr(config, param.field), width)}" for param in params]
+    lines = [
+        f"{f'{param.label}:':<{width}}{_cell(param, getattr(config, param.field), width, labels)}" for param in params
+    ]
     return "\n".join([title, *lines, ""])
 
 
-def _cell(param: Param, value: Any, width: int) -> str:
+def _netspecs(networks: tuple[Netspec, ...], labels: Mapping[int, str]) -> str:
+    return f"[{' '.join(netspec.spec_text(spec, labels) for spec in networks)}]"
+
+
+def _cell(param: Param, value: Any, width: int, labels: Mapping[int, str]) -> str:
     match param.shape:
+        case Shape.NETSPECS:
+            return _netspecs(value, labels)
         case Shape.MAP:
             return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         case Shape.PATH_MAP:

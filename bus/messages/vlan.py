@@ -17,6 +17,7 @@ class Vlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the text that a user typed for a VLAN means."""
 
     number: int
+    """DISCONNECTED for the word `disconnected`."""
     alias: str = ""
     """Fully qualified; empty where a number was typed that has none."""
 
@@ -48,6 +49,8 @@ class VlanRange(msgspec.Struct, frozen=True, kw_only=True):
 class VlanTable(Message, frozen=True, kw_only=True, omit_defaults=True, tag="vlan.table"):
     """All there is to know of VLANs, of all namespaces."""
 
+    namespace: str = ""
+    """In which was asked: its aliases are printed without it."""
     aliases: dict[str, int] = {}
     """Fully qualified name to number."""
     ranges: dict[str, VlanRange] = {}

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from bus.messages.base import WILDCARD, Event, Message, Query, Request
+from bus.messages.base import WILDCARD, Ack, Event, Message, Query, Request
+from bus.messages.network import Netspec
 
 
 class GuestKind(StrEnum):
@@ -42,8 +43,8 @@ class VmConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schedule: str = ""
     coschedule: int = -1
     backchannel: bool = True
-    networks: tuple[str, ...] = ()
-    """Netspecs as typed."""
+    networks: tuple[Netspec, ...] = ()
+    """Its interfaces, by index; at most `bus.netspec.MAX_INTERFACES`."""
     tags: dict[str, str] = {}
 
     qemu: str = ""
@@ -181,6 +182,15 @@ class ClearVmTags(Request[VmReport], frozen=True, kw_only=True, omit_defaults=Tr
 
     target: str = WILDCARD
     key: str = WILDCARD
+
+
+class WireVms(Request[Ack], frozen=True, kw_only=True, tag="vm.wire"):
+    """These VMs are about to get interfaces: from now on those are plugged in and removed with each of their guests.
+
+    VMs that were launched with interfaces need not be named. Sent before `network` is asked to add some.
+    """
+
+    target: str
 
 
 class VmUsage(msgspec.Struct, frozen=True, kw_only=True):

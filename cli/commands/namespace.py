@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from bus.errors import BusError, ConflictError
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
@@ -16,13 +16,13 @@ from bus.messages.namespace import (
     GetQueue,
     NamespaceInfo,
     OpenNamespace,
-    Queue,
     SetQueueing,
 )
 from bus.ranges import fold
 from bus.vm_config import layout
 from bus.vm_names import MAX_NAME, is_valid
-from cli.commands.declare import LIFECYCLE_S, QUICK_S, Answer, Args, Call, Command, CommandError, Scope
+from cli.commands.declare import LIFECYCLE_S, QUICK_S, Answer, Args, Both, Call, Command, CommandError, Scope
+from cli.commands.vlan_names import VLANS, labels
 from cli.response import Group, Response, Row
 
 DEFAULT_VLANS = "101-4096"
@@ -125,15 +125,16 @@ async def _queueing(call: Call) -> AsyncIterator[Group]:
     yield Group([Response(call.engine.host, text)])
 
 
-def _batch_text(batch: Batch) -> str:
+def _batch_text(batch: Batch, vlans: Mapping[int, str]) -> str:
     names = fold(name for name in batch.names if name)
     head = [f"VMs: {len(batch.names)}", f"Names: {names}", f"VM Type: {batch.kind.value}", ""]
-    return "\n".join([*head, layout(batch.config), ""])
+    return "\n".join([*head, layout(batch.config, labels=vlans), ""])
 
 
-def queue_text(reply: Queue, args: Args) -> Answer:
-    """Each batch: how many, which, of what kind, with what configuration."""
-    return Answer("\n".join(_batch_text(batch) for batch in reply.batches))
+def queue_text(both: Both, args: Args) -> Answer:
+    """Each batch of a Queue: how many, which, of what kind, with what configuration."""
+    vlans = labels(both.also)
+    return Answer("\n".join(_batch_text(batch, vlans) for batch in both.reply.batches))
 
 
 COMMANDS = (
@@ -185,6 +186,7 @@ again. One in which VMs are being launched is not cleared.""",
         to="namespace",
         request=lambda args: GetQueue(),
         answer=queue_text,
+        also=VLANS,
     ),
     Command(
         patterns=("ns flush",),

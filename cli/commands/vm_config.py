@@ -19,7 +19,8 @@ from bus.messages.namespace import (
 )
 from bus.messages.vm import VmConfig
 from bus.vm_config import BOTH, KVM, PARAMS, Param, Shape, layout, show
-from cli.commands.declare import Answer, Args, Command
+from cli.commands.declare import Answer, Args, Both, Command
+from cli.commands.vlan_names import VLANS, labels
 
 HELP_WIDTH = 80
 MAPS = (Shape.MAP, Shape.PATH_MAP)
@@ -30,6 +31,8 @@ def _patterns(param: Param, name: str) -> tuple[str, ...]:
     match param.shape:
         case Shape.BOOLEAN:
             return (f"vm config {name} [true,false]",)
+        case Shape.NETSPECS:
+            return (f"vm config {name} [netspec]...",)
         case Shape.WORDS | Shape.PATHS:
             return (f"vm config {name} [value]...",)
         case Shape.MAP | Shape.PATH_MAP:
@@ -46,6 +49,8 @@ def typed_words(param: Param, args: Args) -> tuple[str, ...]:
         case Shape.BOOLEAN:
             chosen = args.chosen("true", "false")
             return (chosen,) if chosen else ()
+        case Shape.NETSPECS:
+            return args.words("netspec")
         case Shape.WORDS | Shape.PATHS:
             return args.words("value")
         case Shape.MAP | Shape.PATH_MAP:
@@ -72,8 +77,10 @@ def _param_command(param: Param) -> Command:
         words = typed_words(param, args)
         return SetConfig(param=param.name, words=words) if words else GetDraft()
 
-    def answer(reply: Draft | Ack, args: Args) -> Answer:
-        return Answer(show(reply.config, param.name, args.text("key"))) if isinstance(reply, Draft) else Answer()
+    def answer(both: Both, args: Args) -> Answer:
+        if not isinstance(both.reply, Draft):
+            return Answer()
+        return Answer(show(both.reply.config, param.name, args.text("key"), labels(both.also)))
 
     return Command(
         patterns=tuple(pattern for name in param.names for pattern in _patterns(param, name)),
@@ -81,7 +88,8 @@ def _param_command(param: Param) -> Command:
         help_long=textwrap.fill(f"Sets or shows {param.help}. {_kinds(param)} {_default(param)}", HELP_WIDTH),
         to="namespace",
         request=request,
-        answer=answer,
+        answer=answer if param.shape is Shape.NETSPECS else lambda reply, args: answer(Both(reply, None), args),
+        also=VLANS if param.shape is Shape.NETSPECS else None,
         completers={"value": "path"} if param.shape in (Shape.PATH, Shape.PATHS, Shape.PATH_MAP) else {},
     )
 
@@ -98,8 +106,8 @@ def _clear_command(param: Param) -> Command:
     )
 
 
-def _show_all(reply: Draft, args: Args) -> Answer:
-    return Answer(layout(reply.config))
+def _show_all(both: Both, args: Args) -> Answer:
+    return Answer(layout(both.reply.config, labels=labels(both.also)))
 
 
 def _restore(args: Args) -> Request[Any]:
@@ -122,6 +130,7 @@ been launched keep the configuration that they were launched with.""",
         to="namespace",
         request=lambda args: GetDraft(),
         answer=_show_all,
+        also=VLANS,
     ),
     *(_param_command(param) for param in PARAMS),
     Command(

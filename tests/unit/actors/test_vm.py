@@ -27,6 +27,7 @@ from bus.messages.guest import (
     PauseGuests,
     ReportConsoles,
 )
+from bus.messages.network import Netspec
 from bus.messages.vm import (
     FlushVms,
     GuestKind,
@@ -95,7 +96,7 @@ def test_hundreds_go_to_the_driver_in_chunks(host: Host) -> None:
         (VmConfig(filesystem="/fs", vcpus=0), "a: a container needs at least 1 vcpu"),
         (VmConfig(filesystem="/fs", hostname="h" * 65), "a: the hostname has more than 64 bytes"),
         (
-            VmConfig(filesystem="/fs", networks=("LAN",)),
+            VmConfig(filesystem="/fs", networks=(Netspec(vlan=7),)),
             "a: this version cannot attach networks to containers: `clear vm config networks` before the launch",
         ),
     ],

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import vm_config
+from bus.messages.network import Netspec
 from bus.messages.vm import GuestKind, VmConfig
 from bus.vm_config import PARAMS, VmConfigError
 
@@ -20,7 +21,7 @@ FULL = """\
 VM configuration:
 Memory:           2048
 VCPUs:            1
-Networks:         [mega_bridge,LAN br2,100,00:11:22:33:44:55]
+Networks:         [mega_bridge,LAN (101) br2,100,00:11:22:33:44:55,igb]
 Snapshot:         true
 UUID:             {}
 Schedule host:    {}
@@ -73,8 +74,8 @@ Seccomp:         true
         ("disk", ("a", "/b"), "disks", ("/base/files/a", "/b")),
         ("disks", ("a",), "disks", ("/base/files/a",)),
         ("state", ("s",), "migrate", "/base/files/s"),
-        ("net", ("LAN", "br,100"), "networks", ("LAN", "br,100")),
-        ("networks", ("LAN",), "networks", ("LAN",)),
+        ("net", ("7", "br,100"), "networks", (Netspec(vlan=7), Netspec(bridge="br", vlan=100))),
+        ("networks", ("7,igb",), "networks", (Netspec(vlan=7, driver="igb"),)),
         ("init", ("/sbin/init", "-v", "2"), "init", ("/sbin/init", "-v", "2")),
         ("tags", ("k", ""), "tags", {"k": ""}),
         ("volume", ("/data", "shared"), "volumes", {"/data": "/base/files/shared"}),
@@ -110,6 +111,13 @@ def test_assign(name: str, words: tuple[str, ...], field: str, value: object) ->
         ("tags", ("k",), "tags takes two values, the first not empty"),
         ("tags", ("", "v"), "tags takes two values, the first not empty"),
         ("tags", ("all", "v"), "tags cannot have the key `all`, which is a reserved word"),
+        ("net", ("LAN",), "the VLAN `LAN` is not a number"),
+        ("net", ("5000",), "invalid VLAN (0 <= vlan < 4096)"),
+        (
+            "net",
+            ("1", "1,2,3,4,5"),
+            "malformed netspec, `1,2,3,4,5` has more than the four fields bridge,vlan,mac,driver",
+        ),
         ("nope", ("1",), "there is no vm config parameter `nope`"),
     ],
 )
@@ -129,8 +137,12 @@ def test_maps_and_overrides_grow() -> None:
     assert DEFAULT.tags == {}
 
 
+LABELS = {101: "LAN (101)"}
 CONFIG = VmConfig(
-    networks=("mega_bridge,LAN", "br2,100,00:11:22:33:44:55"),
+    networks=(
+        Netspec(vlan=101, alias="minimega//LAN"),
+        Netspec(bridge="br2", vlan=100, mac="00:11:22:33:44:55", driver="igb"),
+    ),
     tags={"a": "b"},
     disks=("/a", "/b"),
     qemu_overrides=(("std", "qxl"),),
@@ -145,6 +157,7 @@ CONFIG = VmConfig(
         ("snapshot", "", "true"),
         ("filesystem", "", ""),
         ("disk", "", "[/a /b]"),
+        ("net", "", "[mega_bridge,LAN (101) br2,100,00:11:22:33:44:55,igb]"),
         ("append", "", ""),
         ("tags", "", "a -> b"),
         ("tags", "a", "b"),
@@ -154,17 +167,17 @@ CONFIG = VmConfig(
     ],
 )
 def test_show(name: str, key: str, text: str) -> None:
-    assert vm_config.show(CONFIG, name, key) == text
+    assert vm_config.show(CONFIG, name, key, LABELS) == text
 
 
 def test_layout() -> None:
-    assert vm_config.layout(CONFIG) == FULL
+    assert vm_config.layout(CONFIG, labels=LABELS) == FULL
 
 
 def test_layout_of_a_kind_leaves_the_other_out() -> None:
-    text = vm_config.layout(CONFIG, GuestKind.CONTAINER)
+    text = vm_config.layout(CONFIG, GuestKind.CONTAINER, LABELS)
     assert "KVM" not in text
-    assert vm_config.layout(CONFIG, GuestKind.KVM) in FULL
+    assert vm_config.layout(CONFIG, GuestKind.KVM, LABELS) in FULL
     assert text == FULL[: FULL.index("KVM")] + FULL[FULL.index("Container") :]
 
 

@@ -7,6 +7,7 @@ import pytest
 from bus.messages.base import Ack
 from bus.messages.cc import ConnectedGuests
 from bus.messages.namespace import Batch, Draft, Queue, SavedConfigs, SetConfig
+from bus.messages.network import Netspec
 from bus.messages.vm import GuestKind, HostLoad, VmConfig, VmInfo, VmList, VmState, VmUsage, VmUsages
 from bus.vm_config import PARAMS, Shape, assign
 from cli.commands.declare import Args, Both, Command
@@ -82,7 +83,9 @@ def test_a_container() -> None:
 
 
 def test_a_kvm_guest() -> None:
-    row = cells(guest(GuestKind.KVM, VmConfig(disks=("/a", "/b"), networks=("LAN", "x"), serial_ports=2)))
+    row = cells(
+        guest(GuestKind.KVM, VmConfig(disks=("/a", "/b"), networks=(Netspec(vlan=1), Netspec(vlan=2)), serial_ports=2))
+    )
     assert (row["disk"], row["serial-ports"], row["vlan"], row["append"]) == ("[/a /b]", "2", "[, ]", "[]")
     assert set(picked(row, "filesystem hostname init preinit fifo volume console_port").values()) == {"N/A"}
 
@@ -145,7 +148,7 @@ def test_the_queue() -> None:
         Batch(kind=GuestKind.KVM, names=("x1", "x2", "x3"), config=VmConfig()),
         Batch(kind=GuestKind.CONTAINER, names=("", ""), config=VmConfig(memory_mib=5)),
     )
-    text = queue_text(Queue(batches=batches), Args({})).text
+    text = queue_text(Both(Queue(batches=batches), None), Args({})).text
     assert text.startswith("VMs: 3\nNames: x[1-3]\nVM Type: kvm\n\nVM configuration:\nMemory:           2048\n")
     assert "\nVMs: 2\nNames: \nVM Type: container\n\nVM configuration:\nMemory:           5\n" in text
 
@@ -165,6 +168,7 @@ EXAMPLES = {
     Shape.MAP: ("k", "v"),
     Shape.PATH_MAP: ("/k", "/v"),
     Shape.PAIRS: ("m", "r"),
+    Shape.NETSPECS: ("br,7", "8,00:11:22:33:44:55"),
 }
 NAMES = [(param, name) for param in PARAMS for name in param.names]
 
@@ -178,9 +182,10 @@ def test_every_parameter_is_set_shown_and_cleared(param: Any, name: str, tmp_pat
     shown = GRAMMAR.parse(("vm", "config", name))
     assert shown.owner is match.owner
     config = assign(VmConfig(), param.name, words, tmp_path)
-    text = shown.owner.answer(Draft(config=config), Args(shown.values)).text
+    draft = Draft(config=config)
+    text = shown.owner.answer(Both(draft, None) if shown.owner.also else draft, Args(shown.values)).text
     assert all(word in text for word in words)
-    assert shown.owner.answer(Ack(), Args(shown.values)).text == ""
+    assert shown.owner.answer(Both(Ack(), None) if shown.owner.also else Ack(), Args(shown.values)).text == ""
     cleared = GRAMMAR.parse(("clear", "vm", "config", name))
     assert cleared.owner.request is not None
     assert cleared.owner.request(Args(cleared.values)).param == param.name  # type: ignore[attr-defined]
