@@ -1,4 +1,4 @@
-"""Instance directories: `<base>/<id>/` with the files that other programs read (`config`, `name`, `state`).
+"""Instance directories: `<base>/<id>/` with the files that other programs read (`config`, `name`, `state`, `taps`).
 
 `config` and `name` are written once. `state` changes often, and replacing it by rename costs thirty times as much as
 writing in place (ext4 allocates and flushes at once what a rename puts over a file), so it is written in place by one
@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+STATE = "state"
+TAPS = "taps"
+"""The devices of its interfaces, one name a line."""
 MOVED = ".removing-"
 MAX_DEPTH = 16
 """Of recursion, and so of open descriptors."""
@@ -25,13 +28,13 @@ def prepare(directory: Path, *, name: str, config: str, state: str) -> None:
     """Make the directory (0700) with its files; one that is there is brought up to date. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o700)
-    for file, text in (("config", config), ("name", name), ("state", state)):
+    for file, text in (("config", config), ("name", name), (STATE, state)):
         _write(directory / file, text)
 
 
-def write_state(directory: Path, state: str) -> None:
-    """Write the state file; raises OSError."""
-    _write(directory / "state", state)
+def write(directory: Path, file: str, text: str) -> None:
+    """Write one of the files; raises OSError."""
+    _write(directory / file, text)
 
 
 def highest_id(base: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from actors.vm import state, views
@@ -11,12 +11,14 @@ from actors.vm.effects import (
     Instance,
     InstancesPrepared,
     InstancesRemoved,
+    LinkNetworks,
     Located,
     Outcome,
     PrepareInstances,
     RemoveInstances,
     WarnOfStrangers,
     WriteStates,
+    WriteTaps,
 )
 from actors.vm.table import VmTable
 from bus.actor import RequestContext, query
@@ -46,10 +48,11 @@ from bus.messages.vm import (
     VmNames,
     VmUsage,
     VmUsages,
+    WireVms,
 )
 from bus.step import Effect, Input
 from bus.step_actor import StepActor, boot_s
-from shims import hoststat, instance
+from shims import guest_netns, hoststat, instance
 
 SAMPLE_GRACE_S = 20.0
 """For a driver to answer after its window."""
@@ -60,7 +63,18 @@ class VmActor(StepActor[VmTable]):
 
     kind = "vm"
     state_type = VmTable
-    requests = (LaunchVms, StartVms, StopVms, KillVms, FlushVms, TagVms, ClearVmTags, ReportExits, ReportConsoles)
+    requests = (
+        LaunchVms,
+        StartVms,
+        StopVms,
+        KillVms,
+        FlushVms,
+        TagVms,
+        ClearVmTags,
+        WireVms,
+        ReportExits,
+        ReportConsoles,
+    )
 
     def initial_state(self) -> VmTable:
         """No VMs."""
@@ -85,7 +99,12 @@ class VmActor(StepActor[VmTable]):
                 self.spawn(self._prepare(instances), name="prepare instances")
             case WriteStates(states=states):
                 for vm_id, text in states.items():
-                    self._write_state(vm_id, text)
+                    self._write(instance.STATE, vm_id, text)
+            case WriteTaps(taps=taps):
+                for vm_id, names in taps.items():
+                    self._write(instance.TAPS, vm_id, "".join(f"{name}\n" for name in names))
+            case LinkNetworks(pids=pids):
+                self._link(pids)
             case RemoveInstances(vm_ids=vm_ids):
                 # Likewise, the more so as a guest may have filled its directory.
                 self.spawn(self._remove(vm_ids), name="remove instances")
@@ -110,11 +129,18 @@ class VmActor(StepActor[VmTable]):
             )
         return Outcome(one.vm_id)
 
-    def _write_state(self, vm_id: int, text: str) -> None:
+    def _write(self, file: str, vm_id: int, text: str) -> None:
         try:
-            instance.write_state(self._directory(vm_id), text)
+            instance.write(self._directory(vm_id), file, text)
         except OSError as error:
-            self.log.error("state_file_failed", vm_id=vm_id, error=str(error))
+            self.log.error("instance_file_failed", vm_id=vm_id, file=file, error=str(error))
+
+    def _link(self, pids: Mapping[int, int]) -> None:
+        for vm_id, pid in pids.items():
+            try:
+                guest_netns.link(self.context.tag, vm_id, pid)
+            except OSError as error:
+                self.log.warn("netns_not_named", vm_id=vm_id, error=str(error))
 
     async def _remove(self, vm_ids: Iterable[int]) -> None:
         outcomes = await asyncio.to_thread(lambda: tuple(map(self._remove_one, vm_ids)))

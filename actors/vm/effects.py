@@ -56,6 +56,18 @@ class WriteStates(Effect, frozen=True, kw_only=True):
     states: dict[int, str]
 
 
+class WriteTaps(Effect, frozen=True, kw_only=True):
+    """Write the files that name the devices of interfaces: id to names."""
+
+    taps: dict[int, tuple[str, ...]]
+
+
+class LinkNetworks(Effect, frozen=True, kw_only=True):
+    """Give the network namespaces of guests the names that ip(8) looks for: id to a process in it, 0: no more."""
+
+    pids: dict[int, int]
+
+
 class RemoveInstances(Effect, frozen=True, kw_only=True):
     """Remove instance directories with all that is in them; comes back as `InstancesRemoved`."""
 

@@ -11,6 +11,7 @@ MIN_CONTAINER_MEMORY_MIB = 4
 """Below it, setting up the container itself runs out of memory."""
 MAX_HOSTNAME = 64
 """Bytes (sethostname(2))."""
+MAX_INTERFACES = 64
 
 
 class Kind(NamedTuple):
@@ -18,6 +19,8 @@ class Kind(NamedTuple):
 
     driver: str
     """The actor that runs its guests; empty if this version has none."""
+    own_netns: bool
+    """Whether a guest's process is in a network namespace of its own."""
     shared: Callable[[VmConfig], tuple[str, ...]]
     """Paths that two VMs may use at once only if both are in snapshot mode."""
     shared_word: str
@@ -37,8 +40,8 @@ def _container_refusal(config: VmConfig) -> str:
         return "unable to create container without an init program"
     if len(config.hostname.encode()) > MAX_HOSTNAME:
         return f"the hostname has more than {MAX_HOSTNAME} bytes"
-    if config.networks:
-        return "this version cannot attach networks to containers: `clear vm config networks` before the launch"
+    if len(config.networks) > MAX_INTERFACES:
+        return f"a container has at most {MAX_INTERFACES} interfaces, not {len(config.networks)}"
     return ""
 
 
@@ -49,12 +52,14 @@ def _kvm_refusal(config: VmConfig) -> str:
 KINDS = {
     GuestKind.CONTAINER: Kind(
         driver="container",
+        own_netns=True,
         shared=lambda config: (config.filesystem,),
         shared_word="filesystem",
         refusal=_container_refusal,
     ),
     GuestKind.KVM: Kind(
         driver="",
+        own_netns=False,
         shared=lambda config: config.disks,
         shared_word="disk",
         refusal=_kvm_refusal,

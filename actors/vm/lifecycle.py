@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from actors.vm import transitions
-from actors.vm.table import Call, Job, Phase, Verb, VmRecord, Work, not_found, state_error
-from actors.vm.turn import Turn
+from actors.vm import transitions, wires
+from actors.vm.table import Call, Job, Phase, Verb, VmRecord, Wires, Work, not_found, state_error
+from actors.vm.turn import NETWORK_PHASES, Turn
 from bus.messages.guest import GuestConsole, GuestExit, GuestReport
 from bus.messages.vm import VmResult, VmState
 from bus.vm_names import VmNameError, parse_target
@@ -99,17 +99,17 @@ def _close(turn: Turn, vm: VmRecord, result: VmResult | None) -> None:
 
 
 def reported(turn: Turn, call: Call, reports: tuple[GuestReport, ...]) -> None:
-    """A driver has answered for the VMs of a call."""
+    """A driver, or `network`, has answered for the VMs of a call."""
     by_id = {report.vm_id: report for report in reports}
     for vm_id in call.vm_ids:
         vm = turn.table.vms[vm_id]
-        report = by_id.get(vm_id) or GuestReport(vm_id=vm_id, error=f"no word from its driver after {call.phase}")
+        report = by_id.get(vm_id) or GuestReport(vm_id=vm_id, error=f"no word about it after {call.phase}")
         _follow(turn, vm, call.phase, report)
         take_up(turn, vm)
 
 
 def unanswered(turn: Turn, call: Call, message: str) -> None:
-    """A driver has not answered, and what it did is unknown."""
+    """Nobody has answered, and what was done is unknown."""
     for vm_id in call.vm_ids:
         vm = turn.table.vms[vm_id]
         if call.phase is Phase.CREATING:
@@ -118,34 +118,68 @@ def unanswered(turn: Turn, call: Call, message: str) -> None:
         else:
             _follow(turn, vm, call.phase, GuestReport(vm_id=vm_id, error=message))
             take_up(turn, vm)
-            turn.audit(vm.kind)
+            if call.phase not in NETWORK_PHASES:
+                turn.audit(vm.kind)
 
 
 def _follow(turn: Turn, vm: VmRecord, phase: Phase, report: GuestReport) -> None:
     match phase:
         case Phase.CREATING:
             _created(turn, vm, report)
+        case Phase.PLUGGING:
+            _plugged(turn, vm, report)
         case Phase.DISCARDING:
             _discarded(turn, vm, report.error)
         case Phase.STARTING | Phase.PAUSING | Phase.KILLING:
             _changed(turn, vm, phase, report.error)
+        case Phase.UNPLUGGING:
+            _unplugged(turn, vm, report.error)
         case Phase.FORGETTING:
             _forgotten(turn, vm, report.error)
+        case Phase.UNWIRING:
+            _unwired(turn, vm, report.error)
         case _:
-            raise ValueError(f"no driver answers for {phase}")
+            raise ValueError(f"nobody answers for {phase}")
 
 
 def _created(turn: Turn, vm: VmRecord, report: GuestReport) -> None:
-    exits, vm.early_exits = vm.early_exits, []
     if report.error:
+        vm.early_exits = []
         give_up(turn, vm, report.error)
         return
     turn.warn(vm, report.warnings)
-    transitions.built(turn, vm, report.pid, report.console_port)
-    ended = next((exit_ for exit_ in exits if exit_.pid == report.pid), None)
+    vm.pid, vm.console_port = report.pid, report.console_port
+    if vm.has_interfaces:
+        wires.plug(turn, vm)
+    else:
+        _complete(turn, vm)
+
+
+def _plugged(turn: Turn, vm: VmRecord, report: GuestReport) -> None:
+    turn.warn(vm, report.warnings)
+    if not report.error:
+        _complete(turn, vm)
+        return
+    # A guest that has ended has no interfaces either, but that is not what went wrong.
+    ended = _early_exit(vm)
+    vm.failure = transitions.exit_sentence(vm, ended) if ended else report.error
+    turn.enter(vm, Phase.DISCARDING)
+
+
+def _early_exit(vm: VmRecord) -> GuestExit | None:
+    """How the guest that was just made has ended already, if it has."""
+    exits, vm.early_exits = vm.early_exits, []
+    return next((exit_ for exit_ in exits if exit_.pid == vm.pid), None)
+
+
+def _complete(turn: Turn, vm: VmRecord) -> None:
+    """Nothing of the new guest is missing."""
+    transitions.built(turn, vm)
+    ended = _early_exit(vm)
     if ended is not None:
         transitions.exited(turn, vm, ended)
         done(turn, vm, f"{vm.name}: {transitions.exit_sentence(vm, ended)}")
+        wires.release(turn, vm)
     elif vm.work is not None and vm.work.verb is Verb.START:
         turn.enter(vm, Phase.STARTING)
     else:
@@ -163,6 +197,7 @@ def _discarded(turn: Turn, vm: VmRecord, error: str) -> None:
     if vm.failure:
         failure, vm.failure = vm.failure, ""
         give_up(turn, vm, failure)
+        wires.release(turn, vm)
     elif error:
         done(turn, vm, f"{vm.name}: {error}")
     else:
@@ -176,6 +211,7 @@ def _changed(turn: Turn, vm: VmRecord, phase: Phase, error: str) -> None:
     """
     if error:
         done(turn, vm, f"{vm.name}: {error}")
+        wires.release(turn, vm)
         turn.audit(vm.kind)
         return
     if vm.live:  # otherwise its end was reported first
@@ -186,7 +222,20 @@ def _changed(turn: Turn, vm: VmRecord, phase: Phase, error: str) -> None:
                 transitions.paused(turn, vm)
             case _:
                 transitions.quit_(turn, vm)
-    done(turn, vm)
+    if not wires.release(turn, vm):
+        done(turn, vm)
+
+
+def _unplugged(turn: Turn, vm: VmRecord, error: str) -> None:
+    """Devices that stayed are no failure of what ended the guest: they are removed at the relaunch or the flush."""
+    if error:
+        turn.warn(vm, [f"{vm.name}: {error}"])
+    else:
+        vm.wires = Wires.KEPT
+    if vm.work is not None:
+        done(turn, vm)
+    else:
+        turn.enter(vm, Phase.IDLE)
 
 
 def _forgotten(turn: Turn, vm: VmRecord, error: str) -> None:
@@ -194,9 +243,17 @@ def _forgotten(turn: Turn, vm: VmRecord, error: str) -> None:
     if error:
         give_up(turn, vm, error)
     elif vm.work is not None and vm.work.verb is Verb.FLUSH:
-        turn.enter(vm, Phase.REMOVING)
+        turn.enter(vm, Phase.REMOVING if vm.wires is Wires.NONE else Phase.UNWIRING)
     else:
         turn.enter(vm, Phase.CREATING)
+
+
+def _unwired(turn: Turn, vm: VmRecord, error: str) -> None:
+    if error:
+        give_up(turn, vm, error)
+    else:
+        vm.wires = Wires.NONE
+        turn.enter(vm, Phase.REMOVING)
 
 
 def removed(turn: Turn, vm: VmRecord, error: str) -> None:
@@ -218,7 +275,7 @@ def removed(turn: Turn, vm: VmRecord, error: str) -> None:
 def console_moved(turn: Turn, console: GuestConsole) -> None:
     """A driver serves a console at another port than before."""
     vm = turn.table.vms.get(console.vm_id)
-    if vm is not None and vm.live and vm.pid == console.pid:
+    if vm is not None and vm.pid and vm.pid == console.pid:
         vm.console_port = console.port
 
 
@@ -230,10 +287,12 @@ def exit_reported(turn: Turn, exit_: GuestExit) -> None:
     vm = turn.table.vms.get(exit_.vm_id)
     if vm is None:
         return
-    if vm.phase is Phase.CREATING:
+    if vm.phase in (Phase.CREATING, Phase.PLUGGING):
         if exit_.pid:
             vm.early_exits.append(exit_)
         return
     earlier = exit_.pid and vm.pid and exit_.pid != vm.pid
     if vm.live and vm.phase is not Phase.PREPARING and vm.phase is not Phase.DISCARDING and not earlier:
         transitions.exited(turn, vm, exit_)
+        if vm.phase is Phase.IDLE:
+            wires.release(turn, vm)

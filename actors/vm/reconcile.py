@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from actors.vm import transitions
+from actors.vm import transitions, wires
 from actors.vm.kinds import DRIVEN
 from actors.vm.table import Audit, Phase, VmRecord
 from actors.vm.turn import Turn
@@ -25,6 +25,8 @@ def recovered(turn: Turn) -> None:
     """After a restart: finish what was begun, and ask every driver what it has."""
     for vm in turn.table.vms.values():
         turn.resume(vm)
+        if vm.phase is Phase.IDLE:
+            wires.release(turn, vm)
     for kind in DRIVEN:
         turn.audit(kind)
 
@@ -59,6 +61,7 @@ def _repair(turn: Turn, vm: VmRecord, guest: GuestStatus | None) -> None:
     elif guest is None or not alive:
         lost = GuestExit(vm_id=vm.vm_id, exit=transitions.UNKNOWN_EXIT, clean=False)
         transitions.exited(turn, vm, (guest and guest.exit) or lost)
+        wires.release(turn, vm)
     else:
         vm.pid = guest.pid
         _match_state(turn, vm, STATES[guest.state])
@@ -73,4 +76,4 @@ def _match_state(turn: Turn, vm: VmRecord, state: VmState) -> None:
         case VmState.PAUSED:
             transitions.paused(turn, vm)
         case _:
-            transitions.built(turn, vm, vm.pid, vm.console_port)
+            transitions.built(turn, vm)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from actors.vm import launch, lifecycle, reconcile, tags
+from actors.vm import launch, lifecycle, reconcile, tags, wires
 from actors.vm.effects import InstancesPrepared, InstancesRemoved, Located
 from actors.vm.table import Phase, Verb, VmTable
-from actors.vm.turn import Turn
+from actors.vm.turn import NETWORK_PHASES, Turn
 from bus.messages.base import Ack
 from bus.messages.guest import GuestList, GuestReports, ReportConsoles, ReportExits
-from bus.messages.vm import ClearVmTags, FlushVms, KillVms, LaunchVms, StartVms, StopVms, TagVms
+from bus.messages.network import PlugReport
+from bus.messages.vm import ClearVmTags, FlushVms, KillVms, LaunchVms, StartVms, StopVms, TagVms, WireVms
 from bus.step import Answered, AskFailed, Effect, Input, Received, Recovered
 
 VERBS: dict[type[object], Verb] = {StartVms: Verb.START, StopVms: Verb.STOP, KillVms: Verb.KILL, FlushVms: Verb.FLUSH}
@@ -22,6 +23,9 @@ def step(table: VmTable, inp: Input) -> list[Effect]:
             _received(turn, inp)
         case Answered(tag=tag, body=GuestReports() as body) if tag in table.calls:
             lifecycle.reported(turn, table.calls.pop(tag), body.reports)
+        case Answered(tag=tag, body=PlugReport() | Ack() as body) if _asked_network(table, tag):
+            call = table.calls.pop(tag)
+            lifecycle.reported(turn, call, wires.answered(turn, call.vm_ids, body))
         case Answered(tag=tag, body=GuestList() as body) if tag in table.audits:
             reconcile.audited(turn, table.audits.pop(tag), body)
         case AskFailed(tag=tag, message=message) if tag in table.calls:
@@ -42,6 +46,10 @@ def step(table: VmTable, inp: Input) -> list[Effect]:
     return turn.effects()
 
 
+def _asked_network(table: VmTable, tag: str) -> bool:
+    return tag in table.calls and table.calls[tag].phase in NETWORK_PHASES
+
+
 def _received(turn: Turn, inp: Received) -> None:
     match inp.body:
         case LaunchVms():
@@ -50,6 +58,8 @@ def _received(turn: Turn, inp: Received) -> None:
             lifecycle.command(turn, inp.msg_id, inp.namespace, VERBS[type(inp.body)], target)
         case TagVms() | ClearVmTags():
             tags.change_tags(turn, inp, inp.body)
+        case WireVms():
+            wires.expect(turn, inp, inp.body)
         case ReportExits(exits=exits):
             for exit_ in exits:
                 lifecycle.exit_reported(turn, exit_)

@@ -36,15 +36,31 @@ class Phase(StrEnum):
     PREPARING = "preparing"
     """Its instance directory is being made."""
     CREATING = "creating"
+    PLUGGING = "plugging"
+    """Its guest exists, and its interfaces are being made."""
     DISCARDING = "discarding"
     """Its guest, which should not exist, is being killed to be sure."""
     STARTING = "starting"
     PAUSING = "pausing"
     KILLING = "killing"
+    UNPLUGGING = "unplugging"
+    """The devices of its interfaces are being removed; the only phase that may be without work."""
     FORGETTING = "forgetting"
     """Its driver drops the ended guest."""
+    UNWIRING = "unwiring"
+    """What is known of its interfaces is being dropped."""
     REMOVING = "removing"
     """Its instance directory is being removed."""
+
+
+class Wires(StrEnum):
+    """What the actor `network` has of a VM, as far as is known here."""
+
+    NONE = "none"
+    KEPT = "kept"
+    """Names, addresses and VLANs of its interfaces, for the next launch."""
+    PLUGGED = "plugged"
+    """Their devices too, or it is not known that there are none."""
 
 
 class Work(msgspec.Struct):
@@ -99,6 +115,9 @@ class VmRecord(msgspec.Struct):
     waiting: list[Work] = []
     failure: str = ""
     """Why the guest could not be made, while it is being discarded."""
+    wires: Wires = Wires.NONE
+    taps: list[str] = []
+    """Devices of its interfaces, by index, as they were at the last launch."""
     doubtful: bool = False
     """Its driver may have a guest of it although the state says that there is none."""
     early_exits: list[GuestExit] = []
@@ -111,13 +130,18 @@ class VmRecord(msgspec.Struct):
         """Whether there is a guest."""
         return self.state in LIVE_STATES
 
+    @property
+    def has_interfaces(self) -> bool:
+        """Whether there is anything to be plugged in."""
+        return bool(self.config.networks) or self.wires is not Wires.NONE
+
     def uptime_s(self, now_s: float) -> float:
         """Seconds since the guest was launched, or from its launch to its end."""
         return max((self.ended_s or now_s) - self.launched_s, 0.0)
 
 
 class Call(msgspec.Struct):
-    """An open ask to a driver, on behalf of these VMs."""
+    """An open ask to a driver or to `network`, on behalf of these VMs."""
 
     phase: Phase
     vm_ids: list[int]

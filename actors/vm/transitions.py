@@ -25,11 +25,11 @@ def _enter_state(turn: Turn, vm: VmRecord, state: VmState) -> None:
         turn.state_changed(vm)
 
 
-def built(turn: Turn, vm: VmRecord, pid: int, console_port: int) -> None:
-    """The guest exists and waits."""
-    vm.pid, vm.console_port = pid, console_port
+def built(turn: Turn, vm: VmRecord) -> None:
+    """The guest exists, with all that belongs to it, and waits."""
     vm.launched_s = turn.inp.boot_s
     vm.ended_s = 0.0
+    turn.link(vm)
     _enter_state(turn, vm, VmState.BUILDING)
     turn.publish(vm, "launched", _event(VmLaunched, vm))
 
@@ -51,6 +51,7 @@ def _ended(turn: Turn, vm: VmRecord, state: VmState) -> None:
     if vm.live:
         vm.ended_s = turn.inp.boot_s
     vm.pid = vm.console_port = 0
+    turn.link(vm)
     _enter_state(turn, vm, state)
 
 

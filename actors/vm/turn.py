@@ -7,7 +7,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actors.vm.effects import Instance, PrepareInstances, RemoveInstances, WarnOfStrangers, WriteStates
+from actors.vm.effects import (
+    Instance,
+    LinkNetworks,
+    PrepareInstances,
+    RemoveInstances,
+    WarnOfStrangers,
+    WriteStates,
+    WriteTaps,
+)
 from actors.vm.kinds import KINDS
 from actors.vm.table import ERROR_TAG, Audit, Call, Job, Phase, VmRecord, VmTable
 from bus import vm_config
@@ -21,7 +29,9 @@ from bus.messages.guest import (
     PauseGuests,
     StartGuests,
 )
+from bus.messages.network import ForgetGuestNics, GuestNic, PlugGuests, UnplugGuests
 from bus.messages.vm import GuestKind, VmEvent, VmReport, VmResult, VmState
+from bus.netspec import vlan_labels
 from bus.step import Ask, Effect, Fail, Input, Publish, Reply
 from bus.topics import vm_topic
 
@@ -29,13 +39,18 @@ CHUNK = 25
 """Guests in one request to a driver: enough to make messages cheap, few enough to see progress."""
 TIMEOUTS_S = {
     Phase.CREATING: 300.0,
+    Phase.PLUGGING: 60.0,
     Phase.DISCARDING: 20.0,
     Phase.STARTING: 120.0,
     Phase.PAUSING: 120.0,
     Phase.KILLING: 120.0,
+    Phase.UNPLUGGING: 20.0,
     Phase.FORGETTING: 120.0,
+    Phase.UNWIRING: 20.0,
 }
 """For a chunk, which may wait behind hundreds of others on a busy host."""
+NETWORK_PHASES = frozenset({Phase.PLUGGING, Phase.UNPLUGGING, Phase.UNWIRING})
+"""Those of which `network` does the work, not a driver."""
 AUDIT_TIMEOUT_S = 60.0
 
 T = TypeVar("T")
@@ -48,6 +63,8 @@ class Turn:
         self.table = table
         self.inp = inp
         self._changed: dict[int, None] = {}
+        self._links: dict[int, None] = {}
+        self._taps: dict[int, None] = {}
         self._prepare: list[int] = []
         self._remove: list[int] = []
         self._events: list[Effect] = []
@@ -69,6 +86,15 @@ class Turn:
     def state_changed(self, vm: VmRecord) -> None:
         """Have the state file written."""
         self._changed[vm.vm_id] = None
+
+    def link(self, vm: VmRecord) -> None:
+        """Have the name of its network namespace follow its guest."""
+        if KINDS[vm.kind].own_netns:
+            self._links[vm.vm_id] = None
+
+    def taps_changed(self, vm: VmRecord) -> None:
+        """Have the file with the names of its devices written."""
+        self._taps[vm.vm_id] = None
 
     def publish(self, vm: VmRecord, what: str, event: VmEvent, *, cause: str = "") -> None:
         """Tell the world, after the files are written; the cause is the command under way, if no other is named."""
@@ -96,6 +122,9 @@ class Turn:
             self.enter(vm, vm.phase)
         else:
             self.state_changed(vm)
+            self.link(vm)
+            if vm.taps:
+                self.taps_changed(vm)
 
     def audit(self, kind: GuestKind) -> None:
         """Ask the driver of a kind what guests it really has."""
@@ -135,7 +164,7 @@ class Turn:
             *self._files(),
             *self._strangers,
             *self._events,
-            *(ask for (kind, phase), vm_ids in self._calls.items() for ask in self._ask_driver(kind, phase, vm_ids)),
+            *(ask for (kind, phase), vm_ids in self._calls.items() for ask in self._ask_about(kind, phase, vm_ids)),
             *(self._ask_list(kind) for kind in self._audits),
             *self._answers,
         ]
@@ -145,19 +174,23 @@ class Turn:
         known = [vm_id for vm_id in self._changed if vm_id in vms]
         for some in _chunks(known):
             yield WriteStates(states={vm_id: vms[vm_id].state.value for vm_id in some})
+        for some in _chunks(list(self._links)):
+            yield LinkNetworks(pids={vm_id: vms[vm_id].pid if vm_id in vms else 0 for vm_id in some})
+        for some in _chunks(list(self._taps)):
+            yield WriteTaps(taps={vm_id: tuple(vms[vm_id].taps) for vm_id in some})
         for some in _chunks(self._prepare):
             yield PrepareInstances(instances=tuple(_instance(vms[vm_id]) for vm_id in some))
         for some in _chunks(self._remove):
             yield RemoveInstances(vm_ids=tuple(some))
 
-    def _ask_driver(self, kind: GuestKind, phase: Phase, vm_ids: list[int]) -> Iterator[Effect]:
+    def _ask_about(self, kind: GuestKind, phase: Phase, vm_ids: list[int]) -> Iterator[Effect]:
         for some in _chunks(vm_ids):
             tag = self._new_tag(phase)
             self.table.calls[tag] = Call(phase=phase, vm_ids=list(some))
             first = self.table.vms[some[0]].work
             yield Ask(
                 tag=tag,
-                to=KINDS[kind].driver,
+                to="network" if phase in NETWORK_PHASES else KINDS[kind].driver,
                 body=self._request(phase, tuple(some)),
                 timeout_s=TIMEOUTS_S[phase],
                 cause=first.job if first else "",
@@ -175,8 +208,14 @@ class Turn:
                 return KillGuests(vm_ids=vm_ids)
             case Phase.FORGETTING:
                 return ForgetGuests(vm_ids=vm_ids)
+            case Phase.PLUGGING:
+                return PlugGuests(guests=tuple(_nic(self.table.vms[vm_id]) for vm_id in vm_ids))
+            case Phase.UNPLUGGING:
+                return UnplugGuests(vm_ids=vm_ids)
+            case Phase.UNWIRING:
+                return ForgetGuestNics(vm_ids=vm_ids)
             case _:
-                raise ValueError(f"a driver has no part in {phase}")
+                raise ValueError(f"nobody else has a part in {phase}")
 
     def _spec(self, vm: VmRecord) -> GuestSpec:
         return GuestSpec(
@@ -205,8 +244,13 @@ def _is_idle(vm: VmRecord) -> bool:
 
 
 def _instance(vm: VmRecord) -> Instance:
-    text = vm_config.layout(vm.config, vm.kind)
+    aliases = {spec.alias: spec.vlan for spec in vm.config.networks if spec.alias}
+    text = vm_config.layout(vm.config, vm.kind, vlan_labels(aliases, vm.namespace))
     return Instance(vm_id=vm.vm_id, name=vm.name, config=text, state=vm.state.value)
+
+
+def _nic(vm: VmRecord) -> GuestNic:
+    return GuestNic(vm_id=vm.vm_id, name=vm.name, namespace=vm.namespace, pid=vm.pid, networks=vm.config.networks)
 
 
 def _report(job: Job) -> VmReport:

@@ -7,6 +7,7 @@ import pytest
 from actors.vm.effects import (
     InstancesPrepared,
     InstancesRemoved,
+    LinkNetworks,
     Outcome,
     PrepareInstances,
     RemoveInstances,
@@ -58,7 +59,9 @@ def test_launch_makes_directory_then_guest_then_tells(host: Host) -> None:
     report = host.launch("a", "b")
     assert [(r.name, r.vm_id, r.error, r.host) for r in report.results] == [("a", 0, "", "h1"), ("b", 1, "", "h1")]
     assert report.errors == ()
-    assert [type(effect).__name__ for effect in host.log] == ["PrepareInstances", "Ask", "Publish", "Publish", "Reply"]
+    kinds = [type(effect).__name__ for effect in host.log]
+    assert kinds == ["PrepareInstances", "Ask", "LinkNetworks", "Publish", "Publish", "Reply"]
+    assert the(LinkNetworks, host.log).pids == {0: 1000, 1: 1001}
     assert events(host.log) == ["vm/minimega/a/launched/", "vm/minimega/b/launched/"]
     assert host.states() == {"a": "BUILDING", "b": "BUILDING"}
     instance = the(PrepareInstances, host.log).instances[0]
@@ -96,8 +99,8 @@ def test_hundreds_go_to_the_driver_in_chunks(host: Host) -> None:
         (VmConfig(filesystem="/fs", vcpus=0), "a: a container needs at least 1 vcpu"),
         (VmConfig(filesystem="/fs", hostname="h" * 65), "a: the hostname has more than 64 bytes"),
         (
-            VmConfig(filesystem="/fs", networks=(Netspec(vlan=7),)),
-            "a: this version cannot attach networks to containers: `clear vm config networks` before the launch",
+            VmConfig(filesystem="/fs", networks=(Netspec(vlan=7),) * 65),
+            "a: a container has at most 64 interfaces, not 65",
         ),
     ],
 )

@@ -16,8 +16,8 @@ from actors.vm.effects import (
     RemoveInstances,
 )
 from actors.vm.state import step
-from actors.vm.table import Phase, VmTable
-from bus.messages.base import Message, Request
+from actors.vm.table import Phase, VmTable, Wires
+from bus.messages.base import Ack, Message, Request
 from bus.messages.guest import (
     CreateGuests,
     ForgetGuests,
@@ -32,6 +32,7 @@ from bus.messages.guest import (
     ReportExits,
     StartGuests,
 )
+from bus.messages.network import ForgetGuestNics, Netspec, Plugged, PlugGuests, PlugReport, UnplugGuests
 from bus.messages.vm import (
     LIVE_STATES,
     ClearVmTags,
@@ -44,6 +45,7 @@ from bus.messages.vm import (
     TagVms,
     VmConfig,
     VmReport,
+    WireVms,
 )
 from bus.step import Ask, AskFailed, Effect, Fail, Input, Publish, Recovered, Reply
 from bus.testing import answer, received, through_journal, through_snapshot
@@ -51,6 +53,7 @@ from bus.testing import answer, received, through_journal, through_snapshot
 NAMES = ("a", "b", "c", "d")
 TARGETS = st.sampled_from([*NAMES, "all", "a,b", "b,c,nope", "0", "1,2"])
 CONFIG = VmConfig(filesystem="/fs")
+WIRED = VmConfig(filesystem="/fs", networks=(Netspec(vlan=100),))
 COMMANDS: tuple[type[StartVms | StopVms | KillVms | FlushVms], ...] = (StartVms, StopVms, KillVms, FlushVms)
 
 
@@ -60,6 +63,10 @@ class Driver:
     def __init__(self) -> None:
         self.guests: dict[int, tuple[int, str]] = {}
         self.last_pid = 1000
+        self.records: set[int] = set()
+        """VMs that `network` knows."""
+        self.plugged: dict[int, int] = {}
+        """Those that have devices, to the guest's pid."""
         self.killed: list[GuestExit] = []
         """Ends to be reported, beside the answer to the kill."""
 
@@ -76,6 +83,15 @@ class Driver:
                 reports = [self._kill(vm_id, broken) for vm_id in vm_ids]
             case ForgetGuests(vm_ids=vm_ids):
                 reports = [self._forget(vm_id, broken) for vm_id in vm_ids]
+            case PlugGuests(guests=nics):
+                return PlugReport(guests=tuple(self._plug(nic.vm_id, nic.pid, broken) for nic in nics))
+            case UnplugGuests(vm_ids=vm_ids):
+                return PlugReport(guests=tuple(self._unplug(vm_id, broken) for vm_id in vm_ids))
+            case ForgetGuestNics(vm_ids=vm_ids):
+                self.records -= set(vm_ids)
+                for vm_id in vm_ids:
+                    self.plugged.pop(vm_id, None)
+                return Ack()
             case _:
                 raise TypeError(body)
         return GuestReports(reports=tuple(reports))
@@ -87,6 +103,19 @@ class Driver:
         self.last_pid += 1
         self.guests[vm_id] = (self.last_pid, "building")
         return GuestReport(vm_id=vm_id, pid=self.last_pid)
+
+    def _plug(self, vm_id: int, pid: int, broken: bool) -> Plugged:
+        if broken or self.guests.get(vm_id, (0, ""))[0] != pid:
+            return Plugged(vm_id=vm_id, error="no such process")
+        self.records.add(vm_id)
+        self.plugged[vm_id] = pid
+        return Plugged(vm_id=vm_id, taps=("mega_tap0",))
+
+    def _unplug(self, vm_id: int, broken: bool) -> Plugged:
+        if broken:
+            return Plugged(vm_id=vm_id, error="device busy")
+        self.plugged.pop(vm_id, None)
+        return Plugged(vm_id=vm_id)
 
     def _change(self, vm_id: int, state: str, broken: bool) -> GuestReport:
         if broken or vm_id not in self.guests:
@@ -171,9 +200,10 @@ class VmModel(RuleBasedStateMachine):
 
     # --- what users do
 
-    @rule(names=st.sets(st.sampled_from(NAMES), min_size=1), run=st.booleans())
-    def launch(self, names: set[str], run: bool) -> None:
-        self.request(LaunchVms(kind=GuestKind.CONTAINER, config=CONFIG, names=tuple(sorted(names))))
+    @rule(names=st.sets(st.sampled_from(NAMES), min_size=1), run=st.booleans(), wired=st.booleans())
+    def launch(self, names: set[str], run: bool, wired: bool) -> None:
+        config = WIRED if wired else CONFIG
+        self.request(LaunchVms(kind=GuestKind.CONTAINER, config=config, names=tuple(sorted(names))))
         if run:
             self.settle()
             self.request(StartVms(target="all"))
@@ -182,6 +212,10 @@ class VmModel(RuleBasedStateMachine):
     @rule(command=st.sampled_from(COMMANDS), words=TARGETS)
     def command(self, command: type[StartVms | StopVms | KillVms | FlushVms], words: str) -> None:
         self.request(command(target=words))
+
+    @rule(words=TARGETS)
+    def wire(self, words: str) -> None:
+        self.request(WireVms(target=words))
 
     @rule(words=TARGETS, clear=st.booleans())
     def tag(self, words: str, clear: bool) -> None:
@@ -297,9 +331,11 @@ class VmModel(RuleBasedStateMachine):
         assert called == sorted(vm.vm_id for vm in self.table.vms.values() if vm.phase not in own)
         assert set(self.asks) == self.table.calls.keys() | self.table.audits.keys()
         for vm in self.table.vms.values():
-            assert (vm.work is None) == (vm.phase is Phase.IDLE)
+            assert (vm.work is None) == (vm.phase is Phase.IDLE) or vm.phase is Phase.UNPLUGGING
             assert vm.phase is not Phase.IDLE or not vm.waiting
-            assert vm.state in LIVE_STATES or vm.pid == 0
+            assert vm.state in LIVE_STATES or vm.pid == 0 or vm.phase in (Phase.PLUGGING, Phase.DISCARDING)
+        assert self.driver.records <= {vm.vm_id for vm in self.table.vms.values() if vm.wires is not Wires.NONE}
+        assert self.driver.plugged.keys() <= {vm.vm_id for vm in self.table.vms.values() if vm.wires is Wires.PLUGGED}
 
     def teardown(self) -> None:
         """Left alone, everything comes to its end, and what is believed is what is."""
@@ -310,6 +346,8 @@ class VmModel(RuleBasedStateMachine):
         assert (self.unanswered, self.table.jobs, self.table.calls) == (set(), {}, {})
         doubtful = {vm.vm_id for vm in self.table.vms.values() if vm.doubtful}
         believed = {vm.vm_id: (vm.pid, vm.state.value.lower()) for vm in self.table.vms.values() if vm.live}
+        wired = {vm.vm_id: vm.pid for vm in self.table.vms.values() if vm.live and vm.config.networks}
+        assert wired == {vm_id: self.driver.plugged.get(vm_id) for vm_id in wired}
         assert believed == {vm_id: guest for vm_id, guest in self.driver.guests.items() if vm_id not in doubtful}
 
 

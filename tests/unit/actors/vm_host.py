@@ -13,7 +13,7 @@ from actors.vm.effects import (
 from actors.vm.reconcile import STATES
 from actors.vm.state import step
 from actors.vm.table import VmTable
-from bus.messages.base import Ack, Request
+from bus.messages.base import Ack, Message, Request
 from bus.messages.guest import (
     CreateGuests,
     ForgetGuests,
@@ -28,6 +28,14 @@ from bus.messages.guest import (
     ReportExits,
     StartGuests,
 )
+from bus.messages.network import (
+    ForgetGuestNics,
+    Netspec,
+    Plugged,
+    PlugGuests,
+    PlugReport,
+    UnplugGuests,
+)
 from bus.messages.vm import (
     GuestKind,
     KillVms,
@@ -41,6 +49,8 @@ from bus.step import Ask, Effect, Fail
 from bus.testing import answer, received, replies
 
 CONFIG = VmConfig(filesystem="/fs")
+WIRED = VmConfig(filesystem="/fs", networks=(Netspec(vlan=101, alias="minimega//LAN"), Netspec(vlan=100)))
+NETWORK_REQUESTS = PlugGuests | UnplugGuests | ForgetGuestNics
 DRIVER_REQUESTS = CreateGuests | StartGuests | PauseGuests | KillGuests | ForgetGuests
 
 
@@ -69,6 +79,8 @@ class Host:
                     pending += step(self.table, InstancesRemoved(outcomes=tuple(Outcome(vm_id) for vm_id in vm_ids)))
                 case Ask(body=ListGuests()):
                     pending += step(self.table, answer(effect, self.guests()))
+                case Ask(to="network"):
+                    pending += step(self.table, answer(effect, self.network(effect)))
                 case Ask():
                     pending += step(self.table, answer(effect, self.report(effect)))
                 case _:
@@ -90,6 +102,18 @@ class Host:
         refusals = {vm_id: self.refuse.get((type(body), vm_id), "") for vm_id in vm_ids}
         reports = (GuestReport(vm_id=v, pid=1000 + v, error=refusals[v], console_port=port + v) for v in vm_ids)
         return GuestReports(reports=tuple(reports))
+
+    def network(self, ask: Ask) -> Message:
+        """What `network` answers: two taps to each guest."""
+        body = ask.body
+        assert isinstance(body, NETWORK_REQUESTS)
+        vm_ids = tuple(guest.vm_id for guest in body.guests) if isinstance(body, PlugGuests) else body.vm_ids
+        self.asked.append(f"{type(body).__name__} {' '.join(map(str, vm_ids))}")
+        if isinstance(body, ForgetGuestNics):
+            return Ack()
+        refusals = {vm_id: self.refuse.get((type(body), vm_id), "") for vm_id in vm_ids}
+        taps = ("mega_tap0", "mega_tap1") if isinstance(body, PlugGuests) else ()
+        return PlugReport(guests=tuple(Plugged(vm_id=v, error=refusals[v], taps=taps) for v in vm_ids))
 
     def do(self, body: Request[VmReport], namespace: str = "minimega") -> VmReport | Fail:
         """Run a command to its answer."""

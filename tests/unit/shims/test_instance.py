@@ -21,7 +21,7 @@ def test_prepare_and_write_state(tmp_path: Path) -> None:
     instance.prepare(directory, name="web", config="VM configuration:\n", state="BUILDING")
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert files(directory) == {"name": "web", "config": "VM configuration:\n", "state": "BUILDING"}
-    instance.write_state(directory, "RUNNING")
+    instance.write(directory, "state", "RUNNING")
     assert files(directory)["state"] == "RUNNING"
     instance.prepare(directory, name="web", config="new", state="QUIT")
     assert files(directory) == {"name": "web", "config": "new", "state": "QUIT"}
@@ -34,7 +34,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
     directory.mkdir()
     (directory / "state").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic links"):
-        instance.write_state(directory, "QUIT")
+        instance.write(directory, "state", "QUIT")
     assert victim.read_text() == "mine"
 
 
@@ -42,7 +42,7 @@ def test_without_a_base(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         instance.prepare(tmp_path / "none" / "7", name="a", config="", state="BUILDING")
     with pytest.raises(FileNotFoundError):
-        instance.write_state(tmp_path / "7", "QUIT")
+        instance.write(tmp_path / "7", "state", "QUIT")
 
 
 def test_highest_id(tmp_path: Path) -> None:

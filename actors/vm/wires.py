@@ -1,0 +1,53 @@
+"""Interfaces of guests: `network` makes, removes and forgets them, this actor says when."""
+
+from __future__ import annotations
+
+from actors.vm.table import Phase, VmRecord, Wires
+from actors.vm.turn import Turn
+from bus.messages.base import Ack
+from bus.messages.guest import GuestReport
+from bus.messages.network import PlugReport
+from bus.messages.vm import WireVms
+from bus.step import Received
+from bus.vm_names import VmNameError, parse_target
+
+
+def plug(turn: Turn, vm: VmRecord) -> None:
+    """The guest exists: have its interfaces made."""
+    vm.wires = Wires.PLUGGED
+    turn.enter(vm, Phase.PLUGGING)
+
+
+def release(turn: Turn, vm: VmRecord) -> bool:
+    """Have the devices of a VM whose guest has ended removed; says whether there is anything to remove."""
+    if vm.live or vm.wires is not Wires.PLUGGED:
+        return False
+    turn.enter(vm, Phase.UNPLUGGING)
+    return True
+
+
+def answered(turn: Turn, vm_ids: list[int], body: PlugReport | Ack) -> tuple[GuestReport, ...]:
+    """What `network` did for these VMs, in the form in which drivers say it."""
+    if isinstance(body, Ack):
+        return tuple(GuestReport(vm_id=vm_id) for vm_id in vm_ids)
+    for plugged in body.guests:
+        vm = turn.table.vms.get(plugged.vm_id)
+        if vm is not None and vm.phase is Phase.PLUGGING and not plugged.error:
+            vm.taps = list(plugged.taps)
+            turn.taps_changed(vm)
+    return tuple(
+        GuestReport(vm_id=plugged.vm_id, error=plugged.error, warnings=plugged.warnings) for plugged in body.guests
+    )
+
+
+def expect(turn: Turn, inp: Received, msg: WireVms) -> None:
+    """VMs of the target will have interfaces, though perhaps they were launched without any."""
+    try:
+        found, _ = turn.table.matching(inp.namespace, parse_target(msg.target))
+    except VmNameError as error:
+        turn.fail(inp.msg_id, "invalid", str(error))
+        return
+    for vm in found:
+        if vm.wires is Wires.NONE:
+            vm.wires = Wires.PLUGGED if vm.live else Wires.KEPT
+    turn.reply(inp.msg_id, Ack())
