@@ -61,7 +61,7 @@ _IFINFO: Final = struct.Struct("=BxHiII")
 class Link(NamedTuple):
     """One interface as the kernel lists it."""
 
-    index: int
+    ifindex: int
     name: str
     flags: int
     group: int
@@ -214,7 +214,7 @@ def _read(payload: bytes) -> Link:
     found = dict(attributes(payload, _IFINFO.size))
     info = dict(attributes(found.get(IFLA_LINKINFO, b"")))
     return Link(
-        index=index,
+        ifindex=index,
         name=_string(found.get(IFLA_IFNAME, b"")),
         flags=flags,
         group=_number(found.get(IFLA_GROUP, b"")),

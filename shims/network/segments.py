@@ -93,12 +93,12 @@ class Segments:
     def read(self, found: Iterable[Link]) -> None:
         """Take over what the kernel has."""
         found = list(found)
-        self._next_index = max([1 << 20, *(link.index + 1 for link in found)])
+        self._next_index = max([1 << 20, *(link.ifindex + 1 for link in found)])
         by_index: dict[int, Part] = {}
         for link in found:
             meaning = read_alias(link.alias) if link.group == BRIDGES else None
             if meaning:
-                by_index[link.index] = Part(*meaning, link.index)
+                by_index[link.ifindex] = Part(*meaning, link.ifindex)
         for link in found:
             if link.master in by_index and link.group != PATCHES:
                 by_index[link.master].ports.add(link.name)
