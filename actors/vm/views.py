@@ -93,6 +93,7 @@ def usages(names: dict[int, str], samples: Iterable[GuestSample]) -> tuple[VmUsa
     """Samples under the names of their VMs."""
     return tuple(
         VmUsage(
+            vm_id=sample.vm_id,
             name=names[sample.vm_id],
             virt_bytes=sample.virt_bytes,
             res_bytes=sample.res_bytes,

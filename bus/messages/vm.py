@@ -194,8 +194,9 @@ class WireVms(Request[Ack], frozen=True, kw_only=True, tag="vm.wire"):
 
 
 class VmUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `vm top`. Sizes in bytes, times in seconds, cpu in percent of one CPU, rates in MB/s."""
+    """One row of `vm top`. Sizes in bytes, times in seconds, cpu in percent of one CPU; rates only `network` knows."""
 
+    vm_id: int = -1
     name: str
     virt_bytes: int
     res_bytes: int
@@ -204,8 +205,6 @@ class VmUsage(msgspec.Struct, frozen=True, kw_only=True):
     vcpu_percent: float
     time_s: float
     processes: int
-    rx_mbps: float = 0.0
-    tx_mbps: float = 0.0
 
 
 class VmUsages(Message, frozen=True, kw_only=True, tag="vm.usages"):
@@ -235,8 +234,6 @@ class HostLoad(Message, frozen=True, kw_only=True, omit_defaults=True, tag="vm.l
     mem_commit_mib: int = 0
     net_commit: int = 0
     uptime_s: float = 0.0
-    rx_mbps: float = 0.0
-    tx_mbps: float = 0.0
 
 
 class GetHostLoad(Query[HostLoad], frozen=True, kw_only=True, tag="vm.load.get"):

@@ -152,7 +152,7 @@ class Also:
 
 @dataclass(frozen=True, slots=True)
 class Both:
-    """Two replies for one answer; `also` is None if nobody gave the second."""
+    """Replies for one answer; `also` is None if nobody gave the second, a tuple of such where several were wanted."""
 
     reply: Any
     also: Any
@@ -174,8 +174,8 @@ class Command:
     request: Callable[[Args], Request[Any]] | None = None
     """Raises CommandError if the words make no sense."""
     answer: Callable[[Any, Args], Answer] = silent
-    also: Also | None = None
-    """Something else to be asked at the same time; `answer` then reads a `Both`."""
+    also: Also | tuple[Also, ...] | None = None
+    """What else is to be asked at the same time; `answer` then reads a `Both`."""
     timeout_s: float = QUICK_S
     run: Run | None = None
     recorded: bool = True

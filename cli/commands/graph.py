@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
+from bus.errors import BusError
+from bus.messages.network import GetInterfaces
+from bus.messages.vlan import DISCONNECTED
 from bus.messages.vm import GetVms, VmInfo, VmState
 from cli.commands.declare import QUICK_S, Call, Command, CommandError, Scope
-from cli.commands.vm_rows import COLUMNS
+from cli.commands.vm_rows import Interfaces, interface_columns, known_interfaces
 from cli.response import Group, Response
 from cli.written_file import WriteError, write_file, written_text
 
@@ -19,7 +21,6 @@ COLOURS = {
     VmState.QUIT: "blue",
     VmState.ERROR: "red",
 }
-_VLAN = re.compile(r"(?:[^,]*\()?([0-9]+)\)?")
 
 
 def quoted(text: str) -> str:
@@ -32,37 +33,46 @@ def quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def vlan_numbers(cell: str) -> list[str]:
-    """The numbers in the column `vlan` of `vm info`, e.g. 101 and 200 of `[LAN (101), 200]`."""
-    found = map(_VLAN.fullmatch, cell.strip("[]").split(", "))
-    return [match[1] for match in found if match]
+def graph(lines: Iterable[str]) -> str:
+    """The graph in the language of Graphviz."""
+    return "\n".join(["graph minimega {", 'size="8,11";', "overlap=false;", *lines, "}"])
 
 
-def graph(vms: Iterable[VmInfo]) -> str:
-    """The graph in the language of Graphviz: VMs in the colour of their state, VLANs, an edge for each interface."""
-    return "\n".join(["graph minimega {", 'size="8,11";', "overlap=false;", *_lines(vms), "}"])
-
-
-def _lines(vms: Iterable[VmInfo]) -> Iterator[str]:
+def edges(vms: Iterable[VmInfo], interfaces: Interfaces) -> Iterator[str]:
+    """VMs in the colour of their state, their VLANs, an edge for each interface."""
+    columns = interface_columns(interfaces, {})
     for vm in vms:
-        fields = (vm.host, vm.name, str(vm.vm_id), COLUMNS["ip"](vm), COLUMNS["ip6"](vm))
+        fields = (vm.host, vm.name, str(vm.vm_id), columns["ip"](vm), columns["ip6"](vm))
         node = quoted(":".join(fields))
         yield f"{node} [style=filled, color={COLOURS[vm.state]}];"
-        for number in vlan_numbers(COLUMNS["vlan"](vm)):
-            yield f"{node} -- {number}"
-            yield f"{number};"
+        for interface in interfaces(vm):
+            if interface.vlan != DISCONNECTED:
+                yield f"{node} -- {interface.vlan}"
+                yield f"{interface.vlan};"
+
+
+async def _of_host(call: Call, host: str, namespace: str) -> tuple[Sequence[VmInfo], Interfaces]:
+    """The VMs of one host; without an answer about their interfaces those count as configured."""
+    found, listed = await asyncio.gather(
+        call.engine.ask(f"vm@{host}", GetVms(), timeout_s=QUICK_S, namespace=namespace),
+        call.engine.ask(f"network@{host}", GetInterfaces(), timeout_s=QUICK_S, namespace=namespace),
+        return_exceptions=True,
+    )
+    if isinstance(found, BaseException):
+        raise found
+    if isinstance(listed, BaseException) and not isinstance(listed, BusError):
+        raise listed
+    return found.vms, known_interfaces(None if isinstance(listed, BaseException) else listed)
 
 
 async def _viz(call: Call) -> AsyncIterator[Group]:
     namespace = call.session.namespace
-    asks = (
-        call.engine.ask(f"vm@{host}", GetVms(), timeout_s=QUICK_S, namespace=namespace)
-        for host in call.engine.hosts(namespace)
-    )
-    vms = [vm for reply in await asyncio.gather(*asks) for vm in reply.vms]
+    hosts = call.engine.hosts(namespace)
+    found = await asyncio.gather(*(_of_host(call, host, namespace) for host in hosts))
+    lines = [line for vms, interfaces in found for line in edges(vms, interfaces)]
     path = call.args.text("filename")
     try:
-        written = await asyncio.to_thread(lambda: write_file(path, graph(vms).encode("utf-8", "replace")))
+        written = await asyncio.to_thread(lambda: write_file(path, graph(lines).encode("utf-8", "replace")))
     except WriteError as error:
         raise CommandError(str(error)) from error
     yield Group([Response(call.engine.host, written_text(path, written))])

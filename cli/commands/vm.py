@@ -7,6 +7,7 @@ from typing import Any
 from bus.messages.base import WILDCARD, Request
 from bus.messages.cc import GetConnectedGuests
 from bus.messages.namespace import LaunchQueue, QueueVms
+from bus.messages.network import GetInterfaces, GetRates
 from bus.messages.vm import (
     MAX_WINDOW_S,
     ClearVmTags,
@@ -20,6 +21,7 @@ from bus.messages.vm import (
     TopVms,
 )
 from cli.commands.declare import LIFECYCLE_S, Also, Args, Command, CommandError, Scope, report
+from cli.commands.vlan_names import VLANS
 from cli.commands.vm_rows import vm_info, vm_tags, vm_top
 
 TARGET = {"target": "vm_target"}
@@ -140,7 +142,11 @@ others with .columns and rows with .filter:
         scope=Scope.BROADCAST,
         to="vm",
         request=lambda args: GetVms(),
-        also=Also("cc", lambda args: GetConnectedGuests()),
+        also=(
+            Also("cc", lambda args: GetConnectedGuests()),
+            Also("network", lambda args: GetInterfaces()),
+            VLANS,
+        ),
         answer=vm_info,
     ),
     Command(
@@ -152,6 +158,7 @@ of one CPU, rx and tx in MB/s from the VM's point of view.""",
         scope=Scope.BROADCAST,
         to="vm",
         request=_top,
+        also=Also("network", lambda args: GetRates()),
         answer=vm_top,
         timeout_s=MAX_WINDOW_S + 30.0,
     ),

@@ -176,7 +176,9 @@ class Engine:
         except BusError as error:
             return Response(host, error=str(error))
 
-    async def _ask_also(self, also: Also, args: Args, host: str, namespace: str) -> Message | None:
+    async def _ask_also(self, also: Also | tuple[Also, ...], args: Args, host: str, namespace: str) -> Any:
+        if isinstance(also, tuple):
+            return tuple(await asyncio.gather(*(self._ask_also(one, args, host, namespace) for one in also)))
         try:
             request: Request[Message] = also.request(args)
             return await self.bus.ask(f"{also.to}@{host}", request, timeout_s=also.timeout_s, namespace=namespace)

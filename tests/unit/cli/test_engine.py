@@ -23,7 +23,8 @@ async def test_a_broadcast_asks_every_host_in_the_namespace_of_the_session() -> 
     bench.session.namespace = "exp"
     (group,) = await bench.run("vm info")
     asked = sorted((a.to, a.namespace) for a in bench.bus.asked)
-    assert asked == [("cc@n1", "exp"), ("cc@n2", "exp"), ("vm@n1", "exp"), ("vm@n2", "exp")]
+    actors = ("cc", "namespace", "network", "vm")
+    assert asked == [(f"{actor}@{host}", "exp") for actor in actors for host in ("n1", "n2")]
     assert [response.host for response in group.responses] == ["n1", "n2"]
 
 

@@ -2,28 +2,43 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.errors import UnavailableError
+from bus.errors import InvalidError, UnavailableError
+from bus.messages.network import GetInterfaces, GuestInterfaces, Interface, InterfaceList
+from bus.messages.vlan import DISCONNECTED
 from bus.messages.vm import GetVms, VmList, VmState
-from cli.commands import graph as graph_module
-from cli.commands.graph import graph, quoted, vlan_numbers
-from cli.commands.vm_rows import COLUMNS
+from cli.commands.graph import edges, graph, quoted
+from cli.commands.vm_rows import as_configured, known_interfaces
 from cli.testing import Asked, EngineBench, make_vm
 
+LISTED = InterfaceList(
+    guests=(
+        GuestInterfaces(
+            vm_id=0,
+            name="a",
+            interfaces=(
+                Interface(tap="mega_tap0", bridge="mega_bridge", vlan=101, mac="", ip="10.0.0.1", ip6="fd00::1"),
+                Interface(tap="mega_tap1", vlan=DISCONNECTED, mac=""),
+                Interface(tap="mega_tap2", bridge="mega_bridge", vlan=7, mac=""),
+            ),
+        ),
+    )
+)
 
-def test_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = {"a": "[LAN (101), 7]", "b": "[]"}
-    columns = {**COLUMNS, "vlan": lambda vm: cells[vm.name], "ip": lambda vm: "[10.0.0.1]"}
-    monkeypatch.setattr(graph_module, "COLUMNS", columns)
-    assert graph([make_vm(0, "a"), make_vm(1, "b", VmState.ERROR)]) == (
+
+def test_the_graph() -> None:
+    vms = [make_vm(0, "a"), make_vm(1, "b", VmState.ERROR)]
+    node = '"n1:a:0:[10.0.0.1, , ]:[fd00::1, , ]"'
+    assert graph(edges(vms, known_interfaces(LISTED))) == (
         'graph minimega {\nsize="8,11";\noverlap=false;\n'
-        '"n1:a:0:[10.0.0.1]:[]" [style=filled, color=green];\n'
-        '"n1:a:0:[10.0.0.1]:[]" -- 101\n101;\n"n1:a:0:[10.0.0.1]:[]" -- 7\n7;\n'
-        '"n1:b:1:[10.0.0.1]:[]" [style=filled, color=red];\n}'
+        f"{node} [style=filled, color=green];\n"
+        f"{node} -- 101\n101;\n{node} -- 7\n7;\n"
+        '"n1:b:1:[]:[]" [style=filled, color=red];\n}'
     )
 
 
@@ -32,15 +47,7 @@ def test_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     [("BUILDING", "yellow"), ("RUNNING", "green"), ("PAUSED", "yellow"), ("QUIT", "blue"), ("ERROR", "red")],
 )
 def test_colours(state: str, colour: str) -> None:
-    assert f"color={colour}]" in graph([make_vm(0, "a", VmState(state))])
-
-
-@pytest.mark.parametrize(
-    ("cell", "numbers"),
-    [("[]", []), ("[, ]", []), ("[100]", ["100"]), ("[LAN (101), 0, foo//X (170)]", ["101", "0", "170"])],
-)
-def test_vlan_numbers(cell: str, numbers: list[str]) -> None:
-    assert vlan_numbers(cell) == numbers
+    assert f"color={colour}]" in graph(edges([make_vm(0, "a", VmState(state))], as_configured))
 
 
 @given(st.text())
@@ -51,9 +58,10 @@ def test_no_name_gets_out_of_its_quotes(name: str) -> None:
     assert re.fullmatch(r'"(\\.|[^"\\])*"', text, re.DOTALL)
 
 
-async def test_viz_writes_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reaction", [LISTED, InvalidError("not now")])
+async def test_viz_writes_a_file(tmp_path: Path, reaction: Any) -> None:
     path = tmp_path / "g"
-    bench = EngineBench()
+    bench = EngineBench({GetInterfaces: reaction})
     assert await bench.text(f"namespace exp viz {path}") == ""
     assert bench.bus.asked[-1].namespace == "exp"
     content = path.read_text()

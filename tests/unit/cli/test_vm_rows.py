@@ -7,7 +7,16 @@ import pytest
 from bus.messages.base import Ack
 from bus.messages.cc import ConnectedGuests
 from bus.messages.namespace import Batch, Draft, Queue, SavedConfigs, SetConfig
-from bus.messages.network import Netspec
+from bus.messages.network import (
+    GuestInterfaces,
+    GuestRates,
+    Interface,
+    InterfaceList,
+    Netspec,
+    Rates,
+    Shaping,
+)
+from bus.messages.vlan import DISCONNECTED, VlanTable
 from bus.messages.vm import GuestKind, HostLoad, VmConfig, VmInfo, VmList, VmState, VmUsage, VmUsages
 from bus.vm_config import PARAMS, Shape, assign
 from cli.commands.declare import Args, Both, Command
@@ -26,13 +35,22 @@ HEADER = (
 )
 
 
+SILENT = (None, None, None)
+"""Nobody else says anything of the VMs."""
+
+
 def guest(kind: GuestKind, config: VmConfig, **more: Any) -> VmInfo:
     known: dict[str, Any] = {"vm_id": 7, "name": "web", "namespace": "minimega", "host": "n1", "uuid": "u-u"}
     return VmInfo(kind=kind, state=VmState.RUNNING, created_s=0.0, config=config, **{**known, **more})
 
 
-def cells(vm: VmInfo, also: ConnectedGuests | None = None) -> dict[str, str]:
-    answer = vm_info(Both(VmList(vms=(vm,)), also), Args({}))
+def cells(
+    vm: VmInfo,
+    connected: ConnectedGuests | None = None,
+    interfaces: InterfaceList | None = None,
+    vlans: VlanTable | None = None,
+) -> dict[str, str]:
+    answer = vm_info(Both(VmList(vms=(vm,)), (connected, interfaces, vlans)), Args({}))
     assert answer.header is not None and answer.rows is not None
     return dict(zip(answer.header, answer.rows[0], strict=True))
 
@@ -42,8 +60,8 @@ def picked(row: dict[str, str], names: str) -> dict[str, str]:
 
 
 def test_the_columns_and_their_order() -> None:
-    assert vm_info(Both(VmList(vms=()), None), Args({})).header == tuple(HEADER.split())
-    assert vm_info(Both(VmList(vms=()), None), Args({"summary": True})).header == SUMMARY
+    assert vm_info(Both(VmList(vms=()), SILENT), Args({})).header == tuple(HEADER.split())
+    assert vm_info(Both(VmList(vms=()), SILENT), Args({"summary": True})).header == SUMMARY
     assert " ".join(SUMMARY) == "id name state type uuid cc_active vlan"
 
 
@@ -86,17 +104,85 @@ def test_a_kvm_guest() -> None:
     row = cells(
         guest(GuestKind.KVM, VmConfig(disks=("/a", "/b"), networks=(Netspec(vlan=1), Netspec(vlan=2)), serial_ports=2))
     )
-    assert (row["disk"], row["serial-ports"], row["vlan"], row["append"]) == ("[/a /b]", "2", "[, ]", "[]")
+    assert (row["disk"], row["serial-ports"], row["vlan"], row["append"]) == ("[/a /b]", "2", "[1, 2]", "[]")
     assert set(picked(row, "filesystem hostname init preinit fifo volume console_port").values()) == {"N/A"}
 
 
+NETWORKS = (
+    Netspec(vlan=101, alias="minimega//LAN", mac="02:00:00:00:00:01"),
+    Netspec(bridge="br2", vlan=100),
+    Netspec(vlan=DISCONNECTED),
+)
+VLANS = VlanTable(aliases={"minimega//LAN": 101, "foo//BAR": 103}, namespace="minimega")
+LISTED = InterfaceList(
+    guests=(
+        GuestInterfaces(
+            vm_id=7,
+            name="web",
+            interfaces=(
+                Interface(tap="mega_tap0", bridge="mega_bridge", vlan=103, mac="m0", ip="10.0.0.1", is_up=True),
+                Interface(tap="mega_tap1", bridge="br2", vlan=100, mac="m1", ip6="fd00::1"),
+                Interface(
+                    tap="mega_tap2", vlan=DISCONNECTED, mac="m2", shaping=Shaping(rate_bps=10**6, delay_us=100_000)
+                ),
+            ),
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "vlans", "expected"),
+    [
+        (
+            LISTED,
+            VLANS,
+            {
+                "vlan": "[foo//BAR (103), 100, disconnected]",
+                "bridge": "[mega_bridge, br2, ]",
+                "tap": "[mega_tap0, mega_tap1, mega_tap2]",
+                "mac": "[m0, m1, m2]",
+                "ip": "[10.0.0.1, , ]",
+                "ip6": "[, fd00::1, ]",
+                "qos": "[2: rate 1mbit delay 100ms]",
+            },
+        ),
+        (LISTED, None, {"vlan": "[103, 100, disconnected]"}),
+        (
+            None,
+            VLANS,
+            {
+                "vlan": "[LAN (101), 100, disconnected]",
+                "bridge": "[mega_bridge, br2, ]",
+                "tap": "[, , ]",
+                "mac": "[02:00:00:00:00:01, , ]",
+                "ip": "[, , ]",
+                "ip6": "[, , ]",
+                "qos": "[]",
+            },
+        ),
+        (InterfaceList(guests=()), VLANS, {"vlan": "[LAN (101), 100, disconnected]"}),
+    ],
+)
+def test_interfaces(interfaces: InterfaceList | None, vlans: VlanTable | None, expected: dict[str, str]) -> None:
+    row = cells(guest(GuestKind.CONTAINER, VmConfig(networks=NETWORKS)), None, interfaces, vlans)
+    assert picked(row, " ".join(expected)) == expected
+
+
+def test_programs_get_the_interfaces() -> None:
+    vms = VmList(vms=(guest(GuestKind.CONTAINER, VmConfig(networks=NETWORKS)),))
+    answer = vm_info(Both(vms, (None, LISTED, VLANS)), Args({"summary": True}))
+    assert [one["tap"] for one in answer.data[0]["interfaces"]] == ["mega_tap0", "mega_tap1", "mega_tap2"]
+
+
 def test_programs_get_the_vms_themselves() -> None:
-    data = vm_info(Both(VmList(vms=(guest(GuestKind.KVM, VmConfig(vcpus=2)),)), None), Args({})).data
+    data = vm_info(Both(VmList(vms=(guest(GuestKind.KVM, VmConfig(vcpus=2)),)), SILENT), Args({})).data
     assert (data[0]["name"], data[0]["config"]["vcpus"]) == ("web", 2)
 
 
 def test_top() -> None:
     usage = VmUsage(
+        vm_id=7,
         name="web",
         virt_bytes=3 * 2**20 + 5,
         res_bytes=2**20,
@@ -106,9 +192,11 @@ def test_top() -> None:
         time_s=61.9,
         processes=3,
     )
-    assert vm_top(VmUsages(usages=(usage,)), Args({})).rows == [
-        ("web", "3", "1", "0", "150.46", "0.00", "1m1s", "3", "0.00", "0.00")
-    ]
+    rates = Rates(vms=(GuestRates(vm_id=7, rx_mbps=1.256, tx_mbps=0.5), GuestRates(vm_id=8, rx_mbps=9.0)))
+    for also, shown in {rates: ("1.26", "0.50"), None: ("0.00", "0.00"), Rates(): ("0.00", "0.00")}.items():
+        assert vm_top(Both(VmUsages(usages=(usage,)), also), Args({})).rows == [
+            ("web", "3", "1", "0", "150.46", "0.00", "1m1s", "3", *shown)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -133,14 +221,16 @@ def test_tags(key: str | None, header: Row, rows: list[Row]) -> None:
 
 def test_host() -> None:
     load = HostLoad(host="n1", cpus=2, load=(0.5, 1, 2), mem_total_mib=100, mem_used_mib=50, vms=3, uptime_s=1393.72)
-    answer = host_answer(load, Args({}))
+    answer = host_answer(Both(load, Rates(rx_mbps=1.25, tx_mbps=20.0)), Args({}))
     assert " ".join(answer.header or ()) == (
         "cpus load memused memtotal rx tx vms vmlimit cpucommit memcommit netcommit uptime"
     )
-    row = ("2", "0.50 1.00 2.00", "50", "100", "0.0", "0.0", "3", "-1", "0", "0", "0", "23m13.72s")
+    row = ("2", "0.50 1.00 2.00", "50", "100", "1.2", "20.0", "3", "-1", "0", "0", "0", "23m13.72s")
     assert list(answer.rows or ()) == [row]
     assert answer.data["Uptime"] == 1_393_720_000_000
-    assert host_answer(load, Args({"name": True})).text == "n1"
+    assert (answer.data["RxBps"], answer.data["TxBps"]) == (1.25, 20.0)
+    assert host_answer(Both(load, None), Args({"name": True})).text == "n1"
+    assert host_answer(Both(load, None), Args({"rx": True})).text == "0.0"
 
 
 def test_the_queue() -> None:
