@@ -12,9 +12,10 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from bus.messages.network import Shaping
 from shims.netlink import Netlink, NetlinkError
 from shims.network import links, netns
-from shims.network.base import Abilities, Counters, FabricError, Port, Seen, Segment, Survey
+from shims.network.base import Abilities, Addresses, Counters, FabricError, Port, Seen, Segment, Survey
 from shims.network.ports import Known, Ports, counted
 from shims.network.segments import (
     ALL,
@@ -29,6 +30,7 @@ from shims.network.segments import (
     remove_devices,
     remove_group,
 )
+from shims.network.traffic import Traffic
 
 FILTERING: Final = "filtering"
 PLAIN: Final = "plain"
@@ -49,6 +51,7 @@ class KernelFabric:
         self._host: Netlink | None = None
         self._segments: Segments
         self._ports: Ports
+        self._traffic: Traffic
 
     # --- the whole
 
@@ -66,11 +69,12 @@ class KernelFabric:
                 filters = self._filters(self._netlink)
                 self._segments = Segments(self._netlink, filters=filters, limit=self._limit)
                 self._ports = Ports(self._netlink, self._segments, (outside, inside))
+                self._traffic = Traffic(self._netlink)
                 self._read()
             except BaseException:
                 self.close()
                 raise
-        return Abilities(vlan_filtering=filters, netem=False, tbf=False, learning=False, mirroring=False)
+        return self._traffic.abilities(vlan_filtering=filters)
 
     def close(self) -> None:
         """Let go of it; the thread is back on the host."""
@@ -109,12 +113,15 @@ class KernelFabric:
     def add_ports(self, ports: list[Port]) -> dict[str, str]:
         """Make interfaces of guests; see `Fabric.add_ports`."""
         with _refusals("interfaces cannot be made"):
+            self._traffic.after_removal([port.name for port in ports if port.name in self._ports.known])
             return self._ports.add(ports)
 
     def remove_ports(self, names: list[str]) -> None:
         """Remove ports of either kind; see `Fabric.remove_ports`."""
         with _refusals("interfaces cannot be removed"):
+            self._traffic.before_removal(names)
             self._ports.remove(names)
+            self._traffic.after_removal(names)
 
     def plug(self, name: str, segment: Segment | None) -> None:
         """Move a port; see `Fabric.plug`."""
@@ -128,6 +135,24 @@ class KernelFabric:
                 name: Counters(rx_bytes=sent, tx_bytes=received)
                 for name, received, sent in counted(lines, self._ports.known.__contains__)
             }
+
+    # --- traffic
+
+    def shape(self, name: str, shaping: Shaping) -> list[str]:
+        """Put constraints in place; see `Fabric.shape`."""
+        return self._traffic.shape(name, shaping)
+
+    def mirror(self, source: str, destination: str) -> None:
+        """Copy traffic; see `Fabric.mirror`."""
+        self._traffic.mirror(source, destination)
+
+    def unmirror(self, destination: str) -> None:
+        """No more copies; see `Fabric.unmirror`."""
+        self._traffic.unmirror(destination)
+
+    def addresses(self) -> dict[str, Addresses]:
+        """By port, as learned."""
+        return {name: found for name, found in self._traffic.addresses().items() if name in self._ports.known}
 
     # --- what the kernel has
 

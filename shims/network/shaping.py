@@ -94,7 +94,7 @@ def shape(netlink: Netlink, name: str, shaping: Shaping, disciplines: Discipline
     if lacks and not (effective.rate_bps or _is_faulty(effective)):
         raise FabricError(lacks[0])
     try:
-        index = links.named(netlink, name).index
+        index = links.named(netlink, name).ifindex
         netlink.ask(message(index, effective, disciplines))
     except NetlinkError as error:
         if error.errno == errno.ENODEV or (error.errno in _NOTHING_THERE and effective == Shaping()):
