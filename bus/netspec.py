@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE, Netspec
-from bus.messages.vlan import DISCONNECTED
+from bus.messages.vlan import DISCONNECTED, Vlan
 from bus.vm_names import MAX_NAME, is_integer, is_valid
 
 MAX_INTERFACES = 64
@@ -175,9 +175,10 @@ def _did_you_mean(word: str) -> str:
     return f"; did you mean the driver `{near[0]}`?" if near else f"; drivers are {', '.join(DRIVERS)}"
 
 
-def resolved(spec: Parsed, vlan: int, alias: str) -> Netspec:
-    """A netspec whose VLAN has been looked up."""
-    return Netspec(bridge=spec.bridge, vlan=vlan, alias=alias, mac=spec.mac, driver=spec.driver)
+def resolved(spec: Parsed, vlan: Vlan) -> Netspec:
+    """A netspec whose VLAN has been looked up; what was typed as a number stays one."""
+    alias = "" if is_integer(spec.vlan) else vlan.alias
+    return Netspec(bridge=spec.bridge, vlan=vlan.number, alias=alias, mac=spec.mac, driver=spec.driver)
 
 
 def spec_text(spec: Netspec, labels: Mapping[int, str]) -> str:

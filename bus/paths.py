@@ -79,6 +79,11 @@ class Paths(NamedTuple):
         return self.run / "metrics"
 
     @property
+    def vlans(self) -> Path:
+        """All VLAN aliases, for other programs to read."""
+        return self.base / "vlans"
+
+    @property
     def files(self) -> Path:
         """The file area, unless `Context.files_dir` says otherwise."""
         return self.base / "files"

@@ -182,7 +182,7 @@ def _networks(words: tuple[str, ...], look_up: VlanLookup) -> tuple[Netspec, ...
         vlans = look_up(tuple(spec.vlan for spec in specs))
     except netspec.NetspecError as error:
         raise VmConfigError(str(error)) from error
-    return tuple(netspec.resolved(spec, vlan.number, vlan.alias) for spec, vlan in zip(specs, vlans, strict=True))
+    return tuple(map(netspec.resolved, specs, vlans))
 
 
 def _numbers(texts: tuple[str, ...]) -> tuple[Vlan, ...]:

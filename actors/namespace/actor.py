@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from actors.namespace import destroy, plan, schedules, state
+from actors.namespace import destroy, plan, schedules, state, vlans
 from actors.namespace.table import Located, Namespace, NamespaceTable, first_table
+from actors.namespace.vlan_requests import WriteVlans
+from bus import vlan_range
 from bus.actor import RequestContext, query
 from bus.errors import InvalidError
 from bus.messages.base import Ack, Message
@@ -37,8 +39,10 @@ from bus.messages.schedule import (
     Plan,
     Schedules,
 )
+from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, GetVlans, ResolveVlans, SetVlanRange, VlanTable
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
+from shims import replaced_file
 
 
 class NamespaceActor(StepActor[NamespaceTable]):
@@ -60,6 +64,11 @@ class NamespaceActor(StepActor[NamespaceTable]):
         SetQueueing,
         SetLoadMetric,
         ChangePlan,
+        ResolveVlans,
+        AddVlan,
+        SetVlanRange,
+        BlacklistVlan,
+        ClearVlans,
     )
 
     def initial_state(self) -> NamespaceTable:
@@ -72,7 +81,15 @@ class NamespaceActor(StepActor[NamespaceTable]):
 
     async def on_start(self) -> None:
         """Tell the core where it runs."""
-        self.feed(Located(host=self.context.host, files_dir=str(self.context.files_dir)))
+        where = Located(host=self.context.host, files_dir=str(self.context.files_dir), vlans=vlan_range.wanted())
+        self.feed(where)
+
+    async def carry_out(self, effect: Effect) -> None:
+        """The one effect of its own is a file."""
+        if isinstance(effect, WriteVlans):
+            replaced_file.replace(self.context.paths.vlans, effect.text)  # small, as the journal's records are
+        else:
+            await super().carry_out(effect)
 
     def take(self, envelope: Envelope, request: Message) -> None:
         """Commands open their namespace one by one: where it is open already, there is nothing to write down."""
@@ -113,6 +130,11 @@ class NamespaceActor(StepActor[NamespaceTable]):
     async def get_plan(self, msg: GetPlan, request: RequestContext) -> Plan:
         """Where queued VMs would go; raises InvalidError without a dry run."""
         return plan.shown(self._namespace(request))
+
+    @query
+    async def get_vlans(self, msg: GetVlans, request: RequestContext) -> VlanTable:
+        """All VLANs."""
+        return vlans.table(self.state.vlans, request.namespace)
 
     @query
     async def get_namespaces(self, msg: GetNamespaces, request: RequestContext) -> NamespaceList:

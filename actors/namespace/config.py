@@ -8,9 +8,12 @@ from typing import assert_never
 import msgspec
 
 from actors.namespace.table import Clone, NamespaceTable
+from actors.namespace.vlan_requests import look_up, renewed
+from actors.namespace.vlans import VlanError
 from bus import vm_config
 from bus.messages.base import Ack
 from bus.messages.namespace import ClearConfig, CloneConfig, RestoreConfig, SaveConfig, SetConfig
+from bus.messages.vlan import Vlan
 from bus.messages.vm import GetVms, VmConfig, VmInfo, VmList
 from bus.step import Ask, Effect, Fail, Received, Reply
 from bus.vm_config import VmConfigError
@@ -28,11 +31,18 @@ NOT_COPIED_TAG = "error"
 def change(table: NamespaceTable, inp: Received, msg: SetConfig | ClearConfig | SaveConfig | RestoreConfig) -> Effect:
     """Change the draft or keep a copy of it."""
     namespace = table.make(inp.namespace)
+    vlans = table.vlans
+
+    def find_vlans(texts: tuple[str, ...]) -> tuple[Vlan, ...]:
+        nonlocal vlans
+        vlans, found = look_up(table, texts, inp.namespace)
+        return found
+
     try:
         match msg:
             case SetConfig():
-                new = vm_config.assign(namespace.draft, msg.param, msg.words, Path(table.files_dir))
-                namespace.draft = _bounded(new)
+                new = vm_config.assign(namespace.draft, msg.param, msg.words, Path(table.files_dir), find_vlans)
+                namespace.draft, table.vlans = _bounded(new), vlans
             case ClearConfig():
                 namespace.draft = vm_config.clear(namespace.draft, msg.param, msg.key)
             case SaveConfig(name=name):
@@ -45,11 +55,13 @@ def change(table: NamespaceTable, inp: Received, msg: SetConfig | ClearConfig | 
             case RestoreConfig(name=name):
                 if name not in namespace.saved:
                     return Fail(msg_id=inp.msg_id, code="not_found", message=f"config {name[:80]} does not exist")
-                namespace.draft = namespace.saved[name]
+                namespace.draft = renewed(table, namespace.saved[name], inp.namespace)
             case _:
                 assert_never(msg)
     except VmConfigError as error:
         return Fail(msg_id=inp.msg_id, code="invalid", message=str(error))
+    except VlanError as error:
+        return Fail(msg_id=inp.msg_id, code=error.code, message=str(error))
     return Reply(msg_id=inp.msg_id, body=Ack())
 
 
@@ -96,8 +108,12 @@ def clone_came(table: NamespaceTable, msg_id: str, found: VmList) -> list[Effect
         return []  # another host had it
     if not found.vms:
         return clone_failed(table, msg_id, "not_found", "")
-    namespace = table.make(table.clones.pop(msg_id).namespace)
-    namespace.draft = cloned(namespace.draft, found.vms[0])
+    name = table.clones.pop(msg_id).namespace
+    namespace = table.make(name)
+    try:
+        namespace.draft = renewed(table, cloned(namespace.draft, found.vms[0]), name)
+    except VlanError as error:
+        return [Fail(msg_id=msg_id, code=error.code, message=str(error))]
     return [Reply(msg_id=msg_id, body=Ack())]
 
 

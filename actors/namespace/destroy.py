@@ -1,5 +1,5 @@
 """The end of a namespace: its pipelines and pipes end and its VMs are killed and flushed on every host, command and
-control of them ends, then nobody remembers it.
+control of them ends, its host taps go, its VLANs become free, then nobody remembers it.
 
 Every step may be repeated, so that an end that went wrong half-way is brought about by asking for it once more.
 """
@@ -7,9 +7,12 @@ Every step may be repeated, so that an end that went wrong half-way is brought a
 from __future__ import annotations
 
 from actors.namespace.table import Destruction, Namespace, NamespaceTable
+from actors.namespace.vlan_requests import numbers_of
+from actors.namespace.vlans import clear, knows
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD, Ack, Message, Request
 from bus.messages.cc import EndCc
 from bus.messages.namespace import DestroyReport, NamespaceDestroyed
+from bus.messages.network import Bridges, EndNetworks, GetBridges
 from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
 from bus.messages.vm import FlushVms, GetVmNames, KillVms, VmNames, VmReport
@@ -25,16 +28,19 @@ MAX_ROUNDS = 3
 SHOWN_NAMES = 200
 """Characters of the names of VMs that could not be ended."""
 STILL_LAUNCHING = "scheduler still running for namespace"
-REQUESTS: dict[str, tuple[str, Request[Ack] | Request[VmReport] | Request[VmNames]]] = {
+REQUESTS: dict[str, tuple[str, Request[Ack] | Request[VmReport] | Request[VmNames] | Request[Bridges]]] = {
     "plumb": ("plumber", ClearPipelines()),
     "pipe": ("plumber", DeletePipes()),
     "kill": ("vm", KillVms(target=WILDCARD)),
     "flush": ("vm", FlushVms()),
     "look": ("vm", GetVmNames()),
     "cc": ("cc", EndCc()),
+    "network": ("network", EndNetworks()),
+    "vlans": ("network", GetBridges()),
 }
 """Which actor of each host is asked for what, in this order."""
-AFTER = {"plumb": "pipe", "pipe": "kill"}
+AFTER = {"plumb": "pipe", "pipe": "kill", "cc": "network", "network": "vlans"}
+"""What comes next, whether or not it worked."""
 
 
 def refusal(table: NamespaceTable, name: str) -> str:
@@ -78,7 +84,7 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
     what, turn, host = _parts(tag)
     destruction = table.destructions[msg_id]
     match what, body:
-        case "plumb" | "pipe", Ack():
+        case "plumb" | "pipe" | "cc" | "network", Ack():
             return [_ask(table, msg_id, AFTER[what], turn, host)]
         case "kill", VmReport(errors=errors):
             destruction.errors.extend(errors)
@@ -96,7 +102,8 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
             return _host_through(table, msg_id)
         case "look", VmNames():
             return [_ask(table, msg_id, "cc", turn, host)]
-        case "cc", Ack():
+        case "vlans", Bridges():
+            destruction.in_use.extend(numbers_of(body))
             return _host_through(table, msg_id)
         case _:
             raise TypeError(f"no use for an answer of type {type(body).__name__} to {what}")
@@ -105,6 +112,9 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
 def failed(table: NamespaceTable, tag: str, msg_id: str, message: str) -> list[Effect]:
     """An actor cannot be asked: the VMs of its host end even so, and the other hosts go on."""
     what, turn, host = _parts(tag)
+    if what == "vlans":
+        table.destructions[msg_id].all_in_use = True
+        return _host_through(table, msg_id)
     table.destructions[msg_id].errors.append(f"{host}: {message}")
     if what in AFTER:
         return [_ask(table, msg_id, AFTER[what], turn, host)]
@@ -126,7 +136,7 @@ def _finish(table: NamespaceTable, msg_id: str) -> list[Effect]:
     """Forget the namespace. With VMs left in it, it stays in the list, so that its end can be asked for again."""
     destruction = table.destructions.pop(msg_id)
     name = destruction.namespace
-    known = name in table.namespaces
+    known = name in table.namespaces or knows(table.vlans, name)
     asked = (msg_id, *destruction.also)
     if not known and not destruction.found and not destruction.errors:
         return [Fail(msg_id=each, code="not_found", message=f"unknown namespace: {name}") for each in asked]
@@ -135,6 +145,7 @@ def _finish(table: NamespaceTable, msg_id: str) -> list[Effect]:
     if destruction.errors:
         table.namespaces[name] = Namespace(hosts=hosts)
     else:
+        table.vlans = clear(table.vlans, name, "", None if destruction.all_in_use else destruction.in_use)
         event = NamespaceDestroyed(name=name)
         topic = namespace_topic(name, "destroyed")
         effects.append(Publish(topic=topic, event=event, namespace=name, cause=msg_id))

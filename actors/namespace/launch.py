@@ -6,6 +6,8 @@ import msgspec
 
 from actors.namespace import plan, schedules
 from actors.namespace.table import Launch, Namespace, NamespaceTable
+from actors.namespace.vlan_requests import renewed
+from actors.namespace.vlans import VlanError
 from bus.messages.namespace import Batch, LaunchQueue, QueueVms
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import GetVmNames, VmReport
@@ -102,7 +104,13 @@ def _names_known(table: NamespaceTable, msg_id: str, now_s: float) -> list[Effec
         return _fail(table, msg_id, "invalid", NO_HOSTS)
     if not namespace.queue:  # another launch was faster
         return _fail(table, msg_id, "invalid", NOTHING_QUEUED)
-    return [_place(table, msg_id, launch, namespace, now_s)]
+    vlans = table.vlans
+    try:
+        return [_place(table, msg_id, launch, namespace, now_s)]
+    except VlanError as error:
+        table.vlans = vlans
+        _put_back(namespace, launch)
+        return _fail(table, msg_id, error.code, str(error))
 
 
 def _fail(table: NamespaceTable, msg_id: str, code: str, sentence: str) -> list[Effect]:
@@ -136,9 +144,13 @@ def _conflict(table: NamespaceTable, launch: Launch, batch: Batch) -> str:
 
 
 def _place(table: NamespaceTable, msg_id: str, launch: Launch, namespace: Namespace, now_s: float) -> Effect:
+    """What the scheduler is asked; raises VlanError before anything but VLANs has changed."""
+    queue = (
+        namespace.queue if launch.dry_run else [_renewed(table, batch, launch.namespace) for batch in namespace.queue]
+    )
     taken = {name for batch in table.waiting_batches(launch.namespace) for name in batch.names} | launch.taken.keys()
     first_auto, fixed = namespace.next_auto, namespace.plan
-    batches = tuple(_named(batch, namespace, taken) for batch in namespace.queue)
+    batches = tuple(_named(batch, namespace, taken) for batch in queue)
     launch.queued = list(namespace.queue)
     if launch.dry_run:
         namespace.next_auto, fixed = first_auto, {}
@@ -161,6 +173,11 @@ def _place(table: NamespaceTable, msg_id: str, launch: Launch, namespace: Namesp
         namespace=launch.namespace,
         cause=msg_id,
     )
+
+
+def _renewed(table: NamespaceTable, batch: Batch, namespace: str) -> Batch:
+    """What was queued long ago gets the numbers that its VLANs have now."""
+    return msgspec.structs.replace(batch, config=renewed(table, batch.config, namespace))
 
 
 def _named(batch: Batch, namespace: Namespace, taken: set[str]) -> Batch:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from actors.namespace import config, destroy, launch, plan
+from actors.namespace import config, destroy, launch, plan, vlan_requests
 from actors.namespace.table import Located, NamespaceTable, locate
+from actors.namespace.vlans import file_text
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.namespace import (
     LOAD_METRICS,
@@ -24,6 +25,7 @@ from bus.messages.namespace import (
     SetQueueing,
 )
 from bus.messages.schedule import ChangePlan
+from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, SetVlanRange
 from bus.messages.vm import VmList, VmNames, VmReport
 from bus.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.topics import namespace_topic
@@ -35,10 +37,11 @@ MAX_NAMESPACES = 4096
 
 def step(table: NamespaceTable, inp: Input) -> list[Effect]:
     """Take one input into the table; returns what is to be done about it."""
-    before = set(table.namespaces)
+    before, vlans = set(table.namespaces), table.vlans
     effects = _step(table, inp)
     cause = inp.msg_id if isinstance(inp, Received) else ""
-    return [*(_opened(name, cause) for name in table.namespaces if name not in before), *effects]
+    opened = [_opened(name, cause) for name in table.namespaces if name not in before]
+    return [*opened, *vlan_requests.written(vlans, table.vlans), *effects]
 
 
 def _opened(name: str, cause: str) -> Effect:
@@ -54,6 +57,10 @@ def _step(table: NamespaceTable, inp: Input) -> list[Effect]:
             return destroy.answered(table, tag, table.asks.pop(tag), body)
         case AskFailed(tag=tag, message=message) if tag in table.asks and tag.startswith(destroy.TAG):
             return destroy.failed(table, tag, table.asks.pop(tag), message)
+        case Answered(tag=tag, body=body) if tag in table.asks and tag.startswith(vlan_requests.TAG):
+            return vlan_requests.answered(table, table.asks.pop(tag), body)
+        case AskFailed(tag=tag) if tag in table.asks and tag.startswith(vlan_requests.TAG):
+            return vlan_requests.failed(table, table.asks.pop(tag))
         case Answered(tag=tag, body=body) if tag in table.asks:
             return _answered(table, table.asks.pop(tag), body, inp.time_s)
         case AskFailed(tag=tag) if tag in table.asks:
@@ -61,8 +68,8 @@ def _step(table: NamespaceTable, inp: Input) -> list[Effect]:
         case Located():
             locate(table, inp)
             return []
-        case Recovered():
-            return []
+        case Recovered():  # the file may have been lost, or not been written when the actor ended
+            return [vlan_requests.WriteVlans(text=file_text(table.vlans))]
         case _:
             raise TypeError(f"no step for {type(inp).__name__}")
 
@@ -105,6 +112,8 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
                 sentence = f"invalid load metric `{metric[:80]}`: expected {', '.join(LOAD_METRICS)}"
                 return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
             table.make(inp.namespace).load_metric = metric
+        case ResolveVlans() | AddVlan() | SetVlanRange() | BlacklistVlan() | ClearVlans():
+            return vlan_requests.received(table, inp, inp.body)
         case ChangePlan():
             return [plan.change(table, inp, inp.body)]
         case OpenNamespace():

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+from actors.namespace.vlans import VlanBook, started_with
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.namespace import DEFAULT_METRIC, Batch
 from bus.messages.schedule import ScheduleRun
 from bus.messages.vm import VmConfig
 from bus.step import Input
+from bus.vlan_range import DEFAULT_RANGE
 
 
 class Located(Input, frozen=True, kw_only=True, tag="namespace.located"):
@@ -18,6 +20,8 @@ class Located(Input, frozen=True, kw_only=True, tag="namespace.located"):
 
     host: str
     files_dir: str
+    vlans: tuple[int, int] = DEFAULT_RANGE
+    """The numbers that VLAN aliases get, as this host was started."""
 
 
 class Namespace(msgspec.Struct):
@@ -82,6 +86,21 @@ class Destruction(msgspec.Struct):
     errors: list[str] = []
     also: list[str] = []
     """Ids of further requests for the same."""
+    in_use: list[int] = []
+    """VLANs into which something is plugged, of other namespaces."""
+    all_in_use: bool = False
+    """A host could not say which."""
+
+
+class Clearing(msgspec.Struct):
+    """A `clear vlans` under way: hosts are asked which numbers are in use."""
+
+    namespace: str
+    prefix: str
+    open: int
+    in_use: list[int] = []
+    all_in_use: bool = False
+    """A host could not say it."""
 
 
 class NamespaceTable(msgspec.Struct):
@@ -94,6 +113,8 @@ class NamespaceTable(msgspec.Struct):
     """By id of the request."""
     clones: dict[str, Clone] = {}
     destructions: dict[str, Destruction] = {}
+    clearings: dict[str, Clearing] = {}
+    vlans: VlanBook = VlanBook()
     asks: dict[str, str] = {}
     """Tag of an open ask to the id of the request that it is for."""
 
@@ -125,3 +146,4 @@ def locate(table: NamespaceTable, where: Located) -> None:
             namespace.hosts = tuple(where.host if host == table.host else host for host in namespace.hosts)
             namespace.plan = {}
     table.host, table.files_dir = where.host, where.files_dir
+    table.vlans = started_with(table.vlans, *where.vlans)

@@ -9,6 +9,7 @@ from actors.namespace import state
 from actors.namespace.destroy import MAX_ROUNDS
 from actors.namespace.state import namespace_list, step
 from actors.namespace.table import Namespace, NamespaceTable, first_table
+from actors.namespace.vlan_requests import WriteVlans
 from bus.messages.base import Ack, Message, Request
 from bus.messages.cc import EndCc
 from bus.messages.namespace import (
@@ -23,8 +24,10 @@ from bus.messages.namespace import (
     SetConfig,
     SetQueueing,
 )
+from bus.messages.network import BridgeInfo, Bridges, EndNetworks, GetBridges
 from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
+from bus.messages.vlan import AddVlan, ResolveVlans, SetVlanRange, Vlan, Vlans
 from bus.messages.vm import FlushVms, GetVmNames, GuestKind, KillVms, VmList, VmNames, VmReport, VmResult
 from bus.step import Ask, AskFailed, Effect, Fail, Publish
 from bus.testing import answer, events, only, received, replies, the, through_snapshot
@@ -69,8 +72,10 @@ def after_pipes(table: NamespaceTable, plumb: Ask) -> Ask:
     return the(Ask, step(table, answer(pipe, Ack())))
 
 
-def end_round(table: NamespaceTable, kill: Ask, flushed: VmReport, left: dict[str, str]) -> list[Effect]:
-    """A host kills, flushes, says what it has then, and with nothing left ends command and control."""
+def end_round(
+    table: NamespaceTable, kill: Ask, flushed: VmReport, left: dict[str, str], in_use: tuple[int, ...] = ()
+) -> list[Effect]:
+    """A host kills, flushes, says what it has then, and with nothing left ends command and control and networks."""
     flush = the(Ask, step(table, answer(kill, NOTHING)))
     look = the(Ask, step(table, answer(flush, flushed)))
     assert [type(ask.body) for ask in (kill, flush, look)] == [KillVms, FlushVms, GetVmNames]
@@ -79,7 +84,11 @@ def end_round(table: NamespaceTable, kill: Ask, flushed: VmReport, left: dict[st
         return effects
     cc = the(Ask, effects)
     assert (cc.to.partition("@")[0], cc.body) == ("cc", EndCc())
-    return step(table, answer(cc, Ack()))
+    network = the(Ask, step(table, answer(cc, Ack())))
+    assert (network.to.partition("@")[0], network.body) == ("network", EndNetworks())
+    look = the(Ask, step(table, answer(network, Ack())))
+    assert look.body == GetBridges()
+    return step(table, answer(look, Bridges(bridges=(BridgeInfo(name="mega_bridge", vlans=in_use),))))
 
 
 def names(table: NamespaceTable) -> list[str]:
@@ -100,7 +109,10 @@ def test_command_and_control_that_cannot_be_asked_is_told(table: NamespaceTable)
     flush = the(Ask, step(table, answer(begin(table), NOTHING)))
     look = the(Ask, step(table, answer(flush, ONE_VM)))
     cc = the(Ask, step(table, answer(look, VmNames(uuids={}))))
-    effects = step(table, AskFailed(tag=cc.tag, code="unreachable", message="nobody is at cc@h1"))
+    network = the(Ask, step(table, AskFailed(tag=cc.tag, code="unreachable", message="nobody is at cc@h1")))
+    assert network.body == EndNetworks(), "it goes on"
+    in_use = the(Ask, step(table, answer(network, Ack())))
+    effects = step(table, answer(in_use, Bridges()))
     assert replies(effects) == {"m1": DestroyReport(errors=("h1: nobody is at cc@h1",))}
     assert "exp" in names(table), "its end can be asked for again"
 
@@ -224,3 +236,52 @@ def test_a_clone_that_comes_too_late_brings_nothing_back(table: NamespaceTable) 
     assert refused(effects, "m0") == ("conflict", "namespace exp was destroyed meanwhile")
     assert step(table, answer(clone, VmList(vms=()))) == []
     assert names(table) == [NS]
+
+
+def test_vlans_end_with_their_namespace_and_those_of_others_stay(table: NamespaceTable) -> None:
+    do(table, ResolveVlans(texts=("LAN", "other//LAN", "exp//WAN")))
+    do(table, SetVlanRange(minimum=200, maximum=300), namespace="exp")
+    do(table, SetVlanRange(minimum=300, maximum=400), namespace="other")
+    effects = end_round(table, begin(table), NOTHING, {}, in_use=(101, 103))
+    assert table.vlans.aliases == {"minimega//LAN": 101, "other//LAN": 102}
+    assert list(table.vlans.ranges) == ["other"]
+    assert table.vlans.worn == (103,), "somebody else is plugged into it"
+    written = the(WriteVlans, effects)
+    assert "exp//" not in written.text and effects.index(written) < effects.index(the(Publish, effects))
+
+
+def test_vlans_stay_while_something_of_the_namespace_does(table: NamespaceTable) -> None:
+    do(table, ResolveVlans(texts=("LAN",)), namespace="exp")
+    kill = begin(table)
+    step(table, AskFailed(tag=kill.tag, code="unreachable", message="nobody is at vm@h1"))
+    assert table.vlans.aliases == {"exp//LAN": 101}
+
+
+def test_nobody_makes_an_alias_in_a_namespace_that_ends(table: NamespaceTable) -> None:
+    do(table, ResolveVlans(texts=("LAN",)), namespace="exp")
+    begin(table)
+    sentence = "namespace exp is being destroyed"
+    assert refused(do(table, ResolveVlans(texts=("exp//WAN",)), "m2"), "m2") == ("conflict", sentence)
+    assert refused(do(table, AddVlan(alias="exp//WAN", number=5), "m3"), "m3") == ("conflict", sentence)
+    assert replies(do(table, ResolveVlans(texts=("exp//LAN",)), "m4"))["m4"] == Vlans(
+        vlans=(Vlan(number=101, alias="exp//LAN"),)
+    )
+
+
+def test_a_namespace_of_which_there_are_only_vlans(table: NamespaceTable) -> None:
+    do(table, ResolveVlans(texts=("who//LAN",)))
+    assert replies(end_round(table, begin(table, "who"), NOTHING, {})) == {"m1": DestroyReport()}
+    assert table.vlans.aliases == {}
+
+
+def test_without_the_network_the_rest_ends(table: NamespaceTable) -> None:
+    do(table, ResolveVlans(texts=("LAN",)), namespace="exp")
+    flush = the(Ask, step(table, answer(begin(table), NOTHING)))
+    look = the(Ask, step(table, answer(flush, ONE_VM)))
+    cc = the(Ask, step(table, answer(look, VmNames(uuids={}))))
+    network = the(Ask, step(table, answer(cc, Ack())))
+    in_use = the(Ask, step(table, AskFailed(tag=network.tag, code="unreachable", message="nobody is at network@h1")))
+    effects = step(table, AskFailed(tag=in_use.tag, code="unreachable", message="nobody is at network@h1"))
+    assert replies(effects) == {"m1": DestroyReport(errors=("h1: nobody is at network@h1",))}
+    assert "exp" in names(table), "its end can be asked for again"
+    assert table.vlans.aliases == {"exp//LAN": 101}

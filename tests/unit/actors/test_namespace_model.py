@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors.namespace.state import step
 from actors.namespace.table import NamespaceTable, first_table
+from actors.namespace.vlan_requests import WriteVlans
+from actors.namespace.vlans import file_text
 from bus.messages.base import Ack, Message, Request
 from bus.messages.cc import EndCc
 from bus.messages.namespace import (
@@ -24,9 +26,11 @@ from bus.messages.namespace import (
     SetConfig,
     SetQueueing,
 )
+from bus.messages.network import BridgeInfo, Bridges, EndNetworks, GetBridges
 from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
 from bus.messages.schedule import PlaceVms
+from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, SetVlanRange
 from bus.messages.vm import (
     FlushVms,
     GetVmNames,
@@ -54,6 +58,15 @@ REQUESTS: tuple[Request[Message], ...] = (
     FlushQueue(),
     CloneConfig(vm="a"),
     DestroyNamespace(),
+    SetConfig(param="net", words=("LAN", "exp//LAN,00:11:22:33:44:55")),
+    SetConfig(param="net", words=("A", "102", "B")),
+    ResolveVlans(texts=("A", "C")),
+    AddVlan(alias="B", number=105),
+    SetVlanRange(minimum=103, maximum=106),
+    BlacklistVlan(number=104),
+    ClearVlans(),
+    ClearVlans(prefix="A"),
+    ClearVlans(prefix="all"),
 )
 
 
@@ -98,6 +111,8 @@ class NamespaceMachine(RuleBasedStateMachine):
                     self.listed.add(name)
                 elif name != "minimega":
                     self.listed.remove(name)
+            case WriteVlans(text=text):
+                assert text == file_text(self.table.vlans)
             case _:
                 raise AssertionError(f"nobody carries out {effect}")
 
@@ -137,8 +152,10 @@ class NamespaceMachine(RuleBasedStateMachine):
                 return VmReport(results=tuple(VmResult(name=name, host=hosts[0]) for name in names))
             case GetVmNames():
                 return VmNames(uuids={name: f"uuid-{name}" for _, _, name in mine})
-            case ClearPipelines() | DeletePipes() | EndCc():
+            case ClearPipelines() | DeletePipes() | EndCc() | EndNetworks():
                 return Ack()
+            case GetBridges():
+                return Bridges(bridges=(BridgeInfo(name="mega_bridge", vlans=(101, 105)),))
             case KillVms():
                 self.vms |= dict.fromkeys(mine, False)
                 return VmReport()
@@ -180,11 +197,19 @@ class NamespaceMachine(RuleBasedStateMachine):
     def everything_is_accounted_for(self) -> None:
         """Nothing waits for an answer that nobody will give."""
         assert self.table.asks.keys() == self.asks.keys()
-        under_way = {*self.table.launches, *self.table.clones}
+        under_way = {*self.table.launches, *self.table.clones, *self.table.clearings}
         for msg_id, destruction in self.table.destructions.items():
             under_way |= {msg_id, *destruction.also}
         assert under_way == self.open.keys()
         assert set(self.table.namespaces) == self.listed
+
+    @invariant()
+    def a_number_has_one_alias(self) -> None:
+        """And one that users keep to themselves has none that was given."""
+        numbers = list(self.table.vlans.aliases.values())
+        assert len(set(numbers)) == len(numbers)
+        assert self.table.vlans.blacklist.isdisjoint(numbers)
+        assert all(0 < number < 4095 for number in numbers)
 
     def teardown(self) -> None:
         """Once everybody has answered, everything is answered, and every namespace can be ended."""
@@ -200,6 +225,8 @@ class NamespaceMachine(RuleBasedStateMachine):
         self.everything_is_accounted_for()
         assert self.listed == {"minimega"}
         assert self.vms == {}
+        assert self.table.vlans.aliases == {}
+        assert self.table.vlans.ranges == {}
 
 
 TestNamespace = NamespaceMachine.TestCase
