@@ -15,7 +15,9 @@ from typing import Final
 from bus.messages.network import Shaping
 from shims.netlink import Netlink, NetlinkError
 from shims.network import links, netns
-from shims.network.base import Abilities, Addresses, Counters, FabricError, Port, Seen, Segment, Survey
+from shims.network.base import Abilities, Counters, FabricError, HostPort, Port, Seen, Segment, Survey
+from shims.network.host_ends import HostEnds, read_note
+from shims.network.links import Link
 from shims.network.ports import Known, Ports, counted
 from shims.network.segments import (
     ALL,
@@ -25,6 +27,7 @@ from shims.network.segments import (
     PATCHES,
     PORTS_LIMIT,
     SCRATCH,
+    TRUNKS,
     UNTAGGED,
     Segments,
     remove_devices,
@@ -36,6 +39,7 @@ FILTERING: Final = "filtering"
 PLAIN: Final = "plain"
 _NET_DEV: Final = "/proc/thread-self/net/dev"
 _PROBE: Final = "mb-try"
+_NOT_OPEN: Final = "the network namespace of minibus is not open"
 
 
 class KernelFabric:
@@ -49,9 +53,10 @@ class KernelFabric:
         self._host_netns = -1
         self._netlink: Netlink | None = None
         self._host: Netlink | None = None
+        self._ends: HostEnds
         self._segments: Segments
         self._ports: Ports
-        self._traffic: Traffic
+        self._traffic: Traffic | None = None
 
     # --- the whole
 
@@ -61,6 +66,7 @@ class KernelFabric:
             try:
                 self._host_netns = netns.open_own()
                 self._host = Netlink()
+                self._ends = HostEnds(self._host, self._host_netns, self._tag)
                 outside = os.stat(self._host_netns)
                 netns.enter_fabric(self._tag)
                 self._netlink = Netlink()
@@ -71,32 +77,38 @@ class KernelFabric:
                 self._ports = Ports(self._netlink, self._segments, (outside, inside))
                 self._traffic = Traffic(self._netlink)
                 self._read()
+                return self._traffic.abilities(vlan_filtering=filters)
             except BaseException:
                 self.close()
                 raise
-        return self._traffic.abilities(vlan_filtering=filters)
 
     def close(self) -> None:
         """Let go of it; the thread is back on the host."""
         for one in (self._netlink, self._host):
             if one:
                 one.close()
-        self._netlink = self._host = None
+        self._netlink = self._host = self._traffic = None
         if self._host_netns >= 0:
             netns.enter(self._host_netns)
             os.close(self._host_netns)
             self._host_netns = -1
 
     def destroy(self) -> None:
-        """Remove it with all that is in it; see `Fabric.destroy`. It need not be open, and is not afterwards."""
+        """Remove it with all that is in it; see `Fabric.destroy`. It need not be open, and is not afterwards.
+
+        Raises FabricError, and keeps it, if an interface of the host cannot be given back: it could be lost.
+        """
         with _refusals("the network namespace of minibus cannot be removed"):
             if self._netlink is None and netns.exists(self._tag):
                 self.open()
             if self._netlink:
+                for interface in self._ports.trunks:
+                    self._ends.take_back(self._netlink, interface)
                 for group in (GUESTS, HOST_TAPS, PATCHES, BRIDGES):
                     remove_group(self._netlink, group)
             self.close()
             netns.remove(self._tag)
+            _remove_marked(self._tag)
 
     def survey(self) -> Survey:
         """What exists, looked up."""
@@ -106,27 +118,54 @@ class KernelFabric:
             name: Seen(known.segment, is_host=known.is_host, on_host=known.on_host)
             for name, known in self._ports.known.items()
         }
-        return Survey(ports, frozenset(seen.segment for seen in ports.values() if seen.segment))
+        segments = frozenset(seen.segment for seen in ports.values() if seen.segment)
+        return Survey(ports, segments, frozenset((bridge, name) for name, bridge in self._ports.trunks.items()))
 
     # --- ports
 
     def add_ports(self, ports: list[Port]) -> dict[str, str]:
         """Make interfaces of guests; see `Fabric.add_ports`."""
         with _refusals("interfaces cannot be made"):
-            self._traffic.after_removal([port.name for port in ports if port.name in self._ports.known])
+            self._traffic_of_ports().after_removal([port.name for port in ports if port.name in self._ports.known])
             return self._ports.add(ports)
 
     def remove_ports(self, names: list[str]) -> None:
         """Remove ports of either kind; see `Fabric.remove_ports`."""
         with _refusals("interfaces cannot be removed"):
-            self._traffic.before_removal(names)
+            traffic = self._traffic_of_ports()
+            traffic.before_removal(names)
             self._ports.remove(names)
-            self._traffic.after_removal(names)
+            traffic.after_removal(names)
 
     def plug(self, name: str, segment: Segment | None) -> None:
         """Move a port; see `Fabric.plug`."""
         with _refusals(f"{name} cannot be moved"):
             self._ports.plug(name, segment)
+
+    def add_host_port(self, port: HostPort) -> None:
+        """Make a host tap; see `Fabric.add_host_port`."""
+        with _refusals(f"{port.name} cannot be made"):
+            self._ports.add_on_host(port, self._ends)
+
+    def name_taken(self, name: str) -> bool:
+        """Whether an interface of the host is called so."""
+        with _refusals("the interfaces of this host cannot be looked at"):
+            return self._ends.find(name) is not None
+
+    def trunk(self, bridge: str, interface: str, force: bool = False) -> None:
+        """Plug an interface of the host in; see `Fabric.trunk`."""
+        with _refusals(f"{interface} cannot be plugged in"):
+            self._ports.trunk(bridge, interface, self._ends, force=force)
+
+    def untrunk(self, bridge: str, interface: str) -> None:
+        """Give it back; see `Fabric.untrunk`."""
+        with _refusals(f"{interface} cannot be given back"):
+            self._ports.untrunk(bridge, interface, self._ends)
+
+    def carries_default_route(self, interface: str) -> bool:
+        """Whether the host reaches the world through it."""
+        with _refusals("the routes of this host cannot be looked at"):
+            return self._ends.carries_default_route(interface)
 
     def counters(self) -> dict[str, Counters]:
         """By port; what the device receives is what the guest sent."""
@@ -140,25 +179,31 @@ class KernelFabric:
 
     def shape(self, name: str, shaping: Shaping) -> list[str]:
         """Put constraints in place; see `Fabric.shape`."""
-        return self._traffic.shape(name, shaping)
+        return self._traffic_of_ports().shape(name, shaping)
 
     def mirror(self, source: str, destination: str) -> None:
         """Copy traffic; see `Fabric.mirror`."""
-        self._traffic.mirror(source, destination)
+        self._traffic_of_ports().mirror(source, destination)
 
     def unmirror(self, destination: str) -> None:
         """No more copies; see `Fabric.unmirror`."""
-        self._traffic.unmirror(destination)
+        self._traffic_of_ports().unmirror(destination)
 
     def addresses(self) -> dict[str, Addresses]:
         """By port, as learned."""
-        return {name: found for name, found in self._traffic.addresses().items() if name in self._ports.known}
+        found = self._traffic_of_ports().addresses()
+        return {name: addresses for name, addresses in found.items() if name in self._ports.known}
+
+    def _traffic_of_ports(self) -> Traffic:
+        if self._traffic is None:
+            raise FabricError(_NOT_OPEN)
+        return self._traffic
 
     # --- what the kernel has
 
     def _own(self) -> Netlink:
         if self._netlink is None:
-            raise FabricError("the network namespace of minibus is not open")
+            raise FabricError(_NOT_OPEN)
         return self._netlink
 
     def _filters(self, netlink: Netlink) -> bool:
@@ -189,11 +234,28 @@ class KernelFabric:
         members = {name: part.key for part in self._segments.parts() for name in part.ports}
         filtered = any(key[1] == ALL for key in members.values())
         vlans = links.port_vlans(netlink) if filtered else {}
+        own = {link.name: _segment(members.get(link.name), vlans.get(link.ifindex, [])) for link in found}
         self._ports.known = {
-            link.name: Known(link.ifindex, _segment(members.get(link.name), vlans.get(link.ifindex, [])))
+            link.name: Known(link.ifindex, own[link.name], link.group == HOST_TAPS, self._is_whole(link))
             for link in found
-            if link.group == GUESTS
+            if link.group in (GUESTS, HOST_TAPS)
         }
+        notes = {link.name: read_note(link.alias) for link in found if link.group == TRUNKS}
+        self._ports.trunks = {name: note[0] for name, note in notes.items() if note}
+
+    def _is_whole(self, link: Link) -> bool:
+        """Whether the end on the host is there, if it should be."""
+        return link.group != HOST_TAPS or self._ends.is_own(link.name)
+
+
+def _remove_marked(tag: str) -> None:
+    """The ends of host taps whose other ends are nowhere that can be reached."""
+    before = netns.open_own()
+    try:
+        with contextlib.closing(Netlink()) as host:
+            HostEnds(host, before, tag).remove_marked()
+    finally:
+        os.close(before)
 
 
 def _segment(key: tuple[str, int] | None, vlans: list[tuple[int, int]]) -> Segment | None:

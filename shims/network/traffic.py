@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
+from bus.logs import Log
 from bus.messages.network import Shaping
 from shims.netlink import Netlink
 from shims.network import shaping
@@ -13,8 +13,6 @@ from shims.network.learning import Learning
 from shims.network.mirroring import Mirroring
 from shims.nft import Nft, NftError
 
-logger = logging.getLogger("minibus.network")
-
 
 class Traffic:
     """For the thread that makes it, which is in the fabric; what does not work here is known from the beginning."""
@@ -22,6 +20,7 @@ class Traffic:
     def __init__(self, netlink: Netlink) -> None:
         """Try everything once."""
         self._netlink = netlink
+        self._log = Log("network")
         self._disciplines = shaping.probe(netlink)
         self._learning: Learning | None = None
         self._mirroring: Mirroring | None = None
@@ -91,4 +90,4 @@ class Traffic:
             try:
                 self._learning.forget(names)
             except NftError as error:
-                logger.warning("addresses of guests that are gone stay listed: %s", error)
+                self._log.warn("addresses_not_forgotten", reason=str(error))
