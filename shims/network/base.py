@@ -144,16 +144,20 @@ class Fabric(Protocol):
         """Whether an interface of the host is called so."""
         ...
 
-    def trunk(self, bridge: str, interface: str) -> None:
-        """Plug an interface of the host into a bridge, with tags for its VLANs; raises FabricError."""
+    def trunk(self, bridge: str, interface: str, force: bool = False) -> None:
+        """Plug an interface of the host into a bridge, with tags for its VLANs; raises FabricError.
+
+        It moves into the fabric, and is not on the host meanwhile. One that has addresses is refused unless forced;
+        they come back with it, routes do not. A port of a bridge of the host is always refused.
+        """
         ...
 
     def untrunk(self, bridge: str, interface: str) -> None:
-        """Take it out again; raises FabricError."""
+        """Give it back to the host as it was; raises FabricError, also for one that is no trunk of this bridge."""
         ...
 
     def carries_default_route(self, interface: str) -> bool:
-        """Whether the host reaches the world through it."""
+        """Whether the host reaches the world through it, or through what is stacked on it."""
         ...
 
     def shape(self, name: str, shaping: Shaping) -> list[str]:

@@ -39,9 +39,7 @@ IFLA_BR_VLAN_FILTERING: Final = 7
 IFLA_BR_MCAST_SNOOPING: Final = 23
 IFLA_BR_VLAN_DEFAULT_PVID: Final = 39
 IFLA_BRPORT_LEARNING: Final = 8
-IFLA_BRIDGE_FLAGS: Final = 0
 IFLA_BRIDGE_VLAN_INFO: Final = 2
-BRIDGE_FLAGS_MASTER: Final = 1
 BRIDGE_VLAN_INFO_PVID: Final = 2
 BRIDGE_VLAN_INFO_UNTAGGED: Final = 4
 BRIDGE_VLAN_INFO_RANGE_BEGIN: Final = 8
@@ -52,7 +50,6 @@ AF_BRIDGE: Final = 7
 IFF_UP: Final = 0x1
 IFF_LOOPBACK: Final = 0x8
 IFF_NOARP: Final = 0x80
-IFF_PROMISC: Final = 0x100
 _VETH_INFO_PEER: Final = 1
 
 _IFINFO: Final = struct.Struct("=BxHiII")
@@ -146,11 +143,6 @@ def set_link(name: str, *changes: bytes, up: bool | None = None) -> Message:
     """Change the interface of this name."""
     info = _info() if up is None else _info(flags=IFF_UP if up else 0, change=IFF_UP)
     return Message(RTM_SETLINK, info + text(IFLA_IFNAME, name) + b"".join(changes))
-
-
-def set_flags(name: str, flags: int) -> Message:
-    """Set these flags (IFF_*) of an interface, besides those it has."""
-    return Message(RTM_SETLINK, _info(flags=flags, change=flags) + text(IFLA_IFNAME, name))
 
 
 def set_learning(name: str, learns: bool) -> Message:

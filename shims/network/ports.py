@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from shims.netlink import Message, Netlink, NetlinkError, number
-from shims.network import links
-from shims.network.base import FabricError, Port, Segment
-from shims.network.links import IFLA_MASTER
-from shims.network.segments import GUESTS, Part, Segments, remove_devices
+from shims.network import links, netns
+from shims.network.base import FabricError, HostPort, Port, Segment
+from shims.network.host_ends import HostEnds
+from shims.network.links import IFLA_GROUP, IFLA_MASTER
+from shims.network.segments import GUESTS, HOST_TAPS, TRUNKS, Part, Segments, remove_devices
 
 _EXCHANGE_FULL: Final = 54
 """EXFULL, which a bridge says that has all the ports it can have."""
@@ -38,6 +39,8 @@ class Ports:
         self._segments = segments
         self._foreign = {(one.st_dev, one.st_ino) for one in foreign}
         self.known: dict[str, Known] = {}
+        self.trunks: dict[str, str] = {}
+        """Interface of the host to bridge."""
 
     # --- make
 
@@ -111,6 +114,32 @@ class Ports:
         )
         return port, known, message
 
+    def add_on_host(self, port: HostPort, ends: HostEnds) -> None:
+        """See `Fabric.add_host_port`."""
+        if port.name in self.known:
+            raise FabricError(f"there is a port {port.name} already")
+        if ends.find(port.name):
+            raise FabricError(f"this host has an interface {port.name} already")
+        known = Known(self._segments.new_index(), port.segment, is_host=True)
+        try:
+            part = self._segments.place(port.segment, port.name)
+            pair = links.new_veth(
+                port.name,
+                port.name,
+                index=known.ifindex,
+                group=HOST_TAPS,
+                master=part.index,
+                peer_place=links.in_netns(ends.descriptor),
+            )
+            for message in [pair, *self._segments.vlans(port.segment, known.ifindex)]:
+                self._netlink.ask(message)
+            ends.dress(port)
+        except (OSError, ValueError) as error:
+            self.remove([port.name])
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise FabricError(f"{port.name} cannot be made: {reason}") from error
+        self.known[port.name] = known
+
     def _settle(self, made: Sequence[Port], refused: dict[str, str]) -> None:
         """Let them into their VLANs, where the bridge asks for that."""
         messages = [
@@ -170,6 +199,39 @@ class Ports:
             steps = [links.set_link(name, number(IFLA_MASTER, new.index if new else 0))]
         for message in [*steps, *(self._segments.vlans(segment, known.ifindex) if segment else [])]:
             self._netlink.ask(message)
+
+    # --- interfaces of the host
+
+    def trunk(self, bridge: str, interface: str, ends: HostEnds, *, force: bool) -> None:
+        """See `Fabric.trunk`."""
+        if interface in self.known or interface in self.trunks:
+            raise FabricError(f"{interface} is plugged in already")
+        own = netns.open_own()
+        try:
+            ends.give(bridge, interface, own, force=force)
+        finally:
+            os.close(own)
+        try:
+            part = self._segments.place(Segment(bridge, 0), interface)
+            changes = number(IFLA_GROUP, TRUNKS) + number(IFLA_MASTER, part.index)
+            self._netlink.ask(links.set_link(interface, changes, up=True))
+            for message in self._segments.vlans(Segment(bridge, 0), links.named(self._netlink, interface).ifindex):
+                self._netlink.ask(message)
+        except NetlinkError:
+            self._segments.forget([interface])
+            ends.take_back(self._netlink, interface)
+            remove_devices(self._netlink, self._segments.tidy())
+            raise
+        self.trunks[interface] = bridge
+
+    def untrunk(self, bridge: str, interface: str, ends: HostEnds) -> None:
+        """See `Fabric.untrunk`."""
+        if self.trunks.get(interface) != bridge:
+            raise FabricError(f"{interface} is no trunk of {bridge}")
+        ends.take_back(self._netlink, interface)
+        del self.trunks[interface]
+        self._segments.forget([interface])
+        remove_devices(self._netlink, self._segments.tidy())
 
 
 def counted(lines: Iterator[str], is_meant: Callable[[str], bool]) -> Iterator[tuple[str, int, int]]:
