@@ -9,6 +9,9 @@ from typing import Any, Literal
 Row = tuple[str, ...]
 Form = Literal["table", "csv", "json"]
 
+NOT_FOUND = "vm not found: "
+"""Begins the sentence about a VM that is not on a host."""
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -61,3 +64,20 @@ class Group:
 def failure(host: str, sentence: str) -> Group:
     """A group of one error."""
     return Group([Response(host, error=sentence)])
+
+
+def without_misses(responses: list[Response]) -> list[Response]:
+    """A `vm not found` counts only if every host says so, and then once; hosts that said nothing else are left out."""
+    if len(responses) < 2:
+        return responses
+    misses = [{line for line in response.error.split("\n") if line.startswith(NOT_FOUND)} for response in responses]
+    missing = sorted(set.intersection(*misses))
+    kept: list[Response] = []
+    for response, own in zip(responses, misses, strict=True):
+        rest = [line for line in response.error.split("\n") if line and line not in own]
+        if rest or not own:
+            response.error = "\n".join(rest)
+            kept.append(response)
+    if missing:
+        kept.insert(0, Response(responses[0].host, error="\n".join(missing)))
+    return kept

@@ -26,6 +26,7 @@ from cli.commands import (
     stop,
     vm,
     vm_config,
+    vm_net,
 )
 from cli.commands.declare import Command
 
@@ -53,6 +54,7 @@ DOMAINS = (
     stop,
     vm,
     vm_config,
+    vm_net,
 )
 """The modules with commands, in the order of the reference page."""
 

@@ -21,7 +21,7 @@ from cli.grammar.lexer import lex
 from cli.grammar.matcher import Grammar, Match
 from cli.grammar.quoting import quote
 from cli.preprocess import PreprocessError
-from cli.response import Group, Response, failure
+from cli.response import Group, Response, failure, without_misses
 from cli.server.preprocess import Values, preprocess
 from cli.server.suggest import suggest
 from cli.session import Session
@@ -31,7 +31,6 @@ R = TypeVar("R", bound=Message)
 ABSENT_S = 5.0
 """How long an actor may be unreachable or overloaded before the user is told: it may be restarting."""
 PAUSE_S = (0.05, 0.5)
-NOT_FOUND = "vm not found: "
 FAILED = "error"
 """Outcome of a command that some host answered with one."""
 
@@ -161,7 +160,7 @@ class Engine:
         hosts = (self.host,) if command.scope is Scope.LOCAL else self.hosts(namespace)
         asks = [self._ask_host(command, args, request, host, namespace) for host in hosts]
         responses = list(await asyncio.gather(*asks))
-        return Group(_without_misses(responses) if command.scope is Scope.TARGETED else responses)
+        return Group(without_misses(responses) if command.scope is Scope.TARGETED else responses)
 
     async def _ask_host(
         self, command: Command, args: Args, request: Request[Any], host: str, namespace: str
@@ -188,23 +187,6 @@ class Engine:
 
 def _response(host: str, answer: Answer) -> Response:
     return Response(host, answer.text, answer.header, answer.rows, answer.error, answer.data)
-
-
-def _without_misses(responses: list[Response]) -> list[Response]:
-    """A `vm not found` counts only if every host says so, and then once; hosts that said nothing else are left out."""
-    if len(responses) < 2:
-        return responses
-    misses = [{line for line in response.error.split("\n") if line.startswith(NOT_FOUND)} for response in responses]
-    missing = sorted(set.intersection(*misses))
-    kept: list[Response] = []
-    for response, own in zip(responses, misses, strict=True):
-        rest = [line for line in response.error.split("\n") if line and line not in own]
-        if rest or not own:
-            response.error = "\n".join(rest)
-            kept.append(response)
-    if missing:
-        kept.insert(0, Response(responses[0].host, error="\n".join(missing)))
-    return kept
 
 
 def fixed_words(match: Match[Command]) -> str:
