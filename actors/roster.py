@@ -13,6 +13,7 @@ ROSTER: tuple[ChildSpec, ...] = (
     ChildSpec("scheduler", "actors.scheduler.actor:SchedulerActor.run_process"),
     ChildSpec("vm", "actors.vm.actor:VmActor.run_process"),
     ChildSpec("container", "actors.container.actor:ContainerActor.run_process"),
+    ChildSpec("network", "actors.network.actor:NetworkActor.run_process"),
     ChildSpec("host", "actors.host.actor:HostActor.run_process"),
     ChildSpec("files", "actors.files.actor:FilesActor.run_process"),
     ChildSpec("plumber", "actors.plumber.actor:PlumberActor.run_process"),

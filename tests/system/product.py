@@ -23,7 +23,7 @@ from tests.system.patience import FACTOR
 
 MINIBUS = Path(sys.executable).with_name("minibus")
 PATIENCE_S = 30.0 * FACTOR
-ACTORS = ("namespace", "scheduler", "vm", "container", "host", "files", "plumber", "cc", "cli")
+ACTORS = ("namespace", "scheduler", "vm", "container", "network", "host", "files", "plumber", "cc", "cli")
 PROCESSES = ("node", "warden", "broker", *ACTORS)
 VM_COLUMNS = (
     "id name state uptime type uuid cc_active vlan bridge tap mac ip ip6 qos memory vcpus disk snapshot initrd kernel "
@@ -253,6 +253,7 @@ class Product:
             *(f"cgroup {name}" for name in sorted(self._guests.names())),
             *leftovers.mounts(self.base, self.tag),
             *leftovers.devices(self.tag),
+            *leftovers.names(self.tag),
         ]
 
     def directories(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Networks of this host: interfaces of guests, host taps, mirrors, trunks."""
