@@ -10,16 +10,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from shims import process_tree
+from shims import guest_netns, process_tree
 from shims.cgroup import Cgroups, host_layout
 from shims.cgroup_hierarchy import TOP
 
-__all__ = ["cgroups", "devices", "files", "find", "mounts", "processes"]
+__all__ = ["cgroups", "devices", "files", "find", "mounts", "names", "processes"]
 
 
 def find(base: Path, tag: str) -> list[str]:
     """Everything of `base` that is left: processes, mounts, control groups, network devices, files of guests."""
-    return [*processes(base, tag), *mounts(base, tag), *cgroups(tag), *devices(tag), *files(base)]
+    return [*processes(base, tag), *mounts(base, tag), *cgroups(tag), *devices(tag), *names(tag), *files(base)]
 
 
 def processes(base: Path, tag: str) -> list[str]:
@@ -74,6 +74,11 @@ def cgroups(tag: str) -> list[str]:
 def devices(tag: str) -> list[str]:
     """Network devices of this network namespace with the tag in their names."""
     return [f"device {name}" for name in sorted(os.listdir("/sys/class/net")) if tag in name]
+
+
+def names(tag: str) -> list[str]:
+    """Names of guests' network namespaces."""
+    return [f"name {guest_netns.DIRECTORY / name}" for name in guest_netns.names(tag)]
 
 
 def files(base: Path) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Final
 from bus.errors import BusError, DeniedError, InvalidError
 from bus.lock import FileLock
 from bus.paths import Paths, base_tag
-from shims import instance, leftovers, own_processes, process_tree
+from shims import guest_netns, instance, leftovers, own_processes, process_tree
 from shims.cgroup import Cgroups, host_layout
 from shims.cgroup_hierarchy import TOP
 from shims.linux import mountinfo
@@ -32,7 +32,7 @@ from shims.own_processes import file_type
 MARKS: Final = ("run/node.lock", "run/warden.lock", "state/warden", "state/vm", "state/namespace", "bus/requests")
 """One of these makes a directory a base directory."""
 KEPT: Final = ("files", "log")
-OURS: Final = ("minimega", "minimega.pid", "bus", "state", "run")
+OURS: Final = ("minimega", "minimega.pid", "vlans", "bus", "state", "run")
 """What goes beside the instance directories; the locks go last."""
 TUNED: Final = "tuned.json"
 """What `up --tune-host` raised. It is the host's, and other base directories may need it."""
@@ -68,6 +68,7 @@ class Nuke:
         self._end_guests()
         self._unmount()
         self._remove_cgroups()
+        self._remove_names()
         self._remove_files()
         for lock in filter(None, locks):
             lock.release()
@@ -78,6 +79,7 @@ class Nuke:
         found += [f"process {pid} (a background job)" for pid in self._jobs()]
         for name, pids in own_processes.lock_holders(Paths(self.base).run).items():
             found += [f"process {pid} (holds {name})" for pid in pids]
+        found += leftovers.names(self.tag)
         return [*found, *(f"mount {point}" for point in self._own_mounts()), *leftovers.files(self.base)]
 
     # --- processes
@@ -180,6 +182,15 @@ class Nuke:
         for base in self._cgroups.directories:
             _rmdir(os.path.dirname(base))  # stays while another base directory uses it
         self._note(len(paths) - len(self._directories()), "cgroup removed", "cgroups removed")
+
+    def _remove_names(self) -> None:
+        """Of guests' network namespaces."""
+        try:
+            count = guest_netns.remove_all(self.tag)
+        except OSError as error:
+            self.problems.append(f"cannot remove the names of network namespaces: {error.strerror}")
+            return
+        self._note(count, "name of a network namespace removed", "names of network namespaces removed")
 
     def _remove_files(self) -> None:
         mounted = [Path(point) for point in self._own_mounts()]
