@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -28,6 +29,11 @@ class Mirroring:
 
     def mirror(self, source: str, destination: str) -> None:
         """See `Fabric.mirror`; takes the place of an earlier mirror to the same destination."""
+        for name in (source, destination):  # later kernels would wait for a device of that name
+            try:
+                socket.if_nametoindex(name)
+            except OSError:
+                raise FabricError(f"{source} cannot be mirrored to {destination}: there is no {name}") from None
         try:
             self._replace(source, destination)
         except NftError as error:
@@ -59,27 +65,30 @@ class Mirroring:
             for prefix, hook in _HOOKS.items():
                 chain = _place(prefix + destination)
                 kind = {"type": "filter", "hook": hook, "prio": -300, "policy": "accept", "dev": source}
-                rule = {"family": FAMILY, "table": TABLE, "chain": prefix + destination}
+                rule = {"family": FAMILY, "table": TABLE, "chain": prefix + destination, "comment": source}
                 commands.append({"add": {"chain": {**chain, **kind}}})
                 commands.append({"add": {"rule": {**rule, "expr": [{"dup": {"addr": destination}}]}}})
         if commands:
             self._nft.apply(commands)
 
     def _chains(self) -> list[tuple[str, str, str]]:
-        """Name, destination and source of each chain."""
-        found = []
-        for item in self._nft.listed(f"chains {FAMILY}"):
-            chain = item.get("chain", {})
-            for prefix in _HOOKS:
-                if chain.get("table") == TABLE and chain["name"].startswith(prefix):
-                    found.append((chain["name"], chain["name"].removeprefix(prefix), _device(chain.get("dev", ""))))
-        return found
+        """Name, destination and source of each chain.
+
+        The source is in the rule's comment: as JSON the device of a chain is not listed by nftables 1.0.6.
+        """
+        try:
+            items = self._nft.listed(f"table {FAMILY} {TABLE}")
+        except NftError:
+            return []  # none was ever made
+        sources = {rule["chain"]: rule.get("comment", "") for item in items if (rule := item.get("rule"))}
+        names = [chain["name"] for item in items if (chain := item.get("chain"))]
+        return [
+            (name, name.removeprefix(prefix), sources.get(name, ""))
+            for name in names
+            for prefix in _HOOKS
+            if name.startswith(prefix)
+        ]
 
 
 def _place(chain: str) -> dict[str, Any]:
     return {"family": FAMILY, "table": TABLE, "name": chain}
-
-
-def _device(value: str | list[str]) -> str:
-    """Later versions list several."""
-    return value if isinstance(value, str) else next(iter(value), "")
