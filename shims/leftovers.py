@@ -13,13 +13,14 @@ from pathlib import Path
 from shims import guest_netns, process_tree
 from shims.cgroup import Cgroups, host_layout
 from shims.cgroup_hierarchy import TOP
+from shims.network import clearing
 
-__all__ = ["cgroups", "devices", "files", "find", "mounts", "names", "processes"]
+__all__ = ["cgroups", "devices", "files", "find", "mounts", "names", "networks", "processes"]
 
 
 def find(base: Path, tag: str) -> list[str]:
     """Everything of `base` that is left: processes, mounts, control groups, network devices, files of guests."""
-    return [*processes(base, tag), *mounts(base, tag), *cgroups(tag), *devices(tag), *names(tag), *files(base)]
+    return [*processes(base, tag), *mounts(base, tag), *cgroups(tag), *networks(tag), *names(tag), *files(base)]
 
 
 def processes(base: Path, tag: str) -> list[str]:
@@ -72,8 +73,13 @@ def cgroups(tag: str) -> list[str]:
 
 
 def devices(tag: str) -> list[str]:
-    """Network devices of this network namespace with the tag in their names."""
-    return [f"device {name}" for name in sorted(os.listdir("/sys/class/net")) if tag in name]
+    """Interfaces of guests, host taps, and interfaces of the host that are plugged in."""
+    return clearing.devices(tag)
+
+
+def networks(tag: str) -> list[str]:
+    """The same, and the network namespace that they are in."""
+    return clearing.left(tag)
 
 
 def names(tag: str) -> list[str]:

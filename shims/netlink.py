@@ -7,6 +7,7 @@ of 1,000 links 180 ms against 15 ms. And a process that only makes interfaces ne
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -105,8 +106,9 @@ class Netlink:
             self.socket.settimeout(TIMEOUT_S)
             for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
                 self.socket.setsockopt(_SOL_NETLINK, option, 1)
-            for option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE):
-                self.socket.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+            with contextlib.suppress(PermissionError):  # whoever may only look
+                for option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE):
+                    self.socket.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
         except OSError:
             self.socket.close()
             raise

@@ -27,6 +27,8 @@ from shims.cgroup_hierarchy import TOP
 from shims.linux import mountinfo
 from shims.linux.libc import LIBC
 from shims.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW
+from shims.network import clearing
+from shims.network.base import FabricError
 from shims.own_processes import file_type
 
 MARKS: Final = ("run/node.lock", "run/warden.lock", "state/warden", "state/vm", "state/namespace", "bus/requests")
@@ -68,6 +70,7 @@ class Nuke:
         self._end_guests()
         self._unmount()
         self._remove_cgroups()
+        self._remove_networks()
         self._remove_names()
         self._remove_files()
         for lock in filter(None, locks):
@@ -79,7 +82,7 @@ class Nuke:
         found += [f"process {pid} (a background job)" for pid in self._jobs()]
         for name, pids in own_processes.lock_holders(Paths(self.base).run).items():
             found += [f"process {pid} (holds {name})" for pid in pids]
-        found += leftovers.names(self.tag)
+        found += [*leftovers.networks(self.tag), *leftovers.names(self.tag)]
         return [*found, *(f"mount {point}" for point in self._own_mounts()), *leftovers.files(self.base)]
 
     # --- processes
@@ -182,6 +185,17 @@ class Nuke:
         for base in self._cgroups.directories:
             _rmdir(os.path.dirname(base))  # stays while another base directory uses it
         self._note(len(paths) - len(self._directories()), "cgroup removed", "cgroups removed")
+
+    def _remove_networks(self) -> None:
+        """After the guests: their ends go with them."""
+        try:
+            had = bool(leftovers.networks(self.tag))
+            count = clearing.clear(self.tag)
+        except (OSError, FabricError) as error:
+            self.problems.append(f"cannot remove the networks: {error}")
+            return
+        self._note(count, "network device removed", "network devices removed")
+        self._note(had, "network namespace of minibus removed", "")
 
     def _remove_names(self) -> None:
         """Of guests' network namespaces."""

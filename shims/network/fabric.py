@@ -63,6 +63,7 @@ class KernelFabric:
     def open(self) -> Abilities:
         """Enter it; see `Fabric.open`."""
         with _refusals("the network namespace of minibus cannot be made"):
+            self.close()
             try:
                 self._host_netns = netns.open_own()
                 self._host = Netlink()

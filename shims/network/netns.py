@@ -87,13 +87,6 @@ def remove(tag: str) -> None:
         os.unlink(target)
 
 
-def tags() -> list[str]:
-    """The tags whose network namespaces, or what is left of them, are on this host."""
-    with contextlib.suppress(OSError):
-        return sorted(name.removeprefix(PREFIX) for name in os.listdir(DIRECTORY) if name.startswith(PREFIX))
-    return []
-
-
 @contextlib.contextmanager
 def inside(descriptor: int) -> Iterator[None]:
     """The calling thread is in that network namespace for the time of the block; raises OSError."""
