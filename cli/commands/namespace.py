@@ -18,15 +18,15 @@ from bus.messages.namespace import (
     OpenNamespace,
     SetQueueing,
 )
+from bus.messages.vlan import GetVlans, VlanTable
 from bus.ranges import fold
+from bus.vlan_range import format_range
 from bus.vm_config import layout
 from bus.vm_names import MAX_NAME, is_valid
 from cli.commands.declare import LIFECYCLE_S, QUICK_S, Answer, Args, Both, Call, Command, CommandError, Scope
 from cli.commands.vlan_names import VLANS, labels
 from cli.response import Group, Response, Row
 
-DEFAULT_VLANS = "101-4096"
-"""VLANs of the default namespace, as `namespace` shows them."""
 AT_ONCE = 8
 """Namespaces that are destroyed at the same time."""
 
@@ -43,13 +43,11 @@ def check_name(name: str) -> str:
     return name
 
 
-def namespace_rows(namespaces: Sequence[NamespaceInfo], active: str) -> list[Row]:
+def namespace_rows(namespaces: Sequence[NamespaceInfo], active: str, vlans: VlanTable) -> list[Row]:
     """Rows of `namespace`; the active one is listed even if somebody has destroyed it."""
     names = sorted({info.name for info in namespaces} | {DEFAULT_NAMESPACE, active})
-    return [
-        (name, DEFAULT_VLANS if name == DEFAULT_NAMESPACE else "", "true" if name == active else "false")
-        for name in names
-    ]
+    own = {name: format_range(each.minimum, each.maximum) for name, each in vlans.ranges.items()}
+    return [(name, own.get(name, ""), "true" if name == active else "false") for name in names]
 
 
 async def _namespaces(call: Call) -> Sequence[NamespaceInfo]:
@@ -65,7 +63,9 @@ async def _open(call: Call, name: str) -> None:
 async def _namespace(call: Call) -> AsyncIterator[Group]:
     host, session = call.engine.host, call.session
     if not call.args.has("name"):
-        rows = namespace_rows(await _namespaces(call), session.namespace)
+        known = await _namespaces(call)
+        vlans = await call.engine.ask("namespace", GetVlans(), timeout_s=QUICK_S, namespace=session.namespace)
+        rows = namespace_rows(known, session.namespace, vlans)
         yield Group([Response(host, header=("namespace", "vlans", "active"), rows=rows)])
         return
     name = check_name(call.args.text("name"))
@@ -147,6 +147,9 @@ in. With a name, everything that this connection does from now on happens in tha
 namespace, which is made if there is none of that name. Other connections are not
 affected.
 
+The VLANs that are shown are the numbers that names of VLANs get there, if the
+namespace has a range of its own (`vlans range`).
+
 With a command, only that command happens there:
 
 	namespace exp1 vm info
@@ -164,9 +167,10 @@ command that changes something in it.""",
 Without a name, this connection acts in the default namespace again; nothing is
 destroyed.
 
-With a name, ends all pipelines, pipes and VMs of that namespace and forgets its
-configurations and its queue. Files stay. The default namespace is only emptied. If this connection
-acts in the namespace, it acts in the default one from then on.
+With a name, ends all pipelines, pipes, VMs and host taps of that namespace and
+forgets its configurations, its queue and its VLANs. Files stay. The default
+namespace is only emptied. If this connection acts in the namespace, it acts in
+the default one from then on.
 
 What could not be ended is an error, and the namespace stays until it is cleared
 again. One in which VMs are being launched is not cleared.""",

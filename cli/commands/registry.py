@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cli.commands import (
+    bridges,
     cc,
     cc_posting,
     cc_responses,
@@ -24,6 +25,8 @@ from cli.commands import (
     schedules,
     script,
     stop,
+    taps,
+    vlans,
     vm,
     vm_config,
     vm_net,
@@ -55,6 +58,9 @@ DOMAINS = (
     vm,
     vm_config,
     vm_net,
+    vlans,
+    taps,
+    bridges,
 )
 """The modules with commands, in the order of the reference page."""
 

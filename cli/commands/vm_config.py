@@ -72,6 +72,12 @@ def _default(param: Param) -> str:
     return f"The default is {shown}." if shown else "By default it is empty."
 
 
+def _completers(param: Param) -> dict[str, str]:
+    if param.shape is Shape.NETSPECS:
+        return {"netspec": "netspec"}
+    return {"value": "path"} if param.shape in (Shape.PATH, Shape.PATHS, Shape.PATH_MAP) else {}
+
+
 def _param_command(param: Param) -> Command:
     def request(args: Args) -> Request[Any]:
         words = typed_words(param, args)
@@ -90,7 +96,7 @@ def _param_command(param: Param) -> Command:
         request=request,
         answer=answer if param.shape is Shape.NETSPECS else lambda reply, args: answer(Both(reply, None), args),
         also=VLANS if param.shape is Shape.NETSPECS else None,
-        completers={"value": "path"} if param.shape in (Shape.PATH, Shape.PATHS, Shape.PATH_MAP) else {},
+        completers=_completers(param),
     )
 
 

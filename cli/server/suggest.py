@@ -12,9 +12,12 @@ from bus.messages.base import WILDCARD, Message, Request
 from bus.messages.files import MatchFiles
 from bus.messages.host import GetJobs
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
+from bus.messages.network import DEFAULT_BRIDGE, GetBridges, GetHostTaps
 from bus.messages.pipe import GetPipes
 from bus.messages.pipeline import GetPipelines
+from bus.messages.vlan import GetVlans
 from bus.messages.vm import GetVmNames, GetVms, VmState
+from bus.netspec import DRIVERS, SEPARATOR
 from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
 from cli.grammar.matcher import Grammar
@@ -98,6 +101,45 @@ async def _pipes(asker: Asker, namespace: str) -> Sequence[str]:
     return [info.name for info in reply.pipes]
 
 
+async def _vlans(asker: Asker, namespace: str) -> Sequence[str]:
+    own = f"{namespace}{SEPARATOR}"
+    reply = await asker.ask("namespace", GetVlans(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [name.removeprefix(own) for name in reply.aliases]
+
+
+async def _vlan_prefixes(asker: Asker, namespace: str) -> Sequence[str]:
+    return [*await _vlans(asker, namespace), WILDCARD]
+
+
+async def _bridges(asker: Asker, namespace: str) -> Sequence[str]:
+    names = {DEFAULT_BRIDGE}
+    for host in asker.hosts(namespace):
+        reply = await asker.ask(f"network@{host}", GetBridges(), timeout_s=SUGGEST_S, namespace=namespace)
+        names.update(bridge.name for bridge in reply.bridges)
+    return sorted(names)
+
+
+async def _trunks(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("network", GetBridges(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [name for bridge in reply.bridges for name in bridge.trunks]
+
+
+async def _host_taps(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("network", GetHostTaps(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [*(tap.name for tap in reply.taps), WILDCARD]
+
+
+async def _netspecs(asker: Asker, session: Session, partial: str) -> Sequence[str]:
+    """The last field of a netspec: VLANs first and second, bridges first, drivers later."""
+    head, comma, _ = partial.rpartition(",")
+    fields: list[str] = list(DRIVERS) if comma else []
+    if head.count(",") == 0:
+        fields.extend(await _names("vlan", asker, session, partial))
+    if not comma:
+        fields.extend(await _names("bridge", asker, session, partial))
+    return [f"{head}{comma}{field}" for field in fields]
+
+
 SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "vm": _vms,
     "vm_target": _vm_targets,
@@ -109,8 +151,13 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "job_target": _job_targets,
     "pipe": _pipes,
     "pipeline": _pipelines,
+    "vlan": _vlans,
+    "vlan_prefix": _vlan_prefixes,
+    "bridge": _bridges,
+    "trunk": _trunks,
+    "host_tap": _host_taps,
 }
-"""What a command's `completers` may name, beside `area_file`, `path`, `alias` and `command`."""
+"""What a command's `completers` may name, beside `netspec`, `area_file`, `path`, `alias` and `command`."""
 
 
 async def suggest(asker: Asker, grammar: Grammar[Command], text: str, session: Session) -> list[str]:
@@ -138,6 +185,8 @@ async def _names(kind: str, asker: Asker, session: Session, partial: str) -> Seq
                 return await asyncio.to_thread(host_files, partial)
             case "area_file" | "path":
                 return await _area_files(asker, session, partial)
+            case "netspec":
+                return await _netspecs(asker, session, partial)
             case "alias":
                 return list(session.aliases)
             case "command":

@@ -7,6 +7,7 @@ import pytest
 from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, UnreachableError
 from bus.messages.base import Message
 from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList, QueueVms, SetConfig
+from bus.messages.vlan import GetVlans, VlanRange, VlanTable
 from bus.messages.vm import GetVmNames, GetVms, GuestKind, StartVms, VmList, VmNames, VmReport, VmState
 from cli.commands.declare import Command
 from cli.commands.registry import COMMANDS
@@ -191,7 +192,8 @@ async def test_columns_and_filters_stack() -> None:
 
 async def test_namespaces() -> None:
     known = NamespaceList(namespaces=(NamespaceInfo(name="exp", hosts=("n1",), queueing=True),))
-    bench = EngineBench({GetNamespaces: known})
+    fresh = VlanRange(minimum=101, maximum=4096, next_=101)
+    bench = EngineBench({GetNamespaces: known, GetVlans: VlanTable(ranges={"minimega": fresh})})
     await bench.run("namespace other vm info")
     assert (bench.bus.asked[-1].namespace, bench.session.namespace) == ("other", "minimega")
     await bench.run("namespace exp")

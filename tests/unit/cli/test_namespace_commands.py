@@ -18,6 +18,7 @@ from bus.messages.namespace import (
 )
 from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
+from bus.messages.vlan import ClearVlans
 from bus.messages.vm import GetVmNames, VmNames
 from cli.commands.everything import LINES
 from cli.session import Session
@@ -152,12 +153,13 @@ async def test_completion_inside_a_namespace_offers_what_is_there() -> None:
 
 
 async def test_clear_all_runs_every_part_whatever_the_others_do() -> None:
-    pipes: dict[type[Message], Any] = {ClearPipelines: NotFoundError("gone"), DeletePipes: Ack()}
-    bench = EngineBench(world("exp", exp="no") | pipes)
+    parts: dict[type[Message], Any] = {ClearVlans: Ack(), ClearPipelines: NotFoundError("gone"), DeletePipes: Ack()}
+    bench = EngineBench(world("exp", exp="no") | parts)
     await bench.run("echo x")
     groups = await bench.run(".json true clear all")
     errors = [[response.error for response in group.responses] for group in groups]
-    assert errors == [["exp: no"], ["gone"], [""], [""]]
+    assert errors == [["exp: no"], [""], ["gone"], [""], [""]]
+    assert ClearVlans(prefix="all") in [asked.request for asked in bench.bus.asked]
     assert all(group.output and group.output.form == "json" for group in groups)
     assert sorted(destroyed(bench)) == ["exp", "minimega"]
     assert bench.session.history.lines == (".json true clear all",)
