@@ -9,13 +9,23 @@ from actors.network.occupied import Occupied
 from actors.network.operations import Move, Shape, Worked
 from actors.network.table import Guest, Job, NetworkTable, Nic, Work, failure
 from actors.network.turn import Turn
-from bus.messages.network import DEFAULT_BRIDGE, ConnectInterfaces, GuestNic, InterfaceReport, ShapeInterfaces, Shaping
+from bus.messages.network import (
+    DEFAULT_BRIDGE,
+    MAX_DELAY_US,
+    MAX_JITTER_US,
+    MAX_RATE_BPS,
+    MIN_RATE_BPS,
+    ConnectInterfaces,
+    GuestNic,
+    InterfaceReport,
+    ShapeInterfaces,
+    Shaping,
+)
 from bus.messages.vlan import DISCONNECTED
+from bus.shaping_text import rate_text
 from shims.network.base import Segment
 
 ALL = -1
-MAX_US = 3_600_000_000
-MAX_BPS = 1_000_000_000_000
 
 
 def begin_connect(turn: Turn, job: Job) -> Work | None:
@@ -106,27 +116,25 @@ def finish_shape(turn: Turn, work: Work, outcome: Worked) -> None:
 
 def shaped(present: Shaping, change: ShapeInterfaces) -> Shaping:
     """The constraints after a change."""
-    base, new = Shaping() if change.clear else present, change.shaping
-    has_rate, has_delay = bool(new.rate_bps), bool(new.delay_us)
-    return Shaping(
-        rate_bps=new.rate_bps if has_rate else base.rate_bps,
-        rate_text=new.rate_text if has_rate else base.rate_text,
-        delay_us=new.delay_us if has_delay else base.delay_us,
-        jitter_us=new.jitter_us or base.jitter_us,
-        loss_percent=new.loss_percent or base.loss_percent,
-        corrupt_percent=new.corrupt_percent or base.corrupt_percent,
-    )
+    kept, none = Shaping() if change.clear else present, Shaping()
+    fields = {}
+    for name in Shaping.__struct_fields__:
+        what = "rate_bps" if name == "rate_text" else name
+        source = change.shaping if getattr(change.shaping, what) else none if what in change.without else kept
+        fields[name] = getattr(source, name)
+    return Shaping(**fields)
 
 
 def _shaping_problem(shaping: Shaping) -> str:
     for name, percent in (("loss", shaping.loss_percent), ("corruption", shaping.corrupt_percent)):
         if not (math.isfinite(percent) and 0 <= percent <= 100):
             return f"{name} is from 0 to 100 percent, not {percent:g}"
-    for name, time_us in (("delay", shaping.delay_us), ("jitter", shaping.jitter_us)):
-        if not 0 <= time_us <= MAX_US:
-            return f"a {name} is from 0 to {MAX_US // 1_000_000} seconds"
-    if not 0 <= shaping.rate_bps <= MAX_BPS:
-        return f"a rate is from 0 to {MAX_BPS // 1_000_000_000} gbit a second"
+    times = (("delay", shaping.delay_us, MAX_DELAY_US), ("jitter", shaping.jitter_us, MAX_JITTER_US))
+    for name, time_us, most_us in times:
+        if not 0 <= time_us <= most_us:
+            return f"a {name} is from 0 to {most_us // 1_000_000} seconds"
+    if shaping.rate_bps and not MIN_RATE_BPS <= shaping.rate_bps <= MAX_RATE_BPS:
+        return f"a rate is from {rate_text(MIN_RATE_BPS)} to {rate_text(MAX_RATE_BPS)}"
     return "" if len(shaping.rate_text) <= 32 else "the text of the rate has more than 32 characters"
 
 

@@ -28,6 +28,13 @@ class Netspec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Model of the card of a KVM guest; empty: the default."""
 
 
+MIN_RATE_BPS = 1000
+MAX_RATE_BPS = 100_000_000_000
+MAX_DELAY_US = 240_000_000
+MAX_JITTER_US = 2_000_000
+"""More makes some kernels divide by zero."""
+
+
 class Shaping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What traffic towards an interface goes through; 0 means no such constraint."""
 
@@ -170,6 +177,8 @@ class ShapeInterfaces(Request[InterfaceReport], frozen=True, kw_only=True, omit_
     vms: tuple[GuestNic, ...]
     index: int = -1
     shaping: Shaping = Shaping()
+    without: tuple[str, ...] = ()
+    """Names of fields of `Shaping`: these constraints go."""
     clear: bool = False
 
 

@@ -161,9 +161,9 @@ class Fabric(Protocol):
         ...
 
     def shape(self, name: str, shaping: Shaping) -> list[str]:
-        """Put these constraints in place of the present ones; returns what the kernel could not do, one sentence each.
+        """Put these constraints in place of the present ones; returns what users should know, one sentence each.
 
-        Raises FabricError if none of it works; the earlier constraints are in force then.
+        Raises FabricError if the kernel cannot do all of it; the earlier constraints are in force then.
         """
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from typing import Final, NamedTuple
 
-from bus.messages.network import Shaping
+from bus.messages.network import MAX_JITTER_US, Shaping
 from shims.netlink import Message, Netlink, NetlinkError
 from shims.network import links, qdisc
 from shims.network.base import FabricError
@@ -57,20 +57,20 @@ def probe(netlink: Netlink) -> Disciplines:
     return Disciplines(netem, tbf)
 
 
-def possible(shaping: Shaping, disciplines: Disciplines) -> tuple[Shaping, list[str]]:
-    """What of it this kernel can do, and a sentence for each thing that it cannot."""
+def lacking(shaping: Shaping, disciplines: Disciplines) -> list[str]:
+    """A sentence for each thing that this kernel cannot do, or that no kernel should be asked for."""
     lacks = []
+    if shaping.jitter_us > MAX_JITTER_US:
+        lacks.append(f"a jitter is at most {MAX_JITTER_US // 1_000_000} seconds")
     if _is_faulty(shaping) and not disciplines.netem:
         lacks.append(NETEM_LACKS)
-        shaping = Shaping(rate_bps=shaping.rate_bps, rate_text=shaping.rate_text)
     if shaping.rate_bps and not (disciplines.netem or disciplines.tbf):
         lacks.append(RATE_LACKS)
-        shaping = Shaping()
-    return shaping, lacks
+    return lacks
 
 
 def message(index: int, shaping: Shaping, disciplines: Disciplines) -> Message:
-    """What puts these constraints, which must be possible, in place of the present ones."""
+    """What puts these constraints, of which nothing must be lacking, in place of the present ones."""
     if _is_faulty(shaping) or (shaping.rate_bps and not disciplines.tbf):
         return qdisc.set_netem(
             index,
@@ -90,17 +90,16 @@ def message(index: int, shaping: Shaping, disciplines: Disciplines) -> Message:
 
 def shape(netlink: Netlink, name: str, shaping: Shaping, disciplines: Disciplines) -> list[str]:
     """See `Fabric.shape`."""
-    effective, lacks = possible(shaping, disciplines)
-    if lacks and not (effective.rate_bps or _is_faulty(effective)):
+    if lacks := lacking(shaping, disciplines):
         raise FabricError(lacks[0])
     try:
         index = links.named(netlink, name).ifindex
-        netlink.ask(message(index, effective, disciplines))
+        netlink.ask(message(index, shaping, disciplines))
     except NetlinkError as error:
-        if error.errno == errno.ENODEV or (error.errno in _NOTHING_THERE and effective == Shaping()):
-            return lacks
+        if error.errno == errno.ENODEV or (error.errno in _NOTHING_THERE and shaping == Shaping()):
+            return []
         raise FabricError(f"the kernel refuses these constraints for {name}: {error.strerror}") from None
-    return lacks
+    return []
 
 
 def burst_bytes(rate_bps: int) -> int:

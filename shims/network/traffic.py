@@ -24,8 +24,7 @@ class Traffic:
         self._disciplines = shaping.probe(netlink)
         self._learning: Learning | None = None
         self._mirroring: Mirroring | None = None
-        everything = Shaping(rate_bps=1, delay_us=1)
-        self.lacks = shaping.possible(everything, self._disciplines)[1]
+        self.lacks = shaping.lacking(Shaping(rate_bps=1, delay_us=1), self._disciplines)
         """A sentence for each."""
         self._open_nft()
 
