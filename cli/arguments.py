@@ -10,7 +10,7 @@ VALUES = (
     *("filepath", "level", "logfile", "console-address"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
     *("expect", "memory", "interfaces", "processes", "watchers"),
-    *("id", "timeout", "for", "metrics"),
+    *("id", "timeout", "for", "metrics", "vlan-range", "vlanrange"),
 )
 """Flags that take a value."""
 SWITCHES = (

@@ -9,6 +9,7 @@ import socket
 import stat
 from pathlib import Path
 
+from bus import vlan_range
 from bus.errors import BusError, ConflictError, DeniedError, InvalidError
 from bus.lock import holder
 from bus.metrics_address import parse_address, wanted
@@ -29,6 +30,7 @@ def prepare(base: Path) -> Path:
     _check_console_address(console_address())
     if wanted():
         parse_address(wanted())
+    vlan_range.wanted()
     where = context(base)
     _make(where.base)
     _check(where.base)

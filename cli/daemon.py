@@ -35,7 +35,7 @@ EXIT_FAILED = 1
 EXIT_PANIC = 2
 DEFAULTS = {
     **{"level": "error", "verbose": "true", "logfile": "", "filepath": ""},
-    **{"port": "9000", "degree": "0", "context": MINIMEGA, "msa": "10", "cgroup": "/sys/fs/cgroup"},
+    **{"port": "9000", "degree": "0", "context": MINIMEGA, "msa": "10", "cgroup": "/sys/fs/cgroup", "vlanrange": ""},
     **{"nostdin": "false", "force": "false", "panic": "false"},
 }
 """minimega's flags. Those about the mesh have no effect on one host; those about cgroups never, they are detected."""

@@ -23,7 +23,7 @@ SUBCOMMANDS = {
     "read": ("namespace", "json", "check"),
     "pipe": ("namespace", "read", "write", "framed"),
     "console": ("namespace", "read-only", "new"),
-    "up": ("detach", "durable", "tune-host", "metrics", *START_FLAGS),
+    "up": ("detach", "durable", "tune-host", "metrics", "vlan-range", *START_FLAGS),
     "down": ("guests",),
     "nuke": ("yes",),
     "doctor": ("json", "expect", "memory", "interfaces", "processes", "watchers", "untune"),

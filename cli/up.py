@@ -14,6 +14,7 @@ from bus.errors import BusError
 from bus.log_settings import FILE_VARIABLE, LEVEL_VARIABLE, STDERR_VARIABLE
 from bus.metrics_address import METRICS, wanted
 from bus.paths import CONSOLE_ADDRESS, DURABLE, FILES, START_FLAGS, Paths
+from bus.vlan_range import VLAN_RANGE
 from cli.base_directory import prepare, sentence
 from cli.doctor import tune
 from cli.programs import fill_standard_streams
@@ -51,6 +52,8 @@ def export(flags: Mapping[str, str]) -> None:
         ("level", LEVEL_VARIABLE),
         ("console-address", CONSOLE_ADDRESS),
         ("metrics", METRICS),
+        ("vlan-range", VLAN_RANGE),
+        ("vlanrange", VLAN_RANGE),  # as minimega calls it
     ):
         if flags.get(name):
             os.environ[variable] = flags[name]

@@ -49,6 +49,8 @@ is read first. One dash or two; -x VALUE or -x=VALUE; -x or -x=false.
   -v, -verbose     log to stderr (true)
   -panic           die on a signal and show where; guests stay
   -force           no effect: what a crashed daemon left is seen and taken over
+  -vlanrange MIN-MAX
+                   the numbers that names of VLANs get, without MAX (101-4096)
   -port, -degree, -context, -msa
                    about other hosts; no effect on one
   -cgroup DIR      no effect: cgroups are found where they are mounted
@@ -70,6 +72,7 @@ SUBCOMMANDS = {
 usage: minibus up [--base DIR] [--detach] [--durable] [--filepath DIR]
                   [--level LEVEL] [--logfile FILE] [-v=false] [--tune-host]
                   [--console-address ADDRESS] [--metrics [ADDRESS:]PORT]
+                  [--vlan-range MIN-MAX]
 
 Starts all actors of this host and stays in the foreground; Ctrl-C ends it.
 Guests that were running before are taken over.
@@ -92,7 +95,10 @@ Guests that were running before are taken over.
   --metrics [ADDRESS:]PORT
                    serve metrics for Prometheus at http://ADDRESS:PORT/metrics,
                    on 127.0.0.1 unless ADDRESS says otherwise, to anybody who
-                   can connect. Port 0: any that is free; DIR/run/metrics has it""",
+                   can connect. Port 0: any that is free; DIR/run/metrics has it
+  --vlan-range MIN-MAX
+                   the numbers that names of VLANs get, without MAX: 101-4096
+                   unless $MINIBUS_VLAN_RANGE says otherwise""",
     "attach": """\
 usage: minibus attach [--base DIR] [--namespace NS]
 
