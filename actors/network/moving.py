@@ -14,7 +14,6 @@ from bus.messages.network import (
     MAX_DELAY_US,
     MAX_JITTER_US,
     MAX_RATE_BPS,
-    MIN_RATE_BPS,
     ConnectInterfaces,
     GuestNic,
     InterfaceReport,
@@ -133,8 +132,8 @@ def _shaping_problem(shaping: Shaping) -> str:
     for name, time_us, most_us in times:
         if not 0 <= time_us <= most_us:
             return f"a {name} is from 0 to {most_us // 1_000_000} seconds"
-    if shaping.rate_bps and not MIN_RATE_BPS <= shaping.rate_bps <= MAX_RATE_BPS:
-        return f"a rate is from {rate_text(MIN_RATE_BPS)} to {rate_text(MAX_RATE_BPS)}"
+    if not 0 <= shaping.rate_bps <= MAX_RATE_BPS:
+        return f"a rate is at most {rate_text(MAX_RATE_BPS)}"
     return "" if len(shaping.rate_text) <= 32 else "the text of the rate has more than 32 characters"
 
 

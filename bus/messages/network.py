@@ -28,7 +28,6 @@ class Netspec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Model of the card of a KVM guest; empty: the default."""
 
 
-MIN_RATE_BPS = 1000
 MAX_RATE_BPS = 100_000_000_000
 MAX_DELAY_US = 240_000_000
 MAX_JITTER_US = 2_000_000
