@@ -60,6 +60,8 @@ async def _move(call: Call, host: str, vms: Sequence[VmInfo], position: int, vla
 
 
 async def _add(call: Call) -> AsyncIterator[Group]:
+    if not call.args.words("netspec"):
+        raise CommandError("which interfaces? expected netspecs, such as `LAN` or `br2,100`")
     try:
         specs = parse_all(call.args.words("netspec"))
     except NetspecError as error:
@@ -120,7 +122,7 @@ mega_bridge if it was disconnected:
 	vm net connect web[1-3] 0 LAN""",
         scope=Scope.TARGETED,
         run=_connect,
-        completers={"target": "vm_target"},
+        completers={"target": "vm_target", "vlan": "vlan", "bridge": "bridge"},
     ),
     Command(
         patterns=("vm net <disconnect,> <target> <position>",),
@@ -135,7 +137,7 @@ The VM keeps the interface, which is connected to nothing until `vm net connect`
         completers={"target": "vm_target"},
     ),
     Command(
-        patterns=("vm net <add,> <target> <netspec>...",),
+        patterns=("vm net <add,> <target> [netspec]...",),
         help_short="give VMs more interfaces",
         help_long=f"""\
 {TARGET_HELP}
@@ -147,6 +149,6 @@ there again after a relaunch:
 	vm net add web1 LAN br2,100""",
         scope=Scope.TARGETED,
         run=_add,
-        completers={"target": "vm_target"},
+        completers={"target": "vm_target", "netspec": "netspec"},
     ),
 )

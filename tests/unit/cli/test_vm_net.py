@@ -105,6 +105,7 @@ async def test_interfaces_that_come_later_are_expected_before_they_are_made() ->
         ("connect web 0 4096", "invalid VLAN (0 <= vlan < 4096)"),
         ("connect web 0 LAN all", "`all` is a reserved word -- cannot use for bridge name"),
         ("connect web 2 LAN", "no network 2, VM only has 2 networks"),
+        ("add web", "which interfaces? expected netspecs, such as `LAN` or `br2,100`"),
         ("add web LAN LAN,bogusmac", "malformed netspec, invalid mac address: "),
         ("add web" + 63 * " LAN", "web: a VM can have 64 network interfaces"),
     ],
