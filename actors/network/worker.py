@@ -200,7 +200,7 @@ def _trunk(fabric: Fabric, number: int, operation: Trunk) -> Worked:
     if not operation.force and fabric.carries_default_route(interface):
         sentence = f"this host reaches the world through {interface}, and would not any more"
         return Worked(number=number, failed=sentence, code="conflict")
-    return _one(number, lambda: fabric.trunk(operation.bridge, interface))
+    return _one(number, lambda: fabric.trunk(operation.bridge, interface, operation.force))
 
 
 # ---------------------------------------------------------------- audits
@@ -231,7 +231,7 @@ def audit(fabric: Fabric, number: int, wanted: Picture) -> Worked:
             _problem(fabric.plug, name, segment),
         )
     for bridge, interface in plan.trunk:
-        _note(repairs, errors, interface, MISSING, _problem(fabric.trunk, bridge, interface))
+        _note(repairs, errors, interface, MISSING, _problem(fabric.trunk, bridge, interface, True))
     for problem in _dress(fabric, wanted, plan.made - errors.keys()):
         errors.setdefault("", problem)
     return Worked(number=number, errors=errors, repairs=tuple(repairs), lost=plan.lost)
