@@ -13,19 +13,20 @@ from bus.messages.network import ClearMirrors, MirrorTap
 def begin_mirror(turn: Turn, job: Job) -> Work | None:
     """Have the traffic of a tap copied."""
     body = _mirror(job)
-    if problem := _problem(turn.table, job.namespace, body.source, body.destination):
+    if problem := _problem(turn.table, job.namespace, body):
         turn.fail(job, "invalid", problem)
         return None
     return Work(jobs=[job], operation=Mirror(source=body.source, destination=body.destination))
 
 
-def _problem(table: NetworkTable, namespace: str, source: str, destination: str) -> str:
+def _problem(table: NetworkTable, namespace: str, body: MirrorTap) -> str:
+    source, destination = body.source, body.destination
     if source == destination:
         return "cannot mirror tap to itself"
     bridges: list[str] = []
     for what, name in (("source", source), ("destination", destination)):
         bridge = _bridge_of(table, namespace, name)
-        if not bridge:
+        if not bridge or body.bridge not in ("", bridge):
             return f"{what} tap is not on bridge: {shown(name)}"
         bridges.append(bridge)
     if bridges[0] != bridges[1]:

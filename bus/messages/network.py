@@ -222,11 +222,13 @@ class DeleteTaps(Request[InterfaceReport], frozen=True, kw_only=True, omit_defau
     name: str
 
 
-class MirrorTap(Request[Ack], frozen=True, kw_only=True, tag="network.mirror"):
+class MirrorTap(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="network.mirror"):
     """Copy all that passes through one tap, in both directions, to another one on the same bridge."""
 
     source: str
     destination: str
+    bridge: str = ""
+    """That both have to be on; empty: any."""
 
 
 class ClearMirrors(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="network.mirror.clear"):
@@ -248,6 +250,8 @@ class Bridges(Message, frozen=True, kw_only=True, omit_defaults=True, tag="netwo
     """By name."""
 
     bridges: tuple[BridgeInfo, ...] = ()
+    kept: tuple[int, ...] = ()
+    """VLANs into which interfaces of guests that have ended will be plugged when those are launched again, sorted."""
 
 
 class GetBridges(Query[Bridges], frozen=True, kw_only=True, tag="network.bridges.get"):

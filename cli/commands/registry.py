@@ -16,12 +16,14 @@ from cli.commands import (
     graph,
     host,
     logs,
+    mirror,
     namespace,
     namespace_hosts,
     output,
     pipes,
     plumb,
     programs,
+    qos,
     schedules,
     script,
     stop,
@@ -60,7 +62,9 @@ DOMAINS = (
     vm_net,
     vlans,
     taps,
+    mirror,
     bridges,
+    qos,
 )
 """The modules with commands, in the order of the reference page."""
 
