@@ -204,3 +204,20 @@ def test_networks_do_not_answer(product: Product) -> None:
         assert taps(product) == {console.vm("a")["tap"].strip("[]")}
         console.ok("vm kill a", "vm flush")
         assert taps(product) == set()
+
+
+def test_guests_keep_their_interfaces_while_minibus_is_down(product: Product) -> None:
+    with product.configured() as console:
+        console.ok("vm config init /bin/sleep 1000", "vm config net LAN 100", "vm launch container a,b", "vm start a")
+        before = [cards(console, name) for name in "ab"]
+    product.down()
+    assert len(taps(product)) == 4
+    product.up()
+    with product.console() as console:
+        assert [cards(console, name) for name in "ab"] == before
+        console.ok("vm net connect a 0 200", "vm start b")
+        assert cards(console, "a")["vlan"] == "[200, 100]"
+        console.ok("vm kill a,b", "vm start a", "vm kill a")
+        assert taps(product) == set()
+        console.ok("vm flush")
+    assert product.guests_left() == []
