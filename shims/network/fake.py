@@ -177,4 +177,4 @@ class FakeFabric:
         self.ports.pop(name, None)
         self.taps.pop(name, None)
         self.shapings.pop(name, None)
-        self.mirrors.pop(name, None)
+        self.mirrors = {to: source for to, source in self.mirrors.items() if name not in (to, source)}

@@ -26,7 +26,6 @@ from bus.messages.network import (
     UnplugGuests,
 )
 from bus.messages.vlan import DISCONNECTED
-from bus.step import Fail
 from shims.network.base import Port, Segment
 from tests.unit.actors.network_model import PID, Model, guest, net, told
 
@@ -319,6 +318,5 @@ def test_an_unknown_outcome_is_ignored() -> None:
 def test_each_guest_of_a_request_is_reported_once() -> None:
     model = Model()
     reply = model.plug(guest(1, net(1)), guest(1, net(1)))
-    assert len(reply) == 1
-    assert isinstance(reply[0], Plugged)
-    assert not isinstance(model.ask(UnplugGuests(vm_ids=(1, 1))), Fail)
+    assert reply == (Plugged(vm_id=1, taps=("mega_tap0",), macs=reply[0].macs),)
+    assert unplugged(model, 1, 1) == {1: ""}
