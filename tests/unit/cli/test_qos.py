@@ -26,7 +26,7 @@ from cli.testing import Asked, EngineBench, make_vm
 BOTH = tuple(GuestNic(vm_id=number, name=name, namespace="minimega") for number, name in enumerate(("web", "db")))
 
 
-def bench(**reactions: Any) -> EngineBench:
+def bench(reactions: dict[type[Message], Any] | None = None) -> EngineBench:
     """A host with web (interfaces mega_tap0 and 1) and db (mega_tap10)."""
     guests = tuple(
         GuestInterfaces(
@@ -43,10 +43,7 @@ def bench(**reactions: Any) -> EngineBench:
             ShapeInterfaces: InterfaceReport(),
             MirrorTap: Ack(),
             ClearMirrors: Ack(),
-            **{
-                {"mirror": MirrorTap, "clear": ClearMirrors, "shape": ShapeInterfaces}[k]: v
-                for k, v in reactions.items()
-            },
+            **(reactions or {}),
         }
     )
 
@@ -132,7 +129,7 @@ async def test_bad_words_change_nothing(line: str, sentence: str) -> None:
 
 
 async def test_what_networks_say_is_shown() -> None:
-    one = bench(shape=InterfaceReport(errors=("web: no sch_netem",), warnings=("slow",)))
+    one = bench({ShapeInterfaces: InterfaceReport(errors=("web: no sch_netem",), warnings=("slow",))})
     answer = await one.one("qos add all 0 delay 1s")
     assert (answer.text, answer.error) == ("warning: slow", "web: no sch_netem")
     assert await one.error("qos add nobody 0 delay 1s") == "vm not found: nobody"
@@ -177,7 +174,9 @@ async def test_mirrors_that_cannot_be(line: str, sentence: str) -> None:
 
 
 async def test_what_the_owner_refuses_is_shown() -> None:
-    one = bench(mirror=InvalidError("cannot mirror tap to itself"), clear=NotFoundError("not a mirror: mega_tap0"))
+    one = bench(
+        {MirrorTap: InvalidError("cannot mirror tap to itself"), ClearMirrors: NotFoundError("not a mirror: mega_tap0")}
+    )
     assert await one.error("tap mirror web 0 web 0") == "cannot mirror tap to itself"
     assert await one.error("clear tap mirror web 0") == "not a mirror: mega_tap0"
     assert await one.text("clear tap mirror web all") == ""
