@@ -21,6 +21,7 @@ class Wanted(NamedTuple):
     minor: bool = True
 
 
+_NFT: Final = "addresses of guests in `vm info`, and `tap mirror`"
 WANTED: Final = (
     Wanted(
         "libseccomp.so.2",
@@ -33,10 +34,8 @@ WANTED: Final = (
     Wanted("busybox", "busybox-static", "the small root file system of `just rootfs` and of the demo"),
     Wanted("ip", "iproute2", "looking at networks by hand"),
     Wanted("tcpdump", "tcpdump", "looking at traffic by hand"),
-    Wanted("libnftables.so.1", "libnftables1", "rules for networks, once containers have them"),
-    Wanted(
-        "/usr/lib/python3/dist-packages/nftables", "python3-nftables", "rules for networks, once containers have them"
-    ),
+    Wanted("libnftables.so.1", "libnftables1", _NFT, minor=False),
+    Wanted("/usr/lib/python3/dist-packages/nftables", "python3-nftables", _NFT, minor=False),
     Wanted("dnsmasq", "dnsmasq-base", "addresses by DHCP, once containers have networks"),
     Wanted("libpcap.so.0.8", "libpcap0.8", "captures, once containers have networks"),
     Wanted("qemu-system-x86_64", "qemu-system-x86", "KVM guests, once there are any"),
