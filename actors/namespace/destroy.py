@@ -136,19 +136,22 @@ def _finish(table: NamespaceTable, msg_id: str) -> list[Effect]:
     """Forget the namespace. With VMs left in it, it stays in the list, so that its end can be asked for again."""
     destruction = table.destructions.pop(msg_id)
     name = destruction.namespace
-    known = name in table.namespaces or knows(table.vlans, name)
+    was_there = name in table.namespaces or destruction.found
     asked = (msg_id, *destruction.also)
-    if not known and not destruction.found and not destruction.errors:
+    if not was_there and not knows(table.vlans, name) and not destruction.errors:
         return [Fail(msg_id=each, code="not_found", message=f"unknown namespace: {name}") for each in asked]
     hosts = table.namespaces.pop(name, table.get(name)).hosts
     effects: list[Effect] = [*_give_up_clones(table, name)]
     if destruction.errors:
         table.namespaces[name] = Namespace(hosts=hosts)
     else:
-        table.vlans = clear(table.vlans, name, "", None if destruction.all_in_use else destruction.in_use)
-        event = NamespaceDestroyed(name=name)
-        topic = namespace_topic(name, "destroyed")
-        effects.append(Publish(topic=topic, event=event, namespace=name, cause=msg_id))
+        # Only the hosts of this namespace were asked, so what was in use elsewhere still counts as such.
+        in_use = None if destruction.all_in_use else {*destruction.in_use, *table.vlans.worn}
+        table.vlans = clear(table.vlans, name, "", in_use)
+        if was_there:  # others may only have used its VLANs
+            event = NamespaceDestroyed(name=name)
+            topic = namespace_topic(name, "destroyed")
+            effects.append(Publish(topic=topic, event=event, namespace=name, cause=msg_id))
     if name == DEFAULT_NAMESPACE:
         table.make(name)
     report: Message = DestroyReport(errors=tuple(destruction.errors))

@@ -94,7 +94,8 @@ def received(
 def _begin(table: NamespaceTable, inp: Received, prefix: str) -> list[Effect]:
     """Ask what is in use, unless no number would become free."""
     hosts = sorted({host for namespace in table.namespaces.values() for host in namespace.hosts})
-    frees = doomed(table.vlans, inp.namespace, prefix) or (prefix == WILDCARD and table.vlans.blacklist)
+    vlans = table.vlans
+    frees = doomed(vlans, inp.namespace, prefix) or vlans.worn or (prefix == WILDCARD and vlans.blacklist)
     table.clearings[inp.msg_id] = Clearing(namespace=inp.namespace, prefix=prefix, open=len(hosts))
     if not frees or not hosts:
         return _finish(table, inp.msg_id)
@@ -122,8 +123,8 @@ def failed(table: NamespaceTable, msg_id: str) -> list[Effect]:
 
 
 def numbers_of(bridges: Bridges) -> list[int]:
-    """The VLANs that are in use on a host."""
-    return sorted({number for bridge in bridges.bridges for number in bridge.vlans})
+    """The VLANs that are in use on a host, or will be again."""
+    return sorted({*bridges.kept, *(number for bridge in bridges.bridges for number in bridge.vlans)})
 
 
 def _host_through(table: NamespaceTable, msg_id: str) -> list[Effect]:

@@ -57,7 +57,10 @@ class VlanBook(msgspec.Struct, frozen=True):
     blacklist: frozenset[int] = frozenset()
     """Typed by users, or listed by them: never given."""
     worn: tuple[int, ...] = ()
-    """Lost their alias while interfaces were still plugged into them, oldest first: given when nothing else is left."""
+    """Lost their alias while interfaces were still plugged into them, oldest first: given when nothing else is left.
+
+    Looked at again whenever aliases are cleared.
+    """
 
 
 # --- looking up, and giving numbers
@@ -122,7 +125,7 @@ def _give(book: VlanBook, alias: str, owner: str) -> VlanBook:
     source = book.ranges.get(owner, book.pool)
     taken = book.blacklist | set(book.aliases.values()) | NEVER_GIVEN
     if owner not in book.ranges:
-        taken |= {number for other in book.ranges.values() for number in range(other.minimum, other.maximum)}
+        taken |= _reserved(book)
     worn = frozenset(book.worn)
     fresh = (number for number in _in_turn(source) if number not in taken and number not in worn)
     last = (n for n in book.worn if source.minimum <= n < source.maximum and n not in taken)
@@ -134,6 +137,10 @@ def _give(book: VlanBook, alias: str, owner: str) -> VlanBook:
     if owner in book.ranges:
         return msgspec.structs.replace(book, ranges={**book.ranges, owner: moved})
     return msgspec.structs.replace(book, pool=moved)
+
+
+def _reserved(book: VlanBook) -> set[int]:
+    return {number for each in book.ranges.values() for number in range(each.minimum, each.maximum)}
 
 
 def _in_turn(source: VlanRange) -> Iterator[int]:
@@ -226,7 +233,7 @@ def clear(book: VlanBook, namespace: str, prefix: str, in_use: Collection[int] |
     gone = doomed(book, namespace, prefix)
     kept = {alias: number for alias, number in book.aliases.items() if alias not in gone}
     freed = {book.aliases[alias] for alias in gone} | (book.blacklist if prefix == WILDCARD else frozenset())
-    worn = (*book.worn, *sorted(number for number in freed if in_use is None or number in in_use))
+    worn = [number for number in (*book.worn, *sorted(freed)) if in_use is None or number in in_use]
     pool, ranges, listed = book.pool, book.ranges, book.blacklist
     if prefix == WILDCARD:
         ranges, listed = {}, frozenset()
@@ -236,12 +243,18 @@ def clear(book: VlanBook, namespace: str, prefix: str, in_use: Collection[int] |
         pool = fresh_range(*book.first_pool)
     return VlanBook(
         aliases=kept if gone else book.aliases,
-        ranges={name: fresh_range(each.minimum, each.maximum) for name, each in ranges.items()},
-        pool=fresh_range(pool.minimum, pool.maximum),
+        ranges={name: _rewound(each, freed) for name, each in ranges.items()},
+        pool=_rewound(pool, freed - _reserved(book)),
         first_pool=book.first_pool,
         blacklist=listed,
         worn=tuple(dict.fromkeys(worn)),
     )
+
+
+def _rewound(source: VlanRange, freed: Collection[int]) -> VlanRange:
+    """A range in which numbers have become free is searched from its beginning again."""
+    touched = any(source.minimum <= number < source.maximum for number in freed)
+    return fresh_range(source.minimum, source.maximum) if touched else source
 
 
 def knows(book: VlanBook, namespace: str) -> bool:

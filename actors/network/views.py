@@ -81,7 +81,8 @@ def bridges(table: NetworkTable) -> msg.Bridges:
         bridges=tuple(
             msg.BridgeInfo(name=name, vlans=tuple(sorted(vlans.get(name, ()))), trunks=tuple(trunks.get(name, ())))
             for name in sorted({*vlans, *trunks})
-        )
+        ),
+        kept=tuple(sorted({nic.vlan for _, _, nic in table.places() if nic.bridge and not nic.is_up})),
     )
 
 

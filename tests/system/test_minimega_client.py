@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -91,6 +92,12 @@ class Values:
             "plumb": {"src": "from", "dst": "to"},
             "clear_plumb": {"pipeline": "from to"},
             "log_syslog_remote": {"address": "127.0.0.1:5514"},
+            "vlans_range": {"min": "300", "max": "400"},
+            "vlans_blacklist": {"vlan": "500"},
+            "clear_vlans": {"prefix": "nothing"},
+            "tap_delete": {"tap": "all"},
+            "vm_net_connect": {"tap position": "0"},
+            "vm_net_disconnect": {"tap position": "0"},
         }
         self._by_key: dict[str, Callable[[], str]] = {
             "vm": lambda: "web",
@@ -104,6 +111,12 @@ class Values:
             "file": lambda: str(base / f"out{next(self._numbers)}"),
             "filename": lambda: str(base / f"out{next(self._numbers)}"),
             "delay": lambda: "1",
+            "vlan": lambda: str(1000 + next(self._numbers)),
+            "alias": lambda: f"alias{next(self._numbers)}",
+            "bridge": lambda: "br1",
+            "interface": lambda: "eth-none",
+            "tap": lambda: f"mbt{os.getpid() % 10_000}-{next(self._numbers)}",
+            "ip": lambda: f"192.0.2.{next(self._numbers) % 250}/32",
         }
 
     def give(self, method: str, placeholder: str) -> str:
@@ -125,6 +138,8 @@ FAILS = {
     "vm launch": NOTHING_QUEUED,
     "vm launch kvm <name or count>": NO_KVM,
     "vm launch kvm <name or count> <config>": NO_KVM,
+    "bridge trunk <bridge> <interface>": "this host has no interface eth-none",
+    "bridge notrunk <bridge> <interface>": "unknown trunk: eth-none",
     **({} if Path("/dev/log").exists() else {"log syslog local": NO_SYSLOG}),
 }
 """Variants that rightly answer with an error, and what it must contain."""
@@ -161,7 +176,7 @@ def test_every_served_method_works(module: ModuleType, base_dir: Path, rootfs: P
     wrong: dict[str, list[str]] = {}
     with product_on(base_dir, rootfs) as product:
         with product.configured() as console:
-            console.ok("vm config save small", "vm launch container web")
+            console.ok("vm config net LAN", "vm config save small", "vm launch container web")
         values = Values(base_dir, rootfs)
         with connected(module, product, raise_errors=False) as client:
             calls = [call for call in served(module) if call[0] not in ENDING]

@@ -263,10 +263,11 @@ def test_flags(minimega: Minimega, tmp_path: Path) -> None:
         "2",
         "-cgroup=/x",
     ]
-    with minimega.daemon(*flags, "-context=c", "--msa", "5", "-force") as daemon:
+    with minimega.daemon(*flags, "-context=c", "--msa", "5", "-force", "-vlanrange=200-300") as daemon:
         assert files.is_dir()
         with minimega.product.console() as console:
             known = {row["name"]: row["value"] for row in console.rows("args")}
+            assert console.rows("vlans range") == [{"min": "200", "max": "300", "next": "200"}]
         assert known["filepath"] == str(files)
         assert known["logfile"] == str(log)
         assert (known["port"], known["degree"], known["context"], known["msa"]) == ("9001", "2", "c", "5")

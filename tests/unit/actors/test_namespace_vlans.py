@@ -252,6 +252,28 @@ def test_a_number_that_is_in_use_is_given_last(table: NamespaceTable) -> None:
     assert table.vlans.worn == ()
 
 
+def test_what_is_no_longer_in_use_is_a_number_like_any_other(table: NamespaceTable) -> None:
+    numbers(table, "A", "B")
+    clear(table, in_use=(101, 102))
+    assert table.vlans.worn == (101, 102)
+    clear(table, in_use=(102,))
+    assert numbers(table, "C", "D") == [101, 103]
+
+
+def test_guests_that_have_ended_come_back_to_their_vlans(table: NamespaceTable) -> None:
+    numbers(table, "A", "B")
+    step(table, answer(the(Ask, do(table, ClearVlans())), Bridges(kept=(101,))))
+    assert numbers(table, "C") == [102]
+
+
+def test_what_others_have_reserved_is_not_touched(table: NamespaceTable) -> None:
+    ok(table, SetVlanRange(minimum=200, maximum=300), "exp")
+    numbers(table, "A", "B", "exp//C", "exp//D")
+    clear(table, namespace="other")
+    clear(table, "exp//")
+    assert (table.vlans.pool.next_, table.vlans.ranges["exp"].next_) == (102, 200)
+
+
 def test_numbers_that_users_typed_are_given_last_after_all_is_forgotten(table: NamespaceTable) -> None:
     assert numbers(table, "101", "102", "A") == [101, 102, 103]
     clear(table, "all", in_use=(102, 103))
