@@ -39,14 +39,14 @@ CHUNK = 25
 """Guests in one request to a driver: enough to make messages cheap, few enough to see progress."""
 TIMEOUTS_S = {
     Phase.CREATING: 300.0,
-    Phase.PLUGGING: 60.0,
+    Phase.PLUGGING: 120.0,
     Phase.DISCARDING: 20.0,
     Phase.STARTING: 120.0,
     Phase.PAUSING: 120.0,
     Phase.KILLING: 120.0,
-    Phase.UNPLUGGING: 20.0,
+    Phase.UNPLUGGING: 60.0,
     Phase.FORGETTING: 120.0,
-    Phase.UNWIRING: 20.0,
+    Phase.UNWIRING: 60.0,
 }
 """For a chunk, which may wait behind hundreds of others on a busy host."""
 NETWORK_PHASES = frozenset({Phase.PLUGGING, Phase.UNPLUGGING, Phase.UNWIRING})
