@@ -65,6 +65,9 @@ def test_pipes(module: ModuleType, shared: Product) -> None:
 # --- every method
 
 
+QOS = {"interface": "0", "percent": "1", "duration": "1ms", "bw": "10"}
+
+
 class Values:
     """Sensible words for the placeholders of the client's patterns."""
 
@@ -96,6 +99,10 @@ class Values:
             "vlans_blacklist": {"vlan": "500"},
             "clear_vlans": {"prefix": "nothing"},
             "tap_delete": {"tap": "all"},
+            "clear_qos": {"tap index": "0"},
+            "clear_tap_mirror": {"vm name": "web", "interface index or all": "all"},
+            "tap_mirror": {"interface index": "0", "vm2 name": "web", "interface2 index": "0"},
+            **{f"qos_add_{what}": QOS for what in ("delay", "loss", "rate")},
             "vm_net_connect": {"tap position": "0"},
             "vm_net_disconnect": {"tap position": "0"},
         }
@@ -138,11 +145,25 @@ FAILS = {
     "vm launch": NOTHING_QUEUED,
     "vm launch kvm <name or count>": NO_KVM,
     "vm launch kvm <name or count> <config>": NO_KVM,
+    "clear tap mirror <name>": "not a mirror: ",
+    **{
+        f"tap mirror {words}": "cannot mirror tap to itself"
+        for words in (
+            "<src name> <dst name>",
+            "<src name> <dst name> <bridge>",
+            "<vm name> <interface index> <vm2 name> <interface2 index>",
+        )
+    },
+    "vm net add <vm target>": "which interfaces? expected netspecs",
     "bridge trunk <bridge> <interface>": "this host has no interface eth-none",
     "bridge notrunk <bridge> <interface>": "unknown trunk: eth-none",
     **({} if Path("/dev/log").exists() else {"log syslog local": NO_SYSLOG}),
 }
 """Variants that rightly answer with an error, and what it must contain."""
+MAY_FAIL = {
+    f"qos add <vm target> <interface> {what}": "it has no sch_netem" for what in ("delay <duration>", "loss <percent>")
+}
+"""Variants that need more of the kernel than some have."""
 CHOICES = {"log_syslog_remote": {"tcp_or_udp": "udp"}}
 """Options other than the first, where that needs more than a host."""
 
