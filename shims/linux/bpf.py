@@ -1,9 +1,11 @@
-"""The one BPF program minibus loads: which devices the processes of a version 2 cgroup may open (bpf(2))."""
+"""The BPF programs that minibus loads (bpf(2)): which devices the processes of a version 2 cgroup may open, and what
+puts VLAN tags on frames, takes them off, and drops the rest."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import struct
 from collections.abc import Iterable
 from typing import Final
@@ -15,6 +17,7 @@ _BPF_PROG_LOAD: Final = 5
 _BPF_PROG_ATTACH: Final = 8
 _BPF_PROG_TYPE_CGROUP_DEVICE: Final = 15
 _BPF_CGROUP_DEVICE: Final = 6
+_BPF_PROG_TYPE_SCHED_CLS: Final = 3
 
 # The context, struct bpf_cgroup_dev_ctx: u32 access_type = access << 16 | type; u32 major; u32 minor.
 _TYPES: Final = {"b": 1, "c": 2}
@@ -70,12 +73,15 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 def load_device_program(rules: Iterable[str]) -> int:
     """A descriptor of the loaded program."""
-    code = device_program(rules)
+    return _load(_BPF_PROG_TYPE_CGROUP_DEVICE, device_program(rules))
+
+
+def _load(kind: int, code: bytes) -> int:
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"GPL")
     attributes = struct.pack(
         "IIQQIIQII",
-        _BPF_PROG_TYPE_CGROUP_DEVICE,
+        kind,
         len(code) // 8,
         ctypes.addressof(instructions),
         ctypes.addressof(licence),
@@ -99,3 +105,55 @@ def attach_device_rules(directory: str, rules: Iterable[str]) -> None:
             os.close(cgroup)
     finally:
         os.close(program)
+
+
+# --- VLAN tags
+
+# The context, struct __sk_buff, by offset; a frame's outermost tag is never among its bytes.
+_VLAN_PRESENT, _VLAN_TCI, _VLAN_PROTOCOL = 20, 24, 28
+_MOV64_IMM, _JEQ_IMM, _CALL = 0xB7, 0x15, 0x85
+_SKB_VLAN_PUSH, _SKB_VLAN_POP = 18, 19
+_PASS, _DROP = 0, 2
+_TAGGED: Final = socket.htons(0x8100)
+_VLAN_MASK: Final = 0xFFF
+_ANSWER, _FIRST, _SECOND, _THIRD = 0, 1, 2, 3  # registers
+
+
+def tagging_program(vlan: int) -> bytes:
+    """The instructions that put a tag around any frame, whatever tags it has."""
+    return (
+        _instruction(_MOV64_IMM, _SECOND, imm=_TAGGED)
+        + _instruction(_MOV64_IMM, _THIRD, imm=vlan)
+        + _instruction(_CALL, imm=_SKB_VLAN_PUSH)
+        + _pass_if_done()
+    )
+
+
+def untagging_program(vlan: int) -> bytes:
+    """The instructions that drop all frames but those of this VLAN, and take the outermost tag off these."""
+    tests = (
+        _instruction(_JEQ_IMM, _SECOND, off=9),  # the drop at the end
+        _instruction(_LDX_W, _SECOND, _FIRST, _VLAN_PROTOCOL),
+        _instruction(_JNE_IMM, _SECOND, off=7, imm=_TAGGED),
+        _instruction(_LDX_W, _SECOND, _FIRST, _VLAN_TCI),
+        _instruction(_AND_IMM, _SECOND, imm=_VLAN_MASK),
+        _instruction(_JNE_IMM, _SECOND, off=4, imm=vlan),
+        _instruction(_CALL, imm=_SKB_VLAN_POP),
+    )
+    return _instruction(_LDX_W, _SECOND, _FIRST, _VLAN_PRESENT) + b"".join(tests) + _pass_if_done()
+
+
+def _pass_if_done() -> bytes:
+    """Five instructions, of which the last two drop."""
+    return (
+        _instruction(_JNE_IMM, _ANSWER, off=2)
+        + _instruction(_MOV64_IMM, _ANSWER, imm=_PASS)
+        + _instruction(_EXIT)
+        + _instruction(_MOV64_IMM, _ANSWER, imm=_DROP)
+        + _instruction(_EXIT)
+    )
+
+
+def load_classifier(code: bytes) -> int:
+    """A descriptor of a program for tc-bpf(8); raises OSError."""
+    return _load(_BPF_PROG_TYPE_SCHED_CLS, code)

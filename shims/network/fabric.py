@@ -30,7 +30,6 @@ from shims.network.segments import (
     TRUNKS,
     UNTAGGED,
     Segments,
-    remove_devices,
     remove_group,
 )
 from shims.network.traffic import Traffic
@@ -225,12 +224,9 @@ class KernelFabric:
         return True
 
     def _read(self) -> None:
-        """Take over what exists, and remove what no bridge of ours can be made of."""
+        """Take over what exists."""
         netlink = self._own()
         found = links.listed(netlink)
-        nameless = [link.name for link in found if link.group == BRIDGES and not link.alias]
-        remove_devices(netlink, nameless)  # made just before the end of the process that made them
-        found = [link for link in found if link.name not in nameless]
         self._segments.read(found)
         members = {name: part.key for part in self._segments.parts() for name in part.ports}
         filtered = any(key[1] == ALL for key in members.values())

@@ -55,6 +55,8 @@ class Ports:
                 self.remove([port.name for port in again])
                 for port in self._add_once(again, places, refused):
                     refused[port.name] = f"{port.name} cannot be made: the guest has a {port.peer} already"
+        if refused:
+            self.remove(list(refused))
         return refused
 
     def _open_all(self, ports: Iterable[Port], held: contextlib.ExitStack, refused: dict[str, str]) -> dict[int, int]:
@@ -82,8 +84,8 @@ class Ports:
         for port in ports:
             try:
                 wanted.append(self._wanted(port, places[port.pid]))
-            except NetlinkError as error:
-                refused[port.name] = self._sentence(port, error)
+            except (NetlinkError, FabricError) as error:
+                refused[port.name] = _sentence(port, error)
         again: list[Port] = []
         made: list[Port] = []
         outcomes = self._netlink.batch([message for _, _, message in wanted])
@@ -96,7 +98,7 @@ class Ports:
             if outcome.errno == errno.EEXIST:
                 again.append(port)
             else:
-                refused[port.name] = self._sentence(port, outcome)
+                refused[port.name] = _sentence(port, outcome)
         self._settle(made, refused)
         return again
 
@@ -131,33 +133,25 @@ class Ports:
                 master=part.index,
                 peer_place=links.in_netns(ends.descriptor),
             )
-            for message in [pair, *self._segments.vlans(port.segment, known.ifindex)]:
+            for message in [pair, *self._segments.joining(port.segment, known.ifindex)]:
                 self._netlink.ask(message)
             ends.dress(port)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, FabricError) as error:
             self.remove([port.name])
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise FabricError(f"{port.name} cannot be made: {reason}") from error
+            raise FabricError(_sentence(port, error)) from error
         self.known[port.name] = known
 
     def _settle(self, made: Sequence[Port], refused: dict[str, str]) -> None:
         """Let them into their VLANs, where the bridge asks for that."""
-        messages = [
-            (port, message)
-            for port in made
-            if port.segment
-            for message in self._segments.vlans(port.segment, self.known[port.name].ifindex)
-        ]
+        messages = []
+        for port in made:
+            ifindex = self.known[port.name].ifindex
+            joining = self._segments.joining(port.segment, ifindex) if port.segment else []
+            messages += [(port, message) for message in [*joining, links.look_at(ifindex)]]
         outcomes = self._netlink.batch([message for _, message in messages])
-        failed = {port.name: error for (port, _), error in zip(messages, outcomes, strict=True) if error}
-        if failed:
-            refused |= {port.name: self._sentence(port, failed[port.name]) for port in made if port.name in failed}
-            self.remove(list(failed))
-
-    def _sentence(self, port: Port, error: NetlinkError) -> str:
-        if error.errno == _EXCHANGE_FULL:
-            return f"{port.name} cannot be made: there are too many ports in its segment"
-        return f"{port.name} cannot be made: {error.strerror}"
+        for (port, _), error in zip(messages, outcomes, strict=True):
+            if error:
+                refused[port.name] = _sentence(port, error)
 
     # --- remove, move
 
@@ -180,13 +174,13 @@ class Ports:
         try:
             after = self._segments.place(segment, name) if segment else None
             self._move(name, known, before, after, segment)
-        except NetlinkError as error:
+        except (NetlinkError, FabricError) as error:
             self._segments.forget([name])
             with contextlib.suppress(NetlinkError):
                 self._move(name, known, after, before, known.segment)
             if before:
                 before.ports.add(name)
-            raise FabricError(f"{name} cannot be plugged in there: {error.strerror}") from error
+            raise FabricError(f"{name} cannot be plugged in there: {_reason(error)}") from error
         known.segment = segment
         remove_devices(self._netlink, self._segments.tidy())
 
@@ -194,10 +188,10 @@ class Ports:
         """At no moment is it in both, nor in another VLAN: a port that joins a filtering bridge is in none."""
         steps: list[Message] = []
         if old is new and old is not None:
-            steps = [self._segments.leave(known.ifindex)] if segment else []
+            steps = self._segments.leaving(old, known.ifindex)
         else:
             steps = [links.set_link(name, number(IFLA_MASTER, new.index if new else 0))]
-        for message in [*steps, *(self._segments.vlans(segment, known.ifindex) if segment else [])]:
+        for message in [*steps, *(self._segments.joining(segment, known.ifindex) if segment else [])]:
             self._netlink.ask(message)
 
     # --- interfaces of the host
@@ -215,9 +209,9 @@ class Ports:
             part = self._segments.place(Segment(bridge, 0), interface)
             changes = number(IFLA_GROUP, TRUNKS) + number(IFLA_MASTER, part.index)
             self._netlink.ask(links.set_link(interface, changes, up=True))
-            for message in self._segments.vlans(Segment(bridge, 0), links.named(self._netlink, interface).ifindex):
+            for message in self._segments.joining(Segment(bridge, 0), links.named(self._netlink, interface).ifindex):
                 self._netlink.ask(message)
-        except NetlinkError:
+        except (NetlinkError, FabricError):
             self._segments.forget([interface])
             ends.take_back(self._netlink, interface)
             remove_devices(self._netlink, self._segments.tidy())
@@ -232,6 +226,16 @@ class Ports:
         del self.trunks[interface]
         self._segments.forget([interface])
         remove_devices(self._netlink, self._segments.tidy())
+
+
+def _sentence(port: Port | HostPort, error: Exception) -> str:
+    return f"{port.name} cannot be made: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "there are too many ports in its segment" if error.errno == _EXCHANGE_FULL else error.strerror or ""
+    return str(error)
 
 
 def counted(lines: Iterator[str], is_meant: Callable[[str], bool]) -> Iterator[tuple[str, int, int]]:

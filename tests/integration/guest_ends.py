@@ -9,13 +9,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+from shims.netlink import Netlink
 from shims.network import netns
 from shims.network.base import Abilities, Port, Segment
 from shims.network.fabric import KernelFabric
+from shims.network.links import Link, listed
+from shims.network.segments import PORTS_LIMIT
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,6 +26,7 @@ T = TypeVar("T")
 WAIT_S: Final = 10.0
 SEGMENT: Final = Segment("mega_bridge", 100)
 _ETH_P_ALL: Final = 0x3
+_IFF_RUNNING: Final = 0x40
 
 
 class Guest:
@@ -67,18 +71,18 @@ class Guest:
         """Run a program there."""
         self.do(subprocess.run, command, check=True, capture_output=True, timeout=WAIT_S)
 
-    def raw_socket(self) -> socket.socket:
+    def raw_socket(self, interface: str = "veth0") -> socket.socket:
         """One that reads and writes whole frames on its interface."""
-        return self.do(_raw_socket)
+        return self.do(_raw_socket, interface)
 
     def udp(self, port: int = 0) -> socket.socket:
         """A socket that is bound to its address."""
         return self.do(_udp, (self.address, port))
 
 
-def _raw_socket() -> socket.socket:
+def _raw_socket(interface: str) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-    made.bind(("veth0", _ETH_P_ALL))
+    made.bind((interface, _ETH_P_ALL))
     made.settimeout(WAIT_S)
     return made
 
@@ -93,19 +97,35 @@ def _udp(address: tuple[str, int]) -> socket.socket:
 class OpenFabric:
     """A fabric, its abilities, and the thread that it lives in."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, *, ports_limit: int = PORTS_LIMIT) -> None:
         self._thread = ThreadPoolExecutor(1)
-        self.fabric = KernelFabric(tag)
+        self.fabric = KernelFabric(tag, ports_limit=ports_limit)
         self.abilities: Abilities = self.do(self.fabric.open)
 
     def do(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call one of its methods."""
         return self._thread.submit(function, *args, **kwargs).result()
 
+    def links(self) -> list[Link]:
+        """What is in it."""
+        return self.do(_links)
+
+    def running(self, *names: str) -> None:
+        """Wait until these ports pass frames: both ends are up, and the bridge has been told."""
+        end_s = time.monotonic() + WAIT_S
+        while not set(names) <= {link.name for link in self.links() if link.flags & _IFF_RUNNING}:
+            assert time.monotonic() < end_s, f"{names} do not run"
+            time.sleep(0.01)
+
     def close(self) -> None:
         """Let go of the fabric, which stays."""
         self.do(self.fabric.close)
         self._thread.shutdown()
+
+
+def _links() -> list[Link]:
+    with closing(Netlink()) as netlink:
+        return listed(netlink)
 
 
 @contextmanager
