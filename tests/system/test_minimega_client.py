@@ -204,7 +204,7 @@ def test_every_served_method_works(module: ModuleType, base_dir: Path, rootfs: P
             assert len(calls) > 100
             for method, variant in calls:
                 errors = called(client, method, variant, values)
-                expected = FAILS.get(variant)
+                expected = FAILS.get(variant) or (MAY_FAIL.get(variant) if errors else None)
                 if (not errors) if expected else errors:
                     wrong[variant] = errors
                 assert all(expected in error for error in errors if expected), (variant, errors)
