@@ -30,6 +30,7 @@ from actors.cc.inputs import (
     Tell,
     Wake,
 )
+from actors.cc.interfaces import LookingActor, are_wanted
 from actors.cc.listeners import Listeners
 from actors.cc.removal import Position, absent
 from actors.cc.sessions import Sessions
@@ -63,7 +64,6 @@ from bus.messages.cc import (
 from bus.messages.tunnel import GetTunnels, TunnelInfo, TunnelList
 from bus.paths import Context
 from bus.step import Effect, Input
-from bus.step_actor import StepActor
 from shims import responses
 from shims.responses import Responses as ResponseStore
 
@@ -74,7 +74,7 @@ PAUSE_S = 0.05
 """Between two looks at a command that somebody waits for."""
 
 
-class CcActor(StepActor[CcTable]):
+class CcActor(LookingActor):
     """Command and control."""
 
     kind = "cc"
@@ -88,7 +88,7 @@ class CcActor(StepActor[CcTable]):
         self.pipe_ends = Ends(self)
         self.sessions = Sessions(self)
         self.listeners = Listeners(self, self.sessions, context.base)
-        self.vms = VmWatch(self)
+        self.vms = VmWatch(self, are_wanted)
         self.tunnels = TunnelListeners(self, self.sessions.get)
         self._waiters: dict[tuple[str, int], asyncio.Event] = {}
         self._ending = False

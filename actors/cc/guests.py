@@ -56,7 +56,7 @@ def _seen(table: CcTable, vm: Vm, inp: Input) -> list[Effect]:
         effects += ended(ledger, guest, inp)
     if before.live != vm.live:
         effects.append(Reline(vm_ids=(vm.vm_id,)))
-    if guest.connected and (before.tags, before.columns) != (vm.tags, vm.columns):
+    if guest.connected and (before.tags, before.columns, before.interfaces) != (vm.tags, vm.columns, vm.interfaces):
         effects.append(Offer(namespace=vm.namespace, uuid=vm.uuid))
     return effects
 

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Final
 
-from actors.cc.table import Command, Guest, Ledger
+from actors.cc.table import Command, Guest, Ledger, Vm
 from bus.messages.cc import GuestFilter
+from bus.messages.network import Interface
+from bus.messages.vlan import VlanTable
 from bus.messages.vm import GuestKind, VmInfo
+from bus.netspec import SEPARATOR, vlan_text
 
 COLUMNS: Final = (
     "id", "name", "state", "type", "namespace", "host", "vcpus", "memory", "snapshot", "filesystem", "preinit", "qemu",
-    "kernel", "initrd", "cdrom", "migrate",
+    "kernel", "initrd", "cdrom", "migrate", "vlan", "bridge", "tap", "ip6",
 )  # fmt: skip
 """Of `vm info`, that a filter may name besides the fields of its own."""
+
+
+INTERFACE_COLUMNS: Final = ("vlan", "bridge", "tap", "ip6")
+"""Those that are about the interfaces of a VM: one of them must be what the filter says."""
+
+
+def interfaces_of(interfaces: Sequence[Interface], vlans: VlanTable) -> dict[str, tuple[str, ...]]:
+    """For each of these columns what a filter may say: a VLAN goes by number, by name, and as `vm info` writes it."""
+    words: dict[str, set[str]] = {name: set() for name in INTERFACE_COLUMNS}
+    for interface in interfaces:
+        words["bridge"].add(interface.bridge)
+        words["tap"].add(interface.tap)
+        words["ip6"].add(interface.ip6)
+        words["vlan"] |= {str(interface.vlan), vlan_text(interface.vlan, vlans.aliases, vlans.namespace)}
+        names = {name for name, number in vlans.aliases.items() if number == interface.vlan}
+        words["vlan"] |= names | {name.removeprefix(f"{vlans.namespace}{SEPARATOR}") for name in names}
+    return {name: tuple(sorted(found - {""})) for name, found in words.items()}
 
 
 def columns_of(vm: VmInfo) -> dict[str, str]:
@@ -74,9 +95,16 @@ def matches(wanted: GuestFilter | None, guest: Guest) -> bool:
         all(value in ("", there) for value, there in plain)
         and (not wanted.mac or wanted.mac.lower() in facts.macs)
         and (not wanted.ip or _has_ip(wanted.ip, facts.ips))
-        and all(guest.vm.columns.get(column, "") == value for column, value in wanted.columns)
+        and all(_is(guest.vm, column, value) for column, value in wanted.columns)
         and all(guest.vm.tags.get(tag, "") == value for tag, value in wanted.tags)
     )
+
+
+def _is(vm: Vm, column: str, value: str) -> bool:
+    if column not in INTERFACE_COLUMNS:
+        return vm.columns.get(column, "") == value
+    there = vm.interfaces.get(column, ())
+    return value in there or (column == "ip6" and _has_ip(value, there))
 
 
 def _has_ip(wanted: str, ips: tuple[str, ...]) -> bool:

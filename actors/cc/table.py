@@ -46,6 +46,8 @@ class Vm(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     columns: dict[str, str] = {}
     """Columns of `vm info` that filters may name."""
+    interfaces: dict[str, tuple[str, ...]] = {}
+    """Columns of its interfaces, each with what may be written for any of them; empty while no filter names any."""
 
     @property
     def key(self) -> Key:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from actors.cc.inputs import VmsGone, VmsSeen
-from actors.cc.matching import columns_of
+from actors.cc.matching import columns_of, interfaces_of
 from actors.cc.server import Server
-from actors.cc.table import Vm
+from actors.cc.table import CcTable, Vm
 from bus import codec
 from bus.errors import BusError
 from bus.messages.namespace import GetNamespaces
+from bus.messages.network import GetInterfaces
+from bus.messages.vlan import GetVlans
 from bus.messages.vm import GetVmNames, GetVms, VmEvent, VmFlushed, VmInfo, VmTagged
 from bus.port import Delivery, Subscription
 
@@ -28,7 +31,10 @@ CAPACITY: Final = 50_000
 MAX_IDS: Final = 500
 
 
-def vm_of(info: VmInfo) -> Vm:
+Words = dict[str, tuple[str, ...]]
+
+
+def vm_of(info: VmInfo, interfaces: Words) -> Vm:
     """As much of a VM as is needed here."""
     return Vm(
         vm_id=info.vm_id,
@@ -40,14 +46,17 @@ def vm_of(info: VmInfo) -> Vm:
         backchannel=info.config.backchannel,
         tags=dict(info.tags),
         columns=columns_of(info),
+        interfaces=interfaces,
     )
 
 
 class VmWatch:
     """See the module."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, wanted: Callable[[CcTable, str], bool]) -> None:
         self._server = server
+        self._wanted = wanted
+        """Whether filters of a namespace are about interfaces."""
         self._touched: set[int] = set()
         """VMs that events told of since the last question: an answer may be older."""
         self._unknown: dict[str, set[int]] = {}
@@ -93,16 +102,33 @@ class VmWatch:
                 if {uuid.lower() for uuid in found.uuids.values()} - known - self._mute.get(namespace, frozenset()):
                     await self._look_into(namespace)
 
-    async def _look_into(self, namespace: str) -> None:
-        async with self._looking:
-            await self._compare(namespace)
+    async def look_at_interfaces(self, namespace: str, timeout_s: float) -> None:
+        """Know which interfaces guests have just now; without an answer in time nothing changes."""
+        with contextlib.suppress(BusError, TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._look_into(namespace, interfaces=True)
 
-    async def _compare(self, namespace: str) -> None:
+    async def _look_into(self, namespace: str, *, interfaces: bool = False) -> None:
+        async with self._looking:
+            await self._compare(namespace, interfaces or self._wanted(self._server.table, namespace))
+
+    async def _interfaces(self, namespace: str) -> dict[int, Words] | None:
+        """What filters may say of the interfaces of each VM that has some; None if nobody can say."""
+        port = self._server.port
+        try:
+            listed = await port.ask("network", GetInterfaces(), timeout_s=ASK_S, namespace=namespace)
+            vlans = await port.ask("namespace", GetVlans(), timeout_s=ASK_S, namespace=namespace)
+        except BusError:
+            return None
+        return {guest.vm_id: interfaces_of(guest.interfaces, vlans) for guest in listed.guests}
+
+    async def _compare(self, namespace: str, interfaces: bool) -> None:
         self._touched.clear()
         found = await self._server.port.ask("vm", GetVms(), timeout_s=ASK_S, namespace=namespace)
+        words = await self._interfaces(namespace) if interfaces else {}
         listed = {info.vm_id for info in found.vms}
         self._mute[namespace] = frozenset(info.uuid.lower() for info in found.vms if not info.config.backchannel)
-        self._take(found.vms)
+        self._take(found.vms, words)
         ledger = self._server.table.namespaces.get(namespace)
         gone = tuple(
             guest.vm.vm_id
@@ -112,11 +138,18 @@ class VmWatch:
         if gone:
             self._server.feed(VmsGone(vm_ids=gone))
 
-    def _take(self, infos: tuple[VmInfo, ...]) -> None:
-        vms = [vm_of(info) for info in infos if info.vm_id not in self._touched]
+    def _take(self, infos: tuple[VmInfo, ...], words: dict[int, Words] | None) -> None:
+        if words is None:
+            words = {info.vm_id: self._known_interfaces(info.vm_id) for info in infos}
+        vms = [vm_of(info, words.get(info.vm_id, {})) for info in infos if info.vm_id not in self._touched]
         changed = tuple(vm for vm in vms if vm.backchannel and not self._is_known(vm))
         if changed:
             self._server.feed(VmsSeen(vms=changed))
+
+    def _known_interfaces(self, vm_id: int) -> Words:
+        key = self._server.table.vms.get(vm_id)
+        guest = self._server.table.guest(key) if key else None
+        return guest.vm.interfaces if guest is not None else {}
 
     def _is_known(self, vm: Vm) -> bool:
         guest = self._server.table.guest(vm.key)
@@ -170,9 +203,11 @@ class VmWatch:
                 request = GetVms(target=",".join(map(str, some)))
                 try:
                     found = await self._server.port.ask("vm", request, timeout_s=ASK_S, namespace=namespace)
+                    wanted = self._wanted(self._server.table, namespace)
+                    words = await self._interfaces(namespace) if wanted else {}
                 except BusError:
                     continue  # gone again, or the next look at everything finds it
                 self._touched.difference_update(some)
-                self._take(found.vms)
+                self._take(found.vms, words)
         finally:
             self._gathering = False

@@ -77,6 +77,23 @@ def test_a_guest_that_comes_to_match_gets_the_command(guests: Guests) -> None:
     assert set(guests.wait(number, 1)) == {"b"}
 
 
+def test_guests_are_chosen_by_their_interfaces(guests: Guests) -> None:
+    guests.console.ok("vm net add a LAN", "vm net add b LAN br2,OTHER")
+    for words, names in {
+        "vlan=OTHER": {"b"},
+        "vlan=LAN": {"a", "b"},
+        "bridge=br2 vlan=LAN": {"b"},
+        "vlan=nowhere": set(),
+    }.items():
+        guests.console.ok(f"cc filter {words}")
+        (response,) = guests.console.command("cc exec hostname")
+        assert set(guests.wait(int(response["Data"]["id"]), len(names))) == names
+        assert ("warning" in response["Data"]) is not bool(names)
+    guests.console.ok("cc filter vlan=OTHER", "vm net connect a 0 OTHER", "vm net disconnect b 1")
+    assert set(guests.wait(guests.post("cc exec hostname"), 1)) == {"a"}
+    assert set(guests.wait(1, 2)) == {"a", "b"}, "the first one is done by who has come to match, too"
+
+
 def test_commands_that_cannot_be_meant(guests: Guests) -> None:
     for line in (
         "cc exec stdin=x",

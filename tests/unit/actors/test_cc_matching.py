@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from actors.cc.matching import COLUMNS, columns_of, matches, problem
+from actors.cc import interfaces
+from actors.cc.matching import COLUMNS, columns_of, interfaces_of, matches, problem
 from actors.cc.sessions import swapped
-from actors.cc.table import Facts, Guest, Vm
-from bus.messages.cc import GuestFilter
+from actors.cc.table import CcTable, Facts, Guest, Ledger, Vm
+from bus.messages.base import Message
+from bus.messages.cc import ClearCc, CommandKind, CommandSpec, GuestFilter, PostCommand, SetFilter
+from bus.messages.network import Interface
+from bus.messages.tunnel import OpenTunnel
+from bus.messages.vlan import DISCONNECTED, VlanTable
 from bus.messages.vm import GuestKind, VmConfig, VmInfo, VmState
 
 FACTS = Facts(
@@ -27,6 +33,7 @@ GUEST = Guest(
         state=VmState.RUNNING,
         tags={"role": "db", "empty": ""},
         columns={"name": "vm3", "memory": "64"},
+        interfaces={"vlan": ("101", "LAN", "LAN (101)"), "bridge": ("br1", "br2"), "ip6": ("fd00::7",)},
     ),
     facts=FACTS,
 )
@@ -59,6 +66,15 @@ GUEST = Guest(
         (GuestFilter(columns=(("name", "vm3"), ("memory", "64"))), True),
         (GuestFilter(columns=(("name", "vm4"),)), False),
         (GuestFilter(columns=(("kernel", ""),)), True),
+        (GuestFilter(columns=(("vlan", "LAN"), ("vlan", "101"), ("vlan", "LAN (101)"))), True),
+        (GuestFilter(columns=(("vlan", "102"),)), False),
+        (GuestFilter(columns=(("vlan", ""),)), False),
+        (GuestFilter(columns=(("bridge", "br2"),)), True),
+        (GuestFilter(columns=(("bridge", "br"),)), False),
+        (GuestFilter(columns=(("tap", "mega_tap0"),)), False),
+        (GuestFilter(columns=(("ip6", "FD00::7"),)), True),
+        (GuestFilter(columns=(("ip6", "fd00::/8"),)), True),
+        (GuestFilter(columns=(("ip6", "fd01::/16"),)), False),
     ],
 )
 def test_matches(wanted: GuestFilter | None, meant: bool) -> None:
@@ -84,6 +100,49 @@ def test_what_a_guest_has_not_told_matches_nothing() -> None:
 )
 def test_problem(wanted: GuestFilter | None, says: str) -> None:
     assert problem(wanted) == says
+
+
+def test_what_filters_may_say_of_interfaces() -> None:
+    some = (
+        Interface(tap="mega_tap0", bridge="br1", vlan=101, mac="", ip6="fd00::7"),
+        Interface(tap="mega_tap1", vlan=DISCONNECTED, mac=""),
+        Interface(tap="mega_tap2", bridge="br1", vlan=103, mac=""),
+    )
+    vlans = VlanTable(aliases={"n//LAN": 101, "n//OTHER": 102, "foo//BAR": 103}, namespace="n")
+    assert interfaces_of(some, vlans) == {
+        "vlan": ("-1", "101", "103", "LAN", "LAN (101)", "disconnected", "foo//BAR", "foo//BAR (103)", "n//LAN"),
+        "bridge": ("br1",),
+        "tap": ("mega_tap0", "mega_tap1", "mega_tap2"),
+        "ip6": ("fd00::7",),
+    }
+
+
+BY_VLAN = GuestFilter(columns=(("name", "a"), ("vlan", "LAN")))
+BY_NAME = GuestFilter(columns=(("name", "a"),))
+POST = PostCommand(command=CommandSpec(kind=CommandKind.EXEC, argv=("/bin/true",)))
+TUNNEL = OpenTunnel(source=1, host="h", port=2, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("in_force", "request_", "looks"),
+    [
+        (None, SetFilter(filter=BY_VLAN), True),
+        (BY_VLAN, SetFilter(filter=BY_NAME), False),
+        (BY_VLAN, SetFilter(), False),
+        (BY_VLAN, POST, True),
+        (BY_NAME, POST, False),
+        (BY_VLAN, msgspec.structs.replace(POST, filter=BY_NAME), False),
+        (None, msgspec.structs.replace(POST, filter=BY_VLAN), True),
+        (BY_VLAN, TUNNEL, True),
+        (None, TUNNEL, False),
+        (BY_VLAN, ClearCc(), False),
+    ],
+)
+def test_requests_that_are_judged_by_interfaces(in_force: GuestFilter | None, request_: Message, looks: bool) -> None:
+    table = CcTable(namespaces={"n": Ledger(name="l", filter=in_force)})
+    assert interfaces.needs_a_look(table, "n", request_) is looks
+    assert interfaces.are_wanted(table, "n") is (in_force is BY_VLAN)
+    assert not interfaces.are_wanted(table, "other")
 
 
 def test_columns_are_written_as_vm_info_writes_them() -> None:
