@@ -136,6 +136,7 @@ class Ports:
             for message in [pair, *self._segments.joining(port.segment, known.ifindex)]:
                 self._netlink.ask(message)
             ends.dress(port)
+            self._netlink.ask(links.look_at(known.ifindex))
         except (OSError, ValueError, FabricError) as error:
             self.remove([port.name])
             raise FabricError(_sentence(port, error)) from error
@@ -209,7 +210,8 @@ class Ports:
             part = self._segments.place(Segment(bridge, 0), interface)
             changes = number(IFLA_GROUP, TRUNKS) + number(IFLA_MASTER, part.index)
             self._netlink.ask(links.set_link(interface, changes, up=True))
-            for message in self._segments.joining(Segment(bridge, 0), links.named(self._netlink, interface).ifindex):
+            ifindex = links.named(self._netlink, interface).ifindex
+            for message in self._segments.joining(Segment(bridge, 0), ifindex):
                 self._netlink.ask(message)
         except (NetlinkError, FabricError):
             self._segments.forget([interface])

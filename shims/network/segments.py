@@ -256,15 +256,16 @@ class Segments:
             messages += [links.set_vlans(end, [(1, UNTAGGED, 0)]) for end in (index, far_index)]
         elif part.key[1] == 0:
             messages += [links.no_learning(end) for end in (index, far_index)]
-        for message in messages:
+        for message in [*messages, links.look_at(index), links.look_at(far_index)]:
             self._netlink.ask(message)
 
     def _patch_to_trunk(self, part: Part, trunk: Part) -> None:
         near, far = tag_names(part.name)
-        _, far_index = self._pair(near, far, part)
+        index, far_index = self._pair(near, far, part)
         tagging.attach(self._netlink, far_index, part.key[1])  # before it becomes a port: nothing passes untagged
-        self._netlink.ask(links.set_link(far, number(links.IFLA_MASTER, trunk.index), up=True))
-        self._netlink.ask(links.no_learning(far_index))
+        plugged = links.set_link(far, number(links.IFLA_MASTER, trunk.index), up=True)
+        for message in (plugged, links.no_learning(far_index), links.look_at(index), links.look_at(far_index)):
+            self._netlink.ask(message)
 
     def _pair(self, near: str, far: str, part: Part) -> tuple[int, int]:
         """A patch that is plugged in at its near end; returns the indices of both."""
