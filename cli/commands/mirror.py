@@ -113,7 +113,7 @@ end with `clear tap mirror`, and with either tap.""",
         to="network",
         request=_mirror_tap,
         timeout_s=MIRROR_S,
-        completers={"src": "host_tap", "dst": "host_tap"},
+        completers={"src": "tap", "dst": "tap"},
     ),
     Command(
         patterns=("tap <mirror,> <vm> <index> <vm2> <index2>",),
@@ -133,7 +133,7 @@ Both VMs are on the same host, their interfaces on the same bridge:
         to="network",
         request=lambda args: ClearMirrors(destination=args.text("dst")),
         timeout_s=MIRROR_S,
-        completers={"dst": "host_tap"},
+        completers={"dst": "tap"},
     ),
     Command(
         patterns=(f"clear tap <mirror,> <vm> <index or {WILDCARD}>",),

@@ -115,6 +115,6 @@ address without a mask is that of a single host.""",
         request=_delete,
         answer=deleted,
         timeout_s=CREATE_S,
-        completers={"tap": "host_tap"},
+        completers={"tap": "host_tap_target"},
     ),
 )

@@ -12,7 +12,7 @@ from bus.messages.base import WILDCARD, Message, Request
 from bus.messages.files import MatchFiles
 from bus.messages.host import GetJobs
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
-from bus.messages.network import DEFAULT_BRIDGE, GetBridges, GetHostTaps
+from bus.messages.network import DEFAULT_BRIDGE, GetBridges, GetHostTaps, GetInterfaces
 from bus.messages.pipe import GetPipes
 from bus.messages.pipeline import GetPipelines
 from bus.messages.vlan import GetVlans
@@ -126,7 +126,17 @@ async def _trunks(asker: Asker, namespace: str) -> Sequence[str]:
 
 async def _host_taps(asker: Asker, namespace: str) -> Sequence[str]:
     reply = await asker.ask("network", GetHostTaps(), timeout_s=SUGGEST_S, namespace=namespace)
-    return [*(tap.name for tap in reply.taps), WILDCARD]
+    return [tap.name for tap in reply.taps]
+
+
+async def _host_tap_targets(asker: Asker, namespace: str) -> Sequence[str]:
+    return [*await _host_taps(asker, namespace), WILDCARD]
+
+
+async def _taps(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("network", GetInterfaces(), timeout_s=SUGGEST_S, namespace=namespace)
+    of_guests = [interface.tap for guest in reply.guests for interface in guest.interfaces]
+    return [*await _host_taps(asker, namespace), *of_guests]
 
 
 async def _netspecs(asker: Asker, session: Session, partial: str) -> Sequence[str]:
@@ -155,7 +165,9 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "vlan_prefix": _vlan_prefixes,
     "bridge": _bridges,
     "trunk": _trunks,
+    "tap": _taps,
     "host_tap": _host_taps,
+    "host_tap_target": _host_tap_targets,
 }
 """What a command's `completers` may name, beside `netspec`, `area_file`, `path`, `alias` and `command`."""
 

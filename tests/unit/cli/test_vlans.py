@@ -16,8 +16,12 @@ from bus.messages.network import (
     DeleteTaps,
     GetBridges,
     GetHostTaps,
+    GetInterfaces,
+    GuestInterfaces,
     HostTap,
     HostTaps,
+    Interface,
+    InterfaceList,
     InterfaceReport,
     Netspec,
     TrunkBridge,
@@ -34,7 +38,7 @@ from bus.messages.vlan import (
     Vlans,
     VlanTable,
 )
-from bus.messages.vm import VmConfig
+from bus.messages.vm import GetVmNames, VmConfig, VmNames
 from cli.testing import EngineBench
 
 TABLE = VlanTable(
@@ -57,6 +61,7 @@ BRIDGES = Bridges(
 )
 
 
+NIC = Interface(tap="mega_tap9", bridge="mega_bridge", vlan=101, mac="00:11:22:33:44:55")
 NO_ADDRESS = "is no address with a prefix length: expected one such as 10.0.0.1/24"
 
 
@@ -66,6 +71,8 @@ def bench(**more: Any) -> EngineBench:
         GetVlans: TABLE,
         GetHostTaps: TAPS,
         GetBridges: BRIDGES,
+        GetInterfaces: InterfaceList(guests=(GuestInterfaces(vm_id=1, name="web", interfaces=(NIC,)),)),
+        GetVmNames: VmNames(uuids={}),
         ResolveVlans: Vlans(vlans=(Vlan(number=101, alias="minimega//LAN"),)),
         CreateTap: HostTaps(taps=TAPS.taps[:1]),
         DeleteTaps: InterfaceReport(),
@@ -212,6 +219,7 @@ async def test_interfaces_of_the_configuration() -> None:
         ("tap create ", ["LAN", "WAN", "exp//LAN"]),
         ("tap create LAN bridge ", ["br1", "mega_bridge"]),
         ("tap delete ", ["all", "mega_tap0", "t"]),
+        ("tap mirror ", ["mega_tap0", "mega_tap9", "t"]),
         ("clear vlans ", ["LAN", "WAN", "all", "exp//LAN"]),
         ("bridge notrunk br1 ", ["eth1"]),
         ("bridge trunk m", ["mega_bridge"]),
