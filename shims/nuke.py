@@ -34,7 +34,7 @@ from shims.own_processes import file_type
 MARKS: Final = ("run/node.lock", "run/warden.lock", "state/warden", "state/vm", "state/namespace", "bus/requests")
 """One of these makes a directory a base directory."""
 KEPT: Final = ("files", "log")
-OURS: Final = ("minimega", "minimega.pid", "vlans", "bus", "state", "run")
+OURS: Final = ("minimega", "minimega.pid", "vlans", "bridges", "taps", "bus", "state", "run")
 """What goes beside the instance directories; the locks go last."""
 TUNED: Final = "tuned.json"
 """What `up --tune-host` raised. It is the host's, and other base directories may need it."""

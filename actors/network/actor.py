@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from actors.network import views
 from actors.network.audit import Picture, picture
-from actors.network.kernel import Kernel
+from actors.network.kernel import EndingError, Kernel
 from actors.network.operations import Audit, AuditDue, Worked
 from actors.network.rates import Rates
 from actors.network.state import step
@@ -111,9 +111,10 @@ class NetworkActor(StepActor[NetworkTable]):
             self._files_due.cancel()
             self._write_files()
         is_crash = self.lane.lost or self.exit_status
-        if self._kernel.is_open and not self.state.guests and not is_crash:
-            await self._destroy()
-        await self._kernel.close()
+        try:
+            await self._kernel.end(destroy=not self.state.guests and not is_crash)
+        except FabricError as error:
+            self.log.error("fabric_stays", error=str(error))
 
     def counters(self) -> dict[str, int]:
         """How much there is."""
@@ -140,6 +141,8 @@ class NetworkActor(StepActor[NetworkTable]):
             return
         try:
             outcome = await self._kernel.run(lambda fabric: work(fabric, number, operation, wanted))
+        except EndingError:
+            return
         except FabricError as error:
             outcome = Worked(number=number, failed=str(error), code=UNAVAILABLE)
         except Exception as error:  # whoever waits for it must not wait for ever
@@ -170,6 +173,8 @@ class NetworkActor(StepActor[NetworkTable]):
             try:
                 if self._in_use.is_set():
                     await look()
+            except EndingError:
+                return
             except Exception as error:  # it may work the next time
                 self.log.exception("watching_failed", error, what=look.__name__)
 

@@ -13,6 +13,10 @@ from shims.network.base import Fabric
 T = TypeVar("T")
 
 
+class EndingError(Exception):
+    """The actor ends: its successor does what is to be done."""
+
+
 class Kernel:
     """Makes calls one after the other. A host without networks has neither the thread nor what it loads."""
 
@@ -23,6 +27,7 @@ class Kernel:
         """Changed by the thread alone, so that each call finds it as the one before has left it."""
         self._executor: ThreadPoolExecutor | None = None
         self._calls = 0
+        self._is_ending = False
         self._lacks: set[str] = set()
 
     @property
@@ -31,19 +36,22 @@ class Kernel:
         return self._fabric is not None
 
     async def run(self, work: Callable[[Fabric], T]) -> T:
-        """Make calls; raises what they raise, and FabricError if the fabric cannot be entered."""
-        return await self._in_thread(lambda: work(self._opened()))
+        """Make calls; raises what they raise, FabricError if the fabric cannot be entered, EndingError after `end`."""
+        return await self._in_thread(lambda: work(self._opened()), last=False)
 
     async def destroy(self) -> None:
         """Remove the fabric with all that is in it; the next call makes another. Raises FabricError."""
-        await self._in_thread(self._destroy)
+        await self._in_thread(self._destroy, last=False)
 
-    async def close(self) -> None:
-        """Let go of the fabric; what is in it stays."""
+    async def end(self, *, destroy: bool) -> None:
+        """Let go of the fabric for good; what is in it stays, unless it is to be destroyed. Raises FabricError."""
+        self._is_ending = True
         if self._executor is not None:
-            await self._in_thread(self._let_go)
+            await self._in_thread(self._destroy if destroy else self._let_go)
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
+    async def _in_thread(self, call: Callable[[], T], *, last: bool = True) -> T:
+        if self._is_ending and not last:
+            raise EndingError
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fabric")
         self._calls += 1

@@ -41,11 +41,12 @@ def shown(text: str) -> str:
 
 
 def name_problem(name: str, what: str) -> str:
-    """Why this cannot be the name of a `bridge` or `tap`; empty if it can."""
+    """Why this cannot be the name of a bridge, a tap or an interface (`what`); empty if it can."""
     if name == WILDCARD:
         return f"`{WILDCARD}` is a reserved word -- cannot use for {what} name"
     if not NAME.fullmatch(name) or name == "lo":
-        return f"`{shown(name)}` cannot be a {what}'s name: 1 to 15 letters, digits, `_`, `.` and `-` can"
+        rule = "expected 1 to 15 letters, digits, `_`, `.` and `-`, not beginning with the last two"
+        return f"invalid {what} name `{shown(name)}`: {rule}"
     return ""
 
 

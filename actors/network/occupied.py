@@ -27,8 +27,8 @@ class Occupied:
             place = (nic.bridge, nic.vlan, nic.mac)
             user = mine.get(place) or self._users.get(place)
             if user is not None and user[0] != nic.tap:
-                whose = "two of its interfaces have" if user[1] == guest.name else f"VM {user[1]} has it, too:"
-                return f"{whose} the hardware address {nic.mac} in VLAN {nic.vlan} of {nic.bridge}"
+                whose = "two of its interfaces have" if user[1] == guest.name else f"VM {user[1]} has"
+                return f"{whose} the same hardware address {nic.mac} in VLAN {nic.vlan} of {nic.bridge}"
             mine[place] = (nic.tap, guest.name)
         self._users |= mine
         return ""
