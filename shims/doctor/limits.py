@@ -73,7 +73,7 @@ def _known(figures: Figures, expected: int) -> list[Feature]:
             _Known(
                 f"net.{version}.neigh.default.gc_thresh3",
                 2 * expected,
-                "more than {} neighbours in all guests together, once they have networks",
+                "more than {} neighbours in all guests together",
             )
             for version in ("ipv4", "ipv6")
         ),

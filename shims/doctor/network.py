@@ -1,4 +1,4 @@
-"""The section of networks, which containers do not have yet: what the kernel offers for them."""
+"""The section of networks: what the kernel offers for them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from shims.doctor import tries
 from shims.doctor.feature import Feature, Section, State, is_present
 from shims.doctor.modules import Module, Modules
 
-_YET: Final = "once containers have networks"
-
 
 class Wanted(NamedTuple):
     """A feature of the kernel's networks."""
@@ -20,36 +18,57 @@ class Wanted(NamedTuple):
     costs: str
     option: str
     """Of the kernel's configuration, without CONFIG_."""
-
-
-def _nft(number: int, option: str = "NF_TABLES") -> Wanted:
-    return Wanted("nf_tables", tries.nft_table(number), "rules for networks", option)
+    minor: bool = True
 
 
 _VLANS: Final[dict[str, Any]] = {"br_vlan_filtering": 1}
+_NFPROTO_BRIDGE: Final = 7
+_NFPROTO_NETDEV: Final = 5
 WANTED: Final[dict[str, Wanted]] = {
-    "bridge": Wanted("bridge", tries.link("bridge"), "networks", "BRIDGE"),
-    "veth": Wanted("veth", tries.link("veth", peer="mb-peer"), "interfaces of containers", "VETH"),
-    "tun": Wanted("tun", tries.tap("/dev/net/tun"), "interfaces of virtual machines", "TUN"),
+    "bridge": Wanted("bridge", tries.link("bridge"), "networks", "BRIDGE", minor=False),
+    "veth": Wanted("veth", tries.link("veth", peer="mb-peer"), "interfaces of containers", "VETH", minor=False),
     "bridge vlan_filtering": Wanted(
         "bridge",
         tries.link("bridge", **_VLANS),
         "single bridge for many VLANs, so each gets one of its own",
         "BRIDGE_VLAN_FILTERING",
     ),
-    "vxlan": Wanted(
-        "vxlan", tries.link("vxlan", vxlan_id=1, vxlan_port=4789), "networks across several hosts", "VXLAN"
+    "cls_bpf": Wanted(
+        "cls_bpf",
+        tries.tagging,
+        "ports of VLAN 0 and `bridge trunk`, unless bridges filter VLANs",
+        "NET_CLS_BPF and CONFIG_NET_SCH_INGRESS",
     ),
     "tbf": Wanted(
-        "sch_tbf", tries.qdisc("tbf", rate=1_000_000, burst=10_000, latency=100_000), "limits of rate", "NET_SCH_TBF"
+        "sch_tbf",
+        tries.qdisc("tbf", rate=1_000_000, burst=10_000, latency=100_000),
+        "`qos` with a rate, unless there is netem",
+        "NET_SCH_TBF",
     ),
-    "netem": Wanted("sch_netem", tries.qdisc("netem", delay=1000), "delay, loss and corruption", "NET_SCH_NETEM"),
-    "nftables ip": _nft(2, "NF_TABLES_IPV4"),
-    "nftables ip6": _nft(10, "NF_TABLES_IPV6"),
-    "nftables inet": _nft(1, "NF_TABLES_INET"),
-    "nftables arp": _nft(3, "NF_TABLES_ARP"),
-    "nftables bridge": _nft(7, "NF_TABLES_BRIDGE"),
-    "nftables netdev": _nft(5, "NF_TABLES_NETDEV"),
+    "netem": Wanted(
+        "sch_netem",
+        tries.qdisc("netem", delay=1000),
+        "`qos` with delay, jitter, loss or corruption",
+        "NET_SCH_NETEM",
+        minor=False,
+    ),
+    "nftables bridge": Wanted(
+        "nf_tables",
+        tries.nft_table(_NFPROTO_BRIDGE),
+        "addresses of guests in `vm info`",
+        "NF_TABLES_BRIDGE",
+        minor=False,
+    ),
+    "nftables netdev": Wanted(
+        "nf_tables", tries.nft_table(_NFPROTO_NETDEV), "`tap mirror`", "NF_TABLES_NETDEV", minor=False
+    ),
+    "tun": Wanted("tun", tries.tap("/dev/net/tun"), "interfaces of virtual machines, once there are such", "TUN"),
+    "vxlan": Wanted(
+        "vxlan",
+        tries.link("vxlan", vxlan_id=1, vxlan_port=4789),
+        "networks across several hosts, once there are such",
+        "VXLAN",
+    ),
 }
 """By name; the numbers are those of NFPROTO_* in include/uapi/linux/netfilter.h."""
 
@@ -80,7 +99,7 @@ def _judged(name: str, wanted: Wanted, module: Module, outcome: str | None, why_
         name=name,
         state=state,
         found=found,
-        costs=f"{wanted.costs}, {_YET}",
+        costs=wanted.costs,
         advice=f"boot a kernel with CONFIG_{wanted.option}",
-        minor=True,
+        minor=wanted.minor,
     )

@@ -18,6 +18,10 @@ from typing import Any, Final
 from shims.linux.libc import LIBC, raise_errno
 from shims.linux.mount import MS_REC, MS_SLAVE, escape_option
 from shims.linux.process import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS
+from shims.netlink import Netlink
+from shims.network import links
+from shims.network.base import FabricError
+from shims.network.tagging import attach as tag
 
 TIMEOUT_S: Final = 4.0
 """For all of them together, which mostly take a third of a second; what has not been tried by then is unknown."""
@@ -140,6 +144,18 @@ def qdisc(kind: str, **options: Any) -> Try:
                 netlink.link("del", index=index)
 
     return attempt
+
+
+def tagging() -> None:
+    """The programs that put VLAN tags on frames, at a new veth."""
+    with contextlib.closing(Netlink()) as netlink:
+        netlink.ask(links.new_veth("mb-try", "mb-peer", index=0, group=0))
+        try:
+            tag(netlink, links.named(netlink, "mb-try").ifindex, 1)
+        except FabricError as error:
+            raise OSError(str(error)) from error
+        finally:
+            netlink.ask(links.delete("mb-try"))
 
 
 def tap(device: str) -> Try:
