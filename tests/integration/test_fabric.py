@@ -26,9 +26,11 @@ NONE: dict[str, str] = {}
 def opened() -> Iterator[OpenFabric]:
     """A fabric that is gone afterwards."""
     one = OpenFabric(TAG)
-    yield one
-    one.do(one.fabric.destroy)
-    one.close()
+    try:
+        yield one
+        one.do(one.fabric.destroy)
+    finally:
+        one.close()
     assert clearing.left(TAG) == []
 
 

@@ -6,12 +6,13 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from shims.network import clearing
+from shims.netlink import Netlink
+from shims.network import addressing, clearing, links
 from shims.network.base import FabricError, HostPort, Segment
 from tests.integration.frames import Ear, frame
 from tests.integration.guest_ends import Guest, OpenFabric, guests
@@ -22,6 +23,7 @@ TAG = f"h{os.getpid() % 46656:03x}"
 LAN, OTHER, TRUNK = Segment("mega_bridge", 101), Segment("mega_bridge", 102), Segment("mega_bridge", 0)
 TAP = f"mbt{TAG}"
 WIRE, PLUG = f"mbw{TAG}", f"mbp{TAG}"
+ADDRESSES = ["10.88.0.1/24", "fd00:88::1/64"]
 
 
 def ip(*words: str) -> str:
@@ -42,21 +44,23 @@ def ends() -> Iterator[list[Guest]]:
 @pytest.fixture
 def fabric() -> Iterator[OpenFabric]:
     """A fabric that is gone afterwards, with all it has on the host."""
-    before = sorted(Path("/sys/class/net").iterdir())
     one = OpenFabric(TAG)
-    yield one
-    one.do(one.fabric.destroy)
-    one.close()
+    try:
+        yield one
+        one.do(one.fabric.destroy)
+    finally:
+        one.close()
     assert clearing.left(TAG) == []
-    assert sorted(Path("/sys/class/net").iterdir()) == before
+    assert not on_host(TAP)
 
 
 @pytest.fixture
 def wire() -> Iterator[Ear]:
     """An interface of the host with addresses, PLUG, and a raw socket at the other end of its wire."""
-    ip("link", "add", WIRE, "type", "veth", "peer", "name", PLUG)
-    ip("address", "add", "10.88.0.1/24", "dev", PLUG)
-    ip("address", "add", "fd00:88::1/64", "dev", PLUG, "nodad")
+    with closing(Netlink()) as netlink:
+        netlink.ask(links.new_veth(WIRE, PLUG, index=0, group=0))
+        for address in ADDRESSES:
+            netlink.ask(addressing.new_address(links.named(netlink, PLUG).ifindex, address))
     ip("link", "set", WIRE, "up")
     ip("link", "set", PLUG, "up")
     try:
@@ -201,11 +205,11 @@ def test_an_interface_of_the_host_as_trunk(fabric: OpenFabric, ends: list[Guest]
 
 def came_back() -> None:
     """The interface of the host is as it was."""
-    shown = ip("-d", "address", "show", "dev", PLUG)
-    assert "10.88.0.1/24" in shown
-    assert "fd00:88::1/64" in shown
-    assert ",UP" in shown
-    assert "alias" not in shown
+    with closing(Netlink()) as netlink:
+        link = links.named(netlink, PLUG)
+        assert addressing.addresses(netlink, link.ifindex) == ADDRESSES
+    assert link.flags & links.IFF_UP
+    assert link.alias == ""
 
 
 def test_clearing_gives_interfaces_of_the_host_back(fabric: OpenFabric, wire: Ear) -> None:
