@@ -20,6 +20,7 @@ from shims.network.base import Addresses, FabricError
 from shims.network.traffic import Traffic
 from shims.nft import NftError
 from tests.integration.guest_ends import WAIT_S, Guest, OpenFabric, arp, guests, neighbour
+from tests.system import patience
 
 pytestmark = pytest.mark.system
 T = TypeVar("T")
@@ -197,7 +198,7 @@ def test_addresses_of_a_thousand_ports_take_no_time(opened: OpenFabric, monkeypa
     took_s = min(_timed(lambda: opened.do(learning.addresses)) for _ in range(5))
     found = opened.do(learning.addresses)
     assert len(found) == 1000
-    assert took_s < 0.05  # 8 ms where nothing else runs
+    assert took_s < 0.1 * patience.FACTOR, "it takes 8 ms where nothing else runs"
     opened.do(learning.forget, names[1:])
     assert list(opened.do(learning.addresses)) == names[:1]
     opened.do(learning.forget, names)

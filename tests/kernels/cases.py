@@ -8,8 +8,12 @@ from typing import Final
 
 from tests.kernels.kernel import ROOT
 
-MODULES: Final = ("overlay",)
+MODULES: Final = (
+    *("overlay", "bridge", "veth", "8021q", "sch_tbf", "sch_netem"),
+    *("nf_tables", "nft_meta_bridge", "nft_limit", "nft_dup_netdev"),
+)
 _OVERLAY: Final = "insmod /modules/overlay.ko\n"
+_NETWORKS: Final = "while read -r file; do insmod /modules/$file; done </modules/order\n"
 _V2: Final = "mount -t cgroup2 none /sys/fs/cgroup\n"
 
 
@@ -48,6 +52,10 @@ _CONTAINERS: Final = (
     "tests/system/test_hostile_races.py",
 )
 _PRODUCT: Final = ("tests/kernels/inside/product.py", "tests/system/test_whole.py")
+_TRAFFIC: Final = (
+    *("tests/kernels/inside/netem.py", "tests/integration/test_fabric.py"),
+    "tests/integration/test_fabric_traffic.py",
+)
 _LACKS: Final = "tests/kernels/inside/lacks.py::test_"
 
 CASES: Final = {
@@ -68,6 +76,18 @@ CASES: Final = {
         (*_CONTAINERS, *_PRODUCT),
         _OVERLAY + _version_1("cpu,cpuacct", "memory", "devices", "freezer", "pids"),
         "",
+    ),
+    "vlans": Case(
+        "bridges that know VLANs, netem",
+        _TRAFFIC,
+        f"{_NETWORKS}{_V2}export MINIBUS_FABRIC=filtering\n",
+        timeout_s=900,
+    ),
+    "no-vlans": Case(
+        "a bridge for each VLAN, netem",
+        _TRAFFIC,
+        f"{_NETWORKS}{_V2}export MINIBUS_FABRIC=plain\n",
+        timeout_s=900,
     ),
     "no-overlay": Case("no overlayfs", (f"{_LACKS}no_overlay",), _V2, timeout_s=600),
     "no-memory": Case(

@@ -21,6 +21,8 @@ from tests.system.hostile.kit import PREBUILT, compile_into
 INIT: Final = Path(__file__).with_name("init.sh")
 MODULES: Final = "modules"
 """The directory in the guest; files are named as the modules are."""
+ORDER: Final = "order"
+"""A file in it, with their names in the order of loading."""
 SPACE_MIB: Final = 400
 """What a guest can write."""
 
@@ -29,6 +31,9 @@ _PROGRAMS: Final = (
     *("/usr/bin/prlimit", "/usr/bin/setpriv", "/usr/bin/unshare", "/usr/bin/stdbuf"),
 )
 _DIRECTORIES: Final = ("dev", "proc", "sys", "tmp", "run", "var/lib", "root", "etc", MODULES)
+_NFTABLES: Final = "/usr/lib/python3/dist-packages/nftables"
+_BY_NAME: Final = r"libseccomp\.so\.2|libnftables\.so\.1"
+"""Libraries that no program names."""
 _PROJECT: Final = ("actors", "bus", "cli", "shims", "tools", "tests", "docs", "pyproject.toml", "README.md", "Justfile")
 _LEFT_OUT: Final = ("test", "idlelib", "ensurepip", "config-*", "lib2to3", "pydoc_data", "tkinter")
 """Of Python's library."""
@@ -47,8 +52,10 @@ def build(image: Path, kernel: Kernel, modules: Iterable[str] = (), project: Pat
     tree = image.with_suffix(".tree")
     try:
         _fill(tree, project)
-        for file in kernel.module_files(modules):
+        files = kernel.module_files(modules)
+        for file in files:
             _copy(file, tree / MODULES / file.name)
+        (tree / MODULES / ORDER).write_text("".join(f"{file.name}\n" for file in files))
         _make(image, tree)
     finally:
         shutil.rmtree(tree, ignore_errors=True)
@@ -69,6 +76,7 @@ def _fill(tree: Path, project: Path) -> None:
     python = Path(sys.executable).resolve()
     for directory, left_out in ((Path(os.__file__).parent, _LEFT_OUT), (Path(sys.prefix), _DEVELOPERS)):
         _copy_tree(directory, tree / str(directory)[1:], left_out)
+    _copy_tree(Path(_NFTABLES), tree / _NFTABLES[1:])
     for name in _PROJECT:
         _copy_tree(project / name, tree / str(ROOT)[1:] / name)
     compile_into(tree / str(PREBUILT)[1:])
@@ -115,8 +123,8 @@ def _libraries(programs: Iterable[Path]) -> set[Path]:
     """The shared libraries of programs, and those that are loaded by name only, as paths of this machine."""
     text = _run("ldd", *map(str, programs), may_fail=True)
     found = {Path(path) for path in re.findall(r"(/\S+) \(0x", text)}
-    by_name = re.findall(r"^\tlibseccomp\.so\.2 .* => (\S+)$", _run("/sbin/ldconfig", "-p"), re.MULTILINE)
-    found |= {Path(path) for path in by_name}
+    by_name = re.findall(rf"^\t(?:{_BY_NAME}) .* => (\S+)$", _run("/sbin/ldconfig", "-p"), re.MULTILINE)
+    found |= {Path(path) for path in (*by_name, *re.findall(r"(/\S+) \(0x", _run("ldd", *by_name)))}
     return {path for path in found if path.exists() and ROOT not in path.parents}
 
 
