@@ -169,13 +169,16 @@ def compile_launch() -> Path:
     return target
 
 
-def launch_reference(program: Path, count: int, rootfs: Path, work: Path) -> dict[str, float]:
+def launch_reference(
+    program: Path, count: int, rootfs: Path, work: Path, *, interface: bool = False
+) -> dict[str, float]:
     """Let one thread of C launch and remove `count` containers; its figures in seconds (see launch.c).
 
-    `work` should live as long as the base directory of the other side: on ext4 a new directory's first inodes cost
-    half as much again.
+    With `interface` each gets one that is plugged into a bridge. `work` should live as long as the base directory of
+    the other side: on ext4 a new directory's first inodes cost half as much again.
     """
-    arguments = [str(program), str(count), str(rootfs), str(work), *INIT]
+    flags = ["-n"] if interface else []
+    arguments = [str(program), *flags, str(count), str(rootfs), str(work), *INIT]
     result: dict[str, float] = json.loads(run(arguments, timeout_s=120))
     return result
 

@@ -49,8 +49,9 @@ def work(base_dir: Path) -> Iterator[Path]:
 
 
 @pytest.mark.system
-def test_launch_measures_and_removes_its_containers(work: Path, rootfs: Path) -> None:
-    result = json.loads(run([str(compile_launch()), "3", str(rootfs), str(work), "/bin/sleep"], timeout_s=30))
+@pytest.mark.parametrize("flags", [[], ["-n"]])
+def test_launch_measures_and_removes_its_containers(work: Path, rootfs: Path, flags: list[str]) -> None:
+    result = json.loads(run([str(compile_launch()), *flags, "3", str(rootfs), str(work), "/bin/sleep"], timeout_s=30))
     assert result["count"] == 3
     assert 0 < result["first_s"] <= result["launch_s"]
     assert 0 < result["last_s"] <= result["launch_s"]
@@ -81,6 +82,19 @@ def test_launch_cleans_up_when_interrupted(work: Path, rootfs: Path) -> None:
         assert process.wait(timeout=30) == 130
     assert len(children) >= 9
     assert not [pid for pid in children if Path("/proc", pid).exists()]
+
+
+@pytest.mark.system
+def test_each_container_has_an_interface_if_it_should(work: Path, rootfs: Path) -> None:
+    arguments = [str(compile_launch()), "-w", "-n", "2", str(rootfs), str(work), "/bin/sleep", "1000"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"launched\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        found = [Path(f"/proc/{pid}/net/dev").read_text() for pid in (str(process.pid), *children)]
+        process.communicate(timeout=30)
+    assert [f"bench{number}:" in found[0] for number in range(3)] == [True, True, False]
+    assert ["veth0:" in one for one in found] == [False, True, True]
 
 
 def test_the_raw_echo_measures_and_ends_its_processes(base_dir: Path) -> None:

@@ -1,12 +1,13 @@
 /*
  * launch: what one thread of C needs to start and to remove N containers.
  *
- *     launch [-w] COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]
+ *     launch [-w] [-n] COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]
  *
  * Each container gets new mount, PID, network, IPC and UTS namespaces, an overlay over ROOTFS, its own proc, sysfs,
  * /dev with nodes, /dev/shm and /dev/pts, four cgroups, and INIT as its PID 1. The next one is begun when the exec of
  * the one before has succeeded. Then all are killed and everything that was made is removed.
  *
+ * With -n each has an interface: a veth pair into one bridge, made before its init is executed.
  * With -w all of them run on until standard input ends; that they run is said with a line "launched".
  * Prints one JSON object: count, launch_s (all), first_s and last_s (the first and the last 100), kill_s.
  * Exit status: 0 measured, 1 something failed (one line on stderr), 130 interrupted. Nothing stays behind in any case.
@@ -30,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "veth.h"
+
 #define BATCH 100           /* how many count as "the first" and "the last" */
 #define RMDIR_TRIES 500     /* of 10 ms each: a cgroup can stay busy for a moment after its last process */
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
@@ -50,7 +53,8 @@ static char cgroup_roots[4][512]; /* <mount>/minibus-bench/<pid> for each hierar
 static int hierarchies;
 static pid_t *pids;
 static int count, created;        /* asked for; directories exist for this many */
-static int waits;
+static int waits, has_network;
+static int gate[2] = {-1, -1};    /* with -n: a byte lets the container go on to its exec */
 static const char *rootfs, *work_dir;
 static char **init; /* path and arguments of PID 1 */
 static volatile sig_atomic_t interrupted;
@@ -206,7 +210,7 @@ static void join_cgroups(int report_fd, int index)
     }
 }
 
-static void become_container(int report_fd, int index)
+static void become_container(int report_fd, int gate_fd, int index)
 {
     char *const environment[] = {NULL};
     char name[32];
@@ -225,6 +229,8 @@ static void become_container(int report_fd, int index)
     TRY(null_fd);
     for (int fd = 0; fd < 3; fd++) TRY(dup2(null_fd, fd));
     if (null_fd > 2) close(null_fd);
+    char byte;
+    if (has_network && read(gate_fd, &byte, 1) != 1) fail(report_fd, "no interface");
     TRY(execve(init[0], init, environment));
 }
 
@@ -236,15 +242,20 @@ static int launch(int index)
     char reason[512];
     created = index + 1;
     if (mkdir(path("%s/%d", work_dir, index), 0755) < 0 || mkdir(path("%s/%d/fs", work_dir, index), 0755) < 0 ||
-        mkdir(path("%s/%d/work", work_dir, index), 0755) < 0 || pipe2(report, O_CLOEXEC) < 0)
+        mkdir(path("%s/%d/work", work_dir, index), 0755) < 0 || pipe2(report, O_CLOEXEC) < 0 ||
+        (has_network && gate[0] < 0 && pipe2(gate, O_CLOEXEC) < 0))
         return fprintf(stderr, "launch: container %d: %s\n", index, strerror(errno)), -1;
     pids[index] = (pid_t)syscall(SYS_clone, NAMESPACES | SIGCHLD, NULL, NULL, NULL, 0);
-    if (pids[index] == 0) become_container(report[1], index);
+    if (pids[index] == 0) become_container(report[1], gate[0], index);
     int clone_error = errno;
     close(report[1]);
     if (pids[index] < 0) {
         close(report[0]);
         return fprintf(stderr, "launch: container %d: clone: %s\n", index, strerror(clone_error)), -1;
+    }
+    if (has_network && (plug(index, pids[index]) < 0 || write(gate[1], "", 1) != 1)) {
+        close(report[0]);
+        return fprintf(stderr, "launch: container %d: interface: %s\n", index, strerror(errno)), -1;
     }
     ssize_t length; /* the exec closes the pipe: end of file is success, text the step that failed */
     do length = read(report[0], reason, sizeof reason - 1);
@@ -295,9 +306,13 @@ static void catch_signals(void)
 
 static int read_arguments(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "-w") == 0) waits = 1, argc--, argv++;
+    for (; argc > 1 && argv[1][0] == '-'; argc--, argv++) {
+        if (strcmp(argv[1], "-w") == 0) waits = 1;
+        else if (strcmp(argv[1], "-n") == 0) has_network = 1;
+        else break;
+    }
     if (argc < 5 || (count = atoi(argv[1])) < 1) {
-        fprintf(stderr, "usage: launch [-w] COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]\n");
+        fprintf(stderr, "usage: launch [-w] [-n] COUNT ROOTFS WORK_DIR INIT [ARGUMENT...]\n");
         return -1;
     }
     rootfs = argv[2], work_dir = argv[3], init = argv + 4;
@@ -313,6 +328,11 @@ int main(int argc, char **argv)
     catch_signals();
     if (find_cgroups() < 0 || make_cgroup_roots() < 0) {
         fprintf(stderr, "launch: cgroups: %s\n", strerror(errno));
+        remove_cgroup_roots();
+        return 1;
+    }
+    if (has_network && make_bridge() < 0) {
+        fprintf(stderr, "launch: bridge: %s\n", strerror(errno));
         remove_cgroup_roots();
         return 1;
     }
