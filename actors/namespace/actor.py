@@ -39,7 +39,16 @@ from bus.messages.schedule import (
     Plan,
     Schedules,
 )
-from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, GetVlans, ResolveVlans, SetVlanRange, VlanTable
+from bus.messages.vlan import (
+    AddVlan,
+    BlacklistVlan,
+    ClearVlans,
+    GetVlans,
+    ResolveVlans,
+    ReturnVlans,
+    SetVlanRange,
+    VlanTable,
+)
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 from shims import replaced_file
@@ -65,6 +74,7 @@ class NamespaceActor(StepActor[NamespaceTable]):
         SetLoadMetric,
         ChangePlan,
         ResolveVlans,
+        ReturnVlans,
         AddVlan,
         SetVlanRange,
         BlacklistVlan,

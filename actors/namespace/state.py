@@ -25,7 +25,7 @@ from bus.messages.namespace import (
     SetQueueing,
 )
 from bus.messages.schedule import ChangePlan
-from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, SetVlanRange
+from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, ReturnVlans, SetVlanRange
 from bus.messages.vm import VmList, VmNames, VmReport
 from bus.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.topics import namespace_topic
@@ -112,7 +112,7 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
                 sentence = f"invalid load metric `{metric[:80]}`: expected {', '.join(LOAD_METRICS)}"
                 return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
             table.make(inp.namespace).load_metric = metric
-        case ResolveVlans() | AddVlan() | SetVlanRange() | BlacklistVlan() | ClearVlans():
+        case ResolveVlans() | ReturnVlans() | AddVlan() | SetVlanRange() | BlacklistVlan() | ClearVlans():
             return vlan_requests.received(table, inp, inp.body)
         case ChangePlan():
             return [plan.change(table, inp, inp.body)]

@@ -18,12 +18,13 @@ from actors.namespace.vlans import (
     clear,
     doomed,
     file_text,
+    give_back,
     reserve,
     resolve,
 )
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.network import Bridges, GetBridges, Netspec
-from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, SetVlanRange, Vlan, Vlans
+from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, ReturnVlans, SetVlanRange, Vlan, Vlans
 from bus.messages.vm import VmConfig
 from bus.step import Ask, Effect, Fail, Received, Reply
 
@@ -68,7 +69,9 @@ def _moved(spec: Netspec, numbers: dict[str, int]) -> Netspec:
 
 
 def received(
-    table: NamespaceTable, inp: Received, msg: ResolveVlans | AddVlan | SetVlanRange | BlacklistVlan | ClearVlans
+    table: NamespaceTable,
+    inp: Received,
+    msg: ResolveVlans | ReturnVlans | AddVlan | SetVlanRange | BlacklistVlan | ClearVlans,
 ) -> list[Effect]:
     """A request about VLANs; nothing is changed if it fails."""
     try:
@@ -83,6 +86,8 @@ def received(
                 table.make(inp.namespace)
             case BlacklistVlan(number=number):
                 table.vlans = blacklist(table.vlans, number)
+            case ReturnVlans(aliases=aliases):
+                table.vlans = give_back(table.vlans, aliases)
             case ClearVlans(prefix=prefix):
                 check_prefix(prefix)
                 return _begin(table, inp, prefix)

@@ -61,6 +61,8 @@ class VlanBook(msgspec.Struct, frozen=True):
 
     Looked at again whenever aliases are cleared.
     """
+    new: frozenset[str] = frozenset()
+    """Aliases that got their number from the last one who looked them up, and were not looked up since."""
 
 
 # --- looking up, and giving numbers
@@ -97,6 +99,8 @@ def _of_alias(book: VlanBook, text: str, namespace: str, closed: Collection[str]
         if owner in closed:
             raise VlanError("conflict", f"namespace {owner} is being destroyed")
         book = _give(book, alias, owner)
+    elif alias in book.new:
+        book = msgspec.structs.replace(book, new=book.new - {alias})
     return book, Vlan(number=book.aliases[alias], alias=alias)
 
 
@@ -132,7 +136,7 @@ def _give(book: VlanBook, alias: str, owner: str) -> VlanBook:
     number = next(chain(fresh, last), None)
     if number is None:
         raise VlanError("unavailable", "out of VLANs")
-    book = _noted(book, alias, number)
+    book = msgspec.structs.replace(_noted(book, alias, number), new=book.new | {alias})
     moved = msgspec.structs.replace(source, next_=number)
     if owner in book.ranges:
         return msgspec.structs.replace(book, ranges={**book.ranges, owner: moved})
@@ -210,6 +214,22 @@ def started_with(book: VlanBook, minimum: int, maximum: int) -> VlanBook:
 # --- forgetting
 
 
+def give_back(book: VlanBook, aliases: Collection[str]) -> VlanBook:
+    """Forget those of the aliases that nobody but their maker has looked up: nothing can be plugged into them."""
+    gone = book.new.intersection(aliases)
+    if not gone:
+        return book
+    kept = {alias: number for alias, number in book.aliases.items() if alias not in gone}
+    freed = {book.aliases[alias] for alias in gone}
+    return msgspec.structs.replace(
+        book,
+        aliases=kept,
+        new=book.new - gone,
+        pool=_rewound(book.pool, freed - _reserved(book)),
+        ranges={name: _rewound(each, freed) for name, each in book.ranges.items()},
+    )
+
+
 def check_prefix(prefix: str) -> None:
     """Raise VlanError if no alias can begin so."""
     if prefix.count(SEPARATOR) > 1 or prefix.startswith(SEPARATOR):
@@ -248,6 +268,7 @@ def clear(book: VlanBook, namespace: str, prefix: str, in_use: Collection[int] |
         first_pool=book.first_pool,
         blacklist=listed,
         worn=tuple(dict.fromkeys(worn)),
+        new=book.new - gone,
     )
 
 

@@ -38,6 +38,16 @@ class ResolveVlans(Request[Vlans], frozen=True, kw_only=True, tag="vlan.resolve"
     texts: tuple[str, ...]
 
 
+class ReturnVlans(Request[Ack], frozen=True, kw_only=True, tag="vlan.return"):
+    """What these aliases were resolved for has failed: those of them that were made by that are forgotten.
+
+    An alias that was looked up again since is somebody else's too, and stays.
+    """
+
+    aliases: tuple[str, ...]
+    """Fully qualified."""
+
+
 class VlanRange(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers from `minimum` up to but without `maximum`; the search for a free one starts at `next_`."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import AsyncIterator
 
+from bus.errors import BusError, OutcomeUnknownError
 from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE, CreateTap, DeleteTaps, GetHostTaps, HostTaps, InterfaceReport
-from bus.messages.vlan import DISCONNECTED, ResolveVlans
+from bus.messages.vlan import DISCONNECTED, ResolveVlans, ReturnVlans
 from bus.netspec import UNPLUGGED, NetspecError, check_bridge, check_vlan
 from cli.commands.declare import QUICK_S, Answer, Args, Both, Call, Command, CommandError
 from cli.commands.vlan_names import VLANS, labels
@@ -56,8 +58,16 @@ async def _create(call: Call) -> AsyncIterator[Group]:
     (vlan,) = (await engine.ask("namespace", resolve, timeout_s=QUICK_S, namespace=namespace)).vlans
     if vlan.number == DISCONNECTED:
         raise CommandError(f"a tap is plugged into a VLAN, it cannot be {UNPLUGGED}")
-    to = f"network@{engine.host}"
-    made = await engine.ask(to, _request(call.args, vlan.number), timeout_s=CREATE_S, namespace=namespace)
+    try:
+        request = _request(call.args, vlan.number)
+        made = await engine.ask(f"network@{engine.host}", request, timeout_s=CREATE_S, namespace=namespace)
+    except OutcomeUnknownError:
+        raise
+    except BusError:
+        with contextlib.suppress(BusError):
+            back = ReturnVlans(aliases=(vlan.alias,))
+            await engine.ask("namespace", back, timeout_s=QUICK_S, namespace=namespace)
+        raise
     yield Group([Response(engine.host, "\n".join(tap.name for tap in made.taps))])
 
 

@@ -84,7 +84,8 @@ def test_taps_of_the_host(shared: Product, net: Console) -> None:
     assert "2001:db8::1/64" in ip("-brief", "address", "show", "dev", named)
     assert net.error(f"namespace exp tap delete {named}")
     assert net.error(f"tap create LAN name {named}")
-    assert net.error("tap create LAN name lo")
+    assert net.error("tap create NEW name lo")
+    assert numbers(net) == {"LAN": "101"}, "what fails gives no number to a name"
     assert [(row["bridge"], row["vlans"]) for row in net.rows("bridge")] == [
         ("br1", "[LAN (101)]"),
         ("mega_bridge", "[LAN (101)]"),

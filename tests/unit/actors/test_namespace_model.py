@@ -30,7 +30,7 @@ from bus.messages.network import BridgeInfo, Bridges, EndNetworks, GetBridges
 from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
 from bus.messages.schedule import PlaceVms
-from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, SetVlanRange
+from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, ReturnVlans, SetVlanRange
 from bus.messages.vm import (
     FlushVms,
     GetVmNames,
@@ -61,6 +61,7 @@ REQUESTS: tuple[Request[Message], ...] = (
     SetConfig(param="net", words=("LAN", "exp//LAN,00:11:22:33:44:55")),
     SetConfig(param="net", words=("A", "102", "B")),
     ResolveVlans(texts=("A", "C")),
+    ReturnVlans(aliases=("minimega//A", "exp//C", "minimega//LAN")),
     AddVlan(alias="B", number=105),
     SetVlanRange(minimum=103, maximum=106),
     BlacklistVlan(number=104),
@@ -209,6 +210,7 @@ class NamespaceMachine(RuleBasedStateMachine):
         numbers = list(self.table.vlans.aliases.values())
         assert len(set(numbers)) == len(numbers)
         assert self.table.vlans.blacklist.isdisjoint(numbers)
+        assert self.table.vlans.new <= self.table.vlans.aliases.keys()
         assert all(0 < number < 4095 for number in numbers)
 
     def teardown(self) -> None:

@@ -29,6 +29,7 @@ from bus.messages.vlan import (
     BlacklistVlan,
     ClearVlans,
     ResolveVlans,
+    ReturnVlans,
     SetVlanRange,
     Vlan,
     VlanRange,
@@ -264,6 +265,18 @@ def test_guests_that_have_ended_come_back_to_their_vlans(table: NamespaceTable) 
     numbers(table, "A", "B")
     step(table, answer(the(Ask, do(table, ClearVlans())), Bridges(kept=(101,))))
     assert numbers(table, "C") == [102]
+
+
+def test_what_nobody_else_has_looked_up_can_be_given_back(table: NamespaceTable) -> None:
+    ok(table, AddVlan(alias="FIXED", number=300))
+    numbers(table, "A", "B", "exp//C", "FIXED")
+    numbers(table, "B")
+    effects = ok(table, ReturnVlans(aliases=("minimega//A", "minimega//B", "minimega//FIXED", "minimega//nobody")))
+    assert table.vlans.aliases == {"minimega//FIXED": 300, "minimega//B": 102, "exp//C": 103}
+    assert "minimega//A" not in the(WriteVlans, effects).text
+    assert numbers(table, "D") == [101]
+    clear(table, "all")
+    assert table.vlans == VlanBook()
 
 
 def test_what_others_have_reserved_is_not_touched(table: NamespaceTable) -> None:

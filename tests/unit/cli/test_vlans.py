@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.errors import ConflictError, UnavailableError
+from bus.errors import ConflictError, DeadlineError, UnavailableError
 from bus.messages.base import Ack, Message, Request
 from bus.messages.namespace import Draft, GetDraft, SetConfig
 from bus.messages.network import (
@@ -32,6 +32,7 @@ from bus.messages.vlan import (
     ClearVlans,
     GetVlans,
     ResolveVlans,
+    ReturnVlans,
     SetVlanRange,
     Vlan,
     VlanRange,
@@ -195,8 +196,12 @@ async def test_a_new_tap(line: str, request_: CreateTap) -> None:
 
 
 async def test_a_tap_that_cannot_be_made() -> None:
-    engine = bench(reactions={CreateTap: ConflictError("tap already on bridge")})
+    engine = bench(reactions={CreateTap: ConflictError("tap already on bridge"), ReturnVlans: Ack()})
     assert await engine.error("tap create LAN") == "tap already on bridge"
+    assert engine.bus.asked[-1].request == ReturnVlans(aliases=("minimega//LAN",))
+    unknown = bench(reactions={CreateTap: DeadlineError("no answer in time"), ReturnVlans: Ack()})
+    assert await unknown.error("tap create LAN") == "no answer in time"
+    assert ReturnVlans not in map(type, [asked.request for asked in unknown.bus.asked])
     unplugged = bench(reactions={ResolveVlans: Vlans(vlans=(Vlan(number=-1),))})
     assert await unplugged.error("tap create disconnected") == "a tap is plugged into a VLAN, it cannot be disconnected"
     report = InterfaceReport(errors=("unknown tap: x",))
