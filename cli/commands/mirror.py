@@ -105,7 +105,7 @@ Everything that goes through the first tap, in both directions, also comes out o
 the second one, which is on the same bridge. A tap is a host tap or what `vm info`
 shows in the column tap:
 
-	tap create LAN name watch
+	tap create WATCH name watch
 	tap mirror mega_tap3 watch
 
 A tap can be copied to several others, but only one can be copied to each. Mirrors
