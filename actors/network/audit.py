@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from actors.network.table import NetworkTable
+from actors.network.table import NetworkTable, mirrors_between
 from bus.messages.network import Shaping
 from shims.network.base import HostPort, Port, Segment, Survey
 
@@ -64,7 +64,7 @@ def picture(table: NetworkTable) -> Picture:
         },
         trunks=frozenset((bridge, interface) for interface, bridge in table.trunks.items()),
         shapings={nic.tap: nic.shaping for _, _, nic in up if nic.shaping != Shaping()},
-        mirrors=tuple((one.source, one.destination) for one in table.mirrors.values()),
+        mirrors=mirrors_between(table),
     )
 
 

@@ -62,12 +62,13 @@ def bridge_problem(table: NetworkTable, name: str) -> str:
     return name_problem(name, "bridge")
 
 
-def new_bridges(table: NetworkTable, names: Iterable[str]) -> tuple[str, ...]:
+def new_bridges(table: NetworkTable, names: Iterable[str], *, besides: Container[str] = ()) -> tuple[str, ...]:
     """Those that must not be names of interfaces of the host: whoever plugs into `docker0` means that one.
 
-    The default bridge is excepted, because minimega may have one of that name on the same host.
+    They are new if nothing but the interfaces `besides` is plugged into them. The default bridge is excepted, because
+    minimega may have one of that name on the same host.
     """
-    return tuple(sorted(set(names) - bridges_in_use(table) - {DEFAULT_BRIDGE, ""}))
+    return tuple(sorted(set(names) - bridges_in_use(table, besides=besides) - {DEFAULT_BRIDGE, ""}))
 
 
 def no_bridge_of_ours(name: str) -> str:

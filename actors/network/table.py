@@ -6,7 +6,7 @@ a table that agrees with the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 
 import msgspec
 
@@ -175,10 +175,17 @@ def mirrors_of(table: NetworkTable, taps: Collection[str]) -> tuple[str, ...]:
     return tuple(one.destination for one in mirrors if one.source in taps or one.destination in taps)
 
 
-def bridges_in_use(table: NetworkTable) -> set[str]:
-    """Names of bridges that something is plugged into, or will be when its guest lives again."""
+def mirrors_between(table: NetworkTable, made: Collection[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Source and destination of the mirrors of which both ends exist, or are among those that are being made."""
+    there = {*table.taps, *made, *(nic.tap for _, _, nic in table.places() if nic.is_up)}
+    mirrors = table.mirrors.values()
+    return tuple((one.source, one.destination) for one in mirrors if {one.source, one.destination} <= there)
+
+
+def bridges_in_use(table: NetworkTable, *, besides: Container[str] = ()) -> set[str]:
+    """Names of bridges that something is plugged into, or will be when its guest lives again; without some taps."""
     return {
-        *(nic.bridge for _, _, nic in table.places() if nic.bridge),
+        *(nic.bridge for _, _, nic in table.places() if nic.bridge and nic.tap not in besides),
         *(tap.segment.bridge for tap in table.taps.values()),
         *table.trunks.values(),
     }

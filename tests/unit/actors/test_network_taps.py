@@ -221,6 +221,17 @@ def test_a_mirror_comes_back_with_its_guest() -> None:
     assert model.fabric.mirrors == {"see": "mega_tap0"}
 
 
+def test_a_mirror_between_guests_waits_for_both() -> None:
+    model = with_mirror()
+    model.ask(ClearMirrors())
+    assert model.ask(MirrorTap(source="mega_tap1", destination="mega_tap0")) == Ack()
+    model.ask(UnplugGuests(vm_ids=(1, 2)))
+    assert model.plug(guest(1))[0].warnings == ()
+    assert model.fabric.mirrors == {}
+    assert model.plug(guest(2))[0].warnings == ()
+    assert model.fabric.mirrors == {"mega_tap0": "mega_tap1"}
+
+
 # ---------------------------------------------------------------- trunks and bridges
 
 
