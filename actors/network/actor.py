@@ -44,7 +44,7 @@ from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 from shims.network import netns
-from shims.network.base import Addresses, Counters, Fabric, FabricError
+from shims.network.base import Addresses, Fabric, FabricError
 
 SAMPLE_S = 5.0
 AUDIT_S = 30.0
@@ -106,13 +106,13 @@ class NetworkActor(StepActor[NetworkTable]):
         self.spawn(self._watch(self._clear, IDLE_S), name="clear")
 
     async def on_stop(self) -> None:
-        """Without guests nothing stays on the host; host taps are made again at the next start."""
+        """What is plugged in stays, as guests do; a fabric without anything goes."""
         if self._files_due is not None:
             self._files_due.cancel()
             self._write_files()
         is_crash = self.lane.lost or self.exit_status
         try:
-            await self._kernel.end(destroy=not self.state.guests and not is_crash)
+            await self._kernel.end(destroy=self.state.is_empty and not is_crash)
         except FabricError as error:
             self.log.error("fabric_stays", error=str(error))
 
@@ -180,10 +180,10 @@ class NetworkActor(StepActor[NetworkTable]):
 
     async def _sample(self) -> None:
         """Read the counters and the addresses of all ports."""
-        if self._kernel.is_open:
-            counters, addresses = await self._kernel.run(_looked_up)
-            self._rates.add(time.monotonic(), counters)
-            self._addresses = addresses
+        seen = await self._kernel.look(lambda fabric: (fabric.counters(), fabric.addresses()))
+        if seen is not None:
+            self._rates.add(time.monotonic(), seen[0])
+            self._addresses = seen[1]
 
     async def _audit(self) -> None:
         if not self.state.is_empty:
@@ -244,7 +244,3 @@ class NetworkActor(StepActor[NetworkTable]):
     async def get_bridges(self, msg: GetBridges, request: RequestContext) -> Bridges:
         """Of all namespaces."""
         return views.bridges(self.state)
-
-
-def _looked_up(fabric: Fabric) -> tuple[Mapping[str, Counters], Mapping[str, Addresses]]:
-    return fabric.counters(), fabric.addresses()
