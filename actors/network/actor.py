@@ -30,9 +30,11 @@ from bus.messages.network import (
     GetBridges,
     GetHostTaps,
     GetInterfaces,
+    GetMirrors,
     GetRates,
     HostTaps,
     InterfaceList,
+    Mirrors,
     MirrorTap,
     PlugGuests,
     ShapeInterfaces,
@@ -239,6 +241,11 @@ class NetworkActor(StepActor[NetworkTable]):
     async def get_host_taps(self, msg: GetHostTaps, request: RequestContext) -> HostTaps:
         """Of a namespace."""
         return views.host_taps(self.state, request.namespace)
+
+    @query
+    async def get_mirrors(self, msg: GetMirrors, request: RequestContext) -> Mirrors:
+        """Of a namespace."""
+        return views.mirrors(self.state, request.namespace)
 
     @query
     async def get_bridges(self, msg: GetBridges, request: RequestContext) -> Bridges:

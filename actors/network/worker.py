@@ -215,7 +215,7 @@ def audit(fabric: Fabric, number: int, wanted: Picture) -> Worked:
     living = frozenset(vm_id for vm_id, (pid, ticks) in wanted.processes.items() if start_ticks(pid) == ticks != 0)
     plan = compare(wanted, survey, living)
     repairs: list[Repair] = []
-    errors = _remove(fabric, plan.remove, ())
+    errors = _remove(fabric, plan.remove, plan.unmirror)
     repairs += [
         Repair(name, STRANGE) for name in plan.remove if name not in errors and name not in _of(wanted, plan.lost)
     ]
@@ -232,8 +232,7 @@ def audit(fabric: Fabric, number: int, wanted: Picture) -> Worked:
         )
     for bridge, interface in plan.trunk:
         _note(repairs, errors, interface, MISSING, _problem(fabric.trunk, bridge, interface, True))
-    for problem in _dress(fabric, wanted, plan.made - errors.keys()):
-        errors.setdefault("", problem)
+    _dress(fabric, wanted, plan, repairs, errors)
     return Worked(number=number, errors=errors, repairs=tuple(repairs), lost=plan.lost)
 
 
@@ -264,15 +263,11 @@ def _where(segment: Segment | None) -> str:
     return "nowhere" if segment is None else f"in VLAN {segment.vlan} of {segment.bridge}"
 
 
-def _dress(fabric: Fabric, wanted: Picture, made: frozenset[str]) -> list[str]:
-    """Constraints and mirrors of what was made again."""
-    problems = [
-        problem
-        for tap, shaping in wanted.shapings.items()
-        if tap in made
-        for problem in _shaped_again(fabric, tap, shaping)
-    ]
-    for source, destination in wanted.mirrors:
-        if (source in made or destination in made) and (problem := _problem(fabric.mirror, source, destination)):
-            problems.append(f"{source} is not mirrored: {problem}")
-    return problems
+def _dress(fabric: Fabric, wanted: Picture, plan: Plan, repairs: list[Repair], errors: dict[str, str]) -> None:
+    """Constraints of what was made again, and mirrors."""
+    for tap in plan.made & wanted.shapings.keys():
+        for problem in _shaped_again(fabric, tap, wanted.shapings[tap]) if tap not in errors else ():
+            errors[tap] = problem
+    for source, destination in plan.mirror:
+        what = f"it was not copied to {destination} any more, and is again"
+        _note(repairs, errors, source, what, _problem(fabric.mirror, source, destination))

@@ -71,6 +71,8 @@ class Survey:
     segments: frozenset[Segment] = frozenset()
     trunks: frozenset[tuple[str, str]] = frozenset()
     """Bridge and interface of the host."""
+    mirrors: frozenset[tuple[str, str]] = frozenset()
+    """Source and destination."""
 
 
 @dataclass(frozen=True, slots=True)

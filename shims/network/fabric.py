@@ -119,7 +119,8 @@ class KernelFabric:
             for name, known in self._ports.known.items()
         }
         segments = frozenset(seen.segment for seen in ports.values() if seen.segment)
-        return Survey(ports, segments, frozenset((bridge, name) for name, bridge in self._ports.trunks.items()))
+        trunks = frozenset((bridge, name) for name, bridge in self._ports.trunks.items())
+        return Survey(ports, segments, trunks, self._traffic.mirrors() if self._traffic else frozenset())
 
     # --- ports
 

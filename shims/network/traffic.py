@@ -69,6 +69,11 @@ class Traffic:
         if self._mirroring:
             self._mirroring.unmirror(destination)
 
+    def mirrors(self) -> frozenset[tuple[str, str]]:
+        """Source and destination of each."""
+        sources = self._mirroring.sources if self._mirroring else {}
+        return frozenset((source, destination) for destination, source in sources.items())
+
     def addresses(self) -> dict[str, Addresses]:
         """See `Fabric.addresses`; ports and others, such as interfaces of the host."""
         if self._learning is None:
