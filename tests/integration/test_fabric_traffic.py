@@ -97,14 +97,14 @@ def throughput_bps(sender: Guest, receiver: Guest, for_s: float) -> float:
 def test_a_rate_is_what_the_guest_receives(opened: OpenFabric, plugged: list[Guest]) -> None:
     first, second = plugged[:2]
     assert opened.do(opened.fabric.shape, second.tap, Shaping(rate_bps=1_000_000)) == []
-    assert 0.6e6 < throughput_bps(first, second, 2.0) < 1.3e6
-    assert throughput_bps(second, first, 0.5) > 20e6
+    assert 0.6e6 < throughput_bps(first, second, 1.5) < 1.3e6
+    assert throughput_bps(second, first, 0.3) > 20e6
     opened.do(opened.fabric.plug, second.tap, None)
     opened.do(opened.fabric.plug, second.tap, first.port().segment)
-    assert throughput_bps(first, second, 1.5) < 1.5e6, "it does not stay when the port is moved"
+    assert throughput_bps(first, second, 1.0) < 1.7e6, "it does not stay when the port is moved"
     assert opened.do(opened.fabric.shape, second.tap, Shaping()) == []
     assert opened.do(opened.fabric.shape, second.tap, Shaping()) == []
-    assert throughput_bps(first, second, 0.5) > 20e6
+    assert throughput_bps(first, second, 0.3) > 20e6
 
 
 def test_what_the_kernel_refuses_leaves_what_was(
@@ -120,7 +120,7 @@ def test_what_the_kernel_refuses_leaves_what_was(
     monkeypatch.setattr(shaping, "message", unknown)
     with pytest.raises(FabricError, match=f"^the kernel refuses these constraints for {second.tap}: "):
         opened.do(opened.fabric.shape, second.tap, Shaping(rate_bps=2_000_000))
-    assert throughput_bps(first, second, 1.5) < 1.5e6
+    assert throughput_bps(first, second, 1.0) < 1.7e6
 
 
 def test_constraints_for_an_interface_that_is_gone(opened: OpenFabric) -> None:
