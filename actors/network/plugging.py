@@ -144,6 +144,8 @@ def _outcome(turn: Turn, work: Work, outcome: Worked, vm_id: int, made: GuestPor
         for index, nic in enumerate(guest.nics):
             if nic.tap in names:
                 nic.is_up = True
+                if nic.tap in outcome.errors:
+                    nic.shaping = Shaping()
                 if nic.segment is not None:
                     turn.nic_changed(guest, index, cause=work.jobs[0].msg_id)
     taps, macs = tuple(nic.tap for nic in guest.nics), tuple(nic.mac for nic in guest.nics)

@@ -122,19 +122,17 @@ def _finish_ports(fabric: Fabric, operation: Plug, errors: dict[str, str]) -> di
     warnings: dict[str, list[str]] = {}
     for tap, shaping in operation.shapings.items():
         if tap in owners:
-            warnings.setdefault(owners[tap], []).extend(_shaped_again(fabric, tap, shaping))
+            try:
+                known = fabric.shape(tap, shaping)
+            except FabricError as error:
+                errors[tap] = str(error)
+                known = [f"the traffic of {tap} is not shaped: {error}"]
+            warnings.setdefault(owners[tap], []).extend(known)
     for source, destination in operation.mirrors:
         owner = owners.get(source) or owners.get(destination)
         if owner is not None and (problem := _problem(fabric.mirror, source, destination)):
             warnings.setdefault(owner, []).append(f"{source} is not mirrored: {problem}")
     return {key: tuple(texts) for key, texts in warnings.items() if texts}
-
-
-def _shaped_again(fabric: Fabric, tap: str, shaping: Shaping) -> list[str]:
-    try:
-        return fabric.shape(tap, shaping)
-    except FabricError as error:
-        return [f"the traffic of {tap} is not shaped: {error}"]
 
 
 def _remove(fabric: Fabric, taps: Iterable[str], mirrors: Iterable[str]) -> dict[str, str]:
@@ -266,7 +264,7 @@ def _where(segment: Segment | None) -> str:
 def _dress(fabric: Fabric, wanted: Picture, plan: Plan, repairs: list[Repair], errors: dict[str, str]) -> None:
     """Constraints of what was made again, and mirrors."""
     for tap in plan.made & wanted.shapings.keys():
-        for problem in _shaped_again(fabric, tap, wanted.shapings[tap]) if tap not in errors else ():
+        if tap not in errors and (problem := _problem(fabric.shape, tap, wanted.shapings[tap])):
             errors[tap] = problem
     for source, destination in plan.mirror:
         what = f"it was not copied to {destination} any more, and is again"
