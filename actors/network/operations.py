@@ -33,7 +33,7 @@ class GuestPorts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plug(Operation, frozen=True, kw_only=True, tag="plug"):
-    """Make interfaces; the errors and warnings that come of it are by VM, but by tap where only constraints are lost."""
+    """Make interfaces; errors and warnings that come of it are by VM, but by tap where only constraints are lost."""
 
     guests: tuple[GuestPorts, ...]
     shapings: dict[str, Shaping] = {}
