@@ -70,9 +70,11 @@ class Traffic:
             self._mirroring.unmirror(destination)
 
     def mirrors(self) -> frozenset[tuple[str, str]]:
-        """Source and destination of each."""
-        sources = self._mirroring.sources if self._mirroring else {}
-        return frozenset((source, destination) for destination, source in sources.items())
+        """Source and destination of each, looked up."""
+        if self._mirroring is None:
+            return frozenset()
+        self._mirroring.look()
+        return frozenset((source, destination) for destination, source in self._mirroring.sources.items())
 
     def addresses(self) -> dict[str, Addresses]:
         """See `Fabric.addresses`; ports and others, such as interfaces of the host."""

@@ -15,10 +15,10 @@ import pytest
 
 from bus.messages.network import Shaping
 from shims.netlink import NLM_F_CREATE, Message, text
-from shims.network import qdisc, shaping
+from shims.network import mirroring, qdisc, shaping
 from shims.network.base import Addresses, FabricError
 from shims.network.traffic import Traffic
-from shims.nft import NftError
+from shims.nft import Nft, NftError
 from tests.integration.guest_ends import WAIT_S, Guest, OpenFabric, arp, guests, neighbour
 from tests.system import patience
 
@@ -274,6 +274,22 @@ def test_mirrors_end_with_their_ends_and_survive_the_process(opened: OpenFabric,
     opened.do(opened.fabric.survey)
     with pytest.raises(FabricError, match=f"^{first.tap} cannot be mirrored to {third.tap}: "):
         opened.do(opened.fabric.mirror, first.tap, third.tap)
+
+
+def test_rules_that_somebody_has_removed(opened: OpenFabric, plugged: list[Guest]) -> None:
+    first, second = plugged[:2]
+    opened.do(opened.fabric.mirror, first.tap, second.tap)
+    assert opened.do(opened.fabric.survey).mirrors == {(first.tap, second.tap)}
+    opened.do(opened.do(Nft).run, f"delete chain netdev {mirroring.TABLE} mb_in_{second.tap}")
+    assert opened.do(opened.fabric.survey).mirrors == set(), "half a mirror is none"
+    opened.do(opened.fabric.mirror, first.tap, second.tap)
+    assert opened.do(opened.fabric.survey).mirrors == {(first.tap, second.tap)}
+    opened.do(opened.do(Nft).run, "flush ruleset")
+    assert opened.do(opened.fabric.survey).mirrors == set()
+    assert opened.do(opened.fabric.addresses) == {}
+    with first.raw_socket() as line:
+        line.send(arp("10.9.0.77"))
+    until(lambda: opened.do(opened.fabric.addresses), {first.tap: Addresses(ip="10.9.0.77")})
 
 
 def test_two_mirrors_in_a_ring_do_no_harm(opened: OpenFabric, plugged: list[Guest]) -> None:
