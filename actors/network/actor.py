@@ -9,15 +9,24 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from actors.network import views
+from actors.network import servers, views
 from actors.network.audit import Picture, picture
 from actors.network.kernel import EndingError, Kernel
 from actors.network.operations import Audit, AuditDue, Worked
 from actors.network.rates import Rates
+from actors.network.server_care import ServerCare
 from actors.network.state import step
 from actors.network.table import NetworkTable, RunOperation, Warn
 from actors.network.worker import UNAVAILABLE, work
 from bus.actor import RequestContext, query
+from bus.messages.dnsmasq import (
+    ConfigureDnsmasq,
+    Dnsmasqs,
+    GetDnsmasqs,
+    KillDnsmasqs,
+    StartDnsmasq,
+    UnconfigureDnsmasq,
+)
 from bus.messages.network import (
     AddInterfaces,
     Bridges,
@@ -74,11 +83,22 @@ class NetworkActor(StepActor[NetworkTable]):
         ClearMirrors,
         TrunkBridge,
         EndNetworks,
+        StartDnsmasq,
+        KillDnsmasqs,
+        ConfigureDnsmasq,
+        UnconfigureDnsmasq,
     )
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
         self._kernel = Kernel(self.make_fabric, self.log)
+        self._servers = ServerCare(
+            context,
+            self.log,
+            table=lambda: self.state.dnsmasq,
+            feed=self.feed,
+            spawn=lambda work, name: self.spawn(work, name=name),
+        )
         self._in_use = asyncio.Event()
         """Set while there is a fabric, so that an idle actor never wakes up."""
         self._rates = Rates()
@@ -132,6 +152,8 @@ class NetworkActor(StepActor[NetworkTable]):
                 self.spawn(self._run(effect), name=f"{type(effect.operation).__name__} {effect.number}")
             case Warn():
                 self._warn(effect)
+            case _ if self._servers.carry_out(effect):
+                pass
             case _:
                 await super().carry_out(effect)
 
@@ -251,3 +273,8 @@ class NetworkActor(StepActor[NetworkTable]):
     async def get_bridges(self, msg: GetBridges, request: RequestContext) -> Bridges:
         """Of all namespaces."""
         return views.bridges(self.state)
+
+    @query
+    async def get_dnsmasqs(self, msg: GetDnsmasqs, request: RequestContext) -> Dnsmasqs:
+        """Of all namespaces."""
+        return servers.listed(self.state.dnsmasq)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Iterator
 import msgspec
 
 from actors.network.operations import AnyOperation, Worked
+from actors.network.server_table import ServerTable
 from bus.messages.network import (
     AddInterfaces,
     ClearMirrors,
@@ -137,6 +138,7 @@ class NetworkTable(msgspec.Struct, kw_only=True):
     """What was under way when the actor died; it is done again after the first audit."""
     audit_wanted: bool = False
     works: int = 0
+    dnsmasq: ServerTable = msgspec.field(default_factory=ServerTable)
 
     @property
     def is_empty(self) -> bool:
