@@ -216,10 +216,8 @@ def test_clearing_gives_interfaces_of_the_host_back(fabric: OpenFabric, wire: Ea
     fabric.do(fabric.fabric.trunk, "mega_bridge", PLUG, True)
     fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
     fabric.do(fabric.fabric.close)
-    assert clearing.devices(TAG) == [
-        *(f"device {name} (in /run/netns/minibus_{TAG})" for name in (PLUG, TAP)),
-        f"device {TAP}",
-    ]
+    inside = [f"device {name} (in /run/netns/minibus_{TAG})" for name in (PLUG, TAP)]
+    assert sorted(clearing.devices(TAG)) == sorted([*inside, f"device {TAP}"])
     assert clearing.clear(TAG) == 3
     assert not on_host(TAP)
     came_back()

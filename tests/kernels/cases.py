@@ -54,7 +54,7 @@ _CONTAINERS: Final = (
 _PRODUCT: Final = ("tests/kernels/inside/product.py", "tests/system/test_whole.py")
 _TRAFFIC: Final = (
     *("tests/kernels/inside/netem.py", "tests/integration/test_fabric.py"),
-    "tests/integration/test_fabric_traffic.py",
+    *("tests/integration/test_fabric_traffic.py", "tests/integration/test_fabric_host.py"),
 )
 _LACKS: Final = "tests/kernels/inside/lacks.py::test_"
 
