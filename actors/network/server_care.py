@@ -161,7 +161,8 @@ class ServerCare:
         try:
             await dnsmasq.check("--conf-file=/dev/null", f"--dhcp-option={effect.option}")
         except dnsmasq.DnsmasqError as error:
-            problem = f"`{effect.option}` is no DHCP option: {error}"
+            why = str(error).removeprefix("bad command line options: ")
+            problem = f"`{effect.option}` is no DHCP option: {why}"
         else:
             problem = ""
         self._feed(OptionChecked(msg_id=effect.msg_id, problem=problem))

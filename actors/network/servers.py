@@ -153,6 +153,8 @@ def _failed(table: ServerTable, inp: ServerFailed) -> list[Effect]:
     server = table.servers.get(inp.id)
     if server is None:
         return []
+    if inp.id == table.next_id - 1:
+        table.next_id -= 1  # nobody has seen this number
     failure: list[Effect] = [Fail(msg_id=server.starting, code="unavailable", message=inp.message)]
     return failure + _forget(table, inp.id)
 
