@@ -25,14 +25,12 @@ def left(tag: str) -> list[str]:
     return [*devices(tag), *own]
 
 
-def clear(tag: str) -> int:
-    """Remove all of it; returns how many devices there were.
+def clear(tag: str) -> None:
+    """Remove all of it.
 
     Raises OSError or FabricError, and goes no further, if an interface of the host cannot be given back.
     """
-    count = len(devices(tag))
     KernelFabric(tag).destroy()
-    return count
 
 
 def _in_fabric(tag: str) -> list[Link]:

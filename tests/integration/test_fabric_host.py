@@ -218,7 +218,7 @@ def test_clearing_gives_interfaces_of_the_host_back(fabric: OpenFabric, wire: Ea
     fabric.do(fabric.fabric.close)
     inside = [f"device {name} (in /run/netns/minibus_{TAG})" for name in (PLUG, TAP)]
     assert sorted(clearing.devices(TAG)) == sorted([*inside, f"device {TAP}"])
-    assert clearing.clear(TAG) == 3
+    clearing.clear(TAG)
     assert not on_host(TAP)
     came_back()
 
