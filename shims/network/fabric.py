@@ -24,7 +24,6 @@ from shims.network.segments import (
     BRIDGES,
     GUESTS,
     HOST_TAPS,
-    PATCHES,
     PORTS_LIMIT,
     SCRATCH,
     TRUNKS,
@@ -104,8 +103,8 @@ class KernelFabric:
             if self._netlink:
                 for interface in self._ports.trunks:
                     self._ends.take_back(self._netlink, interface)
-                for group in (GUESTS, HOST_TAPS, PATCHES, BRIDGES):
-                    remove_group(self._netlink, group)
+                for group in (GUESTS, HOST_TAPS):
+                    remove_group(self._netlink, group)  # bridges go with the network namespace, and nobody waits
             self.close()
             netns.remove(self._tag)
             _remove_marked(self._tag)
@@ -114,6 +113,7 @@ class KernelFabric:
         """What exists, looked up."""
         with _refusals("the networks cannot be looked at"):
             self._read()
+            self._ports.tidy()
         ports = {
             name: Seen(known.segment, is_host=known.is_host, on_host=known.on_host)
             for name, known in self._ports.known.items()
@@ -212,6 +212,8 @@ class KernelFabric:
         found = {link.alias.split(" ")[1:2] == [str(ALL)] for link in links.listed(netlink) if link.group == BRIDGES}
         if found:
             return True in found
+        if self._way not in ("", PLAIN, FILTERING):
+            raise FabricError(f"MINIBUS_FABRIC must be {PLAIN} or {FILTERING}, not {self._way!r}")
         if self._way == PLAIN:
             return False
         message = links.new_bridge(_PROBE, index=0, group=SCRATCH, mac="02:00:00:00:00:01", filters=True)

@@ -220,6 +220,19 @@ def test_more_ports_than_a_bridge_takes(ends: list[Guest], opened: OpenFabric) -
         small.close()
 
 
+def test_empty_segments_go_a_few_at_a_time(fabric: OpenFabric, ends: list[Guest]) -> None:
+    ports = [
+        Port(f"mega_tap{vlan}", Segment("mega_bridge", vlan), ends[0].pid, f"veth{vlan}", f"02:00:00:00:03:{vlan:02x}")
+        for vlan in range(1, 31)
+    ]
+    assert fabric.do(fabric.fabric.add_ports, ports) == NONE
+    fabric.do(fabric.fabric.remove_ports, [port.name for port in ports])
+    assert fabric.do(fabric.fabric.survey).segments == frozenset()
+    assert fabric.do(fabric.fabric.add_ports, ports[:1]) == NONE, "one that waits is used again"
+    assert fabric.do(fabric.fabric.survey).segments == {ports[0].segment}
+    fabric.do(fabric.fabric.remove_ports, [ports[0].name])
+
+
 def test_more_than_a_thousand_ports(fabric: OpenFabric, ends: list[Guest]) -> None:
     ports = [
         Port(
