@@ -26,7 +26,6 @@ from shims.network.segments import (
     HOST_TAPS,
     PORTS_LIMIT,
     SCRATCH,
-    TRUNKS,
     UNTAGGED,
     Segments,
     remove_group,
@@ -240,8 +239,11 @@ class KernelFabric:
             for link in found
             if link.group in (GUESTS, HOST_TAPS)
         }
-        notes = {link.name: read_note(link.alias) for link in found if link.group == TRUNKS}
-        self._ports.trunks = {name: note[0] for name, note in notes.items() if note}
+        notes = {link: note for link in found if (note := read_note(link.alias))}
+        for link in notes:
+            if not link.master:  # whoever moved it ended before it was plugged in
+                self._ends.take_back(netlink, link.name)
+        self._ports.trunks = {link.name: note[0] for link, note in notes.items() if link.master}
 
     def _is_whole(self, link: Link) -> bool:
         """Whether the end on the host is there, if it should be."""

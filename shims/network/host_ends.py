@@ -56,12 +56,7 @@ class HostEnds:
 
     def find(self, name: str) -> Link | None:
         """The interface of the host that is called so."""
-        try:
-            return links.named(self.netlink, name)
-        except NetlinkError as error:
-            if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):
-                return None
-            raise
+        return _find(self.netlink, name)
 
     def is_own(self, name: str) -> bool:
         """Whether it is the end of a host tap."""
@@ -131,8 +126,13 @@ class HostEnds:
             raise FabricError(f"{interface} cannot be moved to the networks of minibus: {error.strerror}") from error
 
     def take_back(self, fabric: Netlink, interface: str) -> None:
-        """Move it back as it was: up or down, with its addresses. Raises FabricError if it does not come back."""
-        link = links.named(fabric, interface)
+        """Move it back as it was: up or down, with its addresses. Raises FabricError if it does not come back.
+
+        One that does not exist any more is nobody's.
+        """
+        link = _find(fabric, interface)
+        if link is None:
+            return
         _, was_up, own = read_note(link.alias) or ("", False, [])
         fabric.batch([links.set_link(interface, number(IFLA_MASTER, 0), number(IFLA_GROUP, 0), up=False)])
         try:
@@ -156,6 +156,15 @@ class HostEnds:
         fabric.ask(links.set_link(interface, text(IFLA_IFNAME, name)))
         fabric.ask(links.set_link(name, links.in_netns(self.descriptor)))
         return name
+
+
+def _find(netlink: Netlink, name: str) -> Link | None:
+    try:
+        return links.named(netlink, name)
+    except NetlinkError as error:
+        if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):  # the last two for what can be no name
+            return None
+        raise
 
 
 def note_of(tag: str, bridge: str, was_up: bool, addresses: list[str]) -> str:

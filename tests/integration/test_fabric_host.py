@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.netlink import Netlink
+from shims.netlink import Netlink, number
 from shims.network import addressing, clearing, links
 from shims.network.base import FabricError, HostPort, Segment
 from tests.integration.frames import Ear, frame
@@ -221,6 +221,20 @@ def test_clearing_gives_interfaces_of_the_host_back(fabric: OpenFabric, wire: Ea
     clearing.clear(TAG)
     assert not on_host(TAP)
     came_back()
+
+
+def test_a_trunk_that_was_not_finished_goes_back(fabric: OpenFabric, wire: Ear) -> None:
+    fabric.do(fabric.fabric.trunk, "mega_bridge", PLUG, True)
+    fabric.do(unplug)
+    assert fabric.do(fabric.fabric.survey).trunks == frozenset()
+    came_back()
+    fabric.do(fabric.fabric.trunk, "mega_bridge", PLUG, True)
+    assert fabric.do(fabric.fabric.survey).trunks == {("mega_bridge", PLUG)}
+
+
+def unplug() -> None:
+    with closing(Netlink()) as netlink:
+        netlink.ask(links.set_link(PLUG, number(links.IFLA_MASTER, 0)))
 
 
 @contextmanager
