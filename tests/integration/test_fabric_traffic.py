@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,9 +48,9 @@ def ends() -> Iterator[list[Guest]]:
 def plugged(opened: OpenFabric, ends: list[Guest]) -> Iterator[list[Guest]]:
     """Four guests on one segment, up, with addresses, of which nothing is known yet."""
     assert opened.do(opened.fabric.add_ports, [guest.port() for guest in ends]) == {}
+    assert opened.do(opened.fabric.addresses) == {}
     for guest in ends:
         guest.bring_up()
-    assert opened.do(opened.fabric.addresses) == {}
     yield ends
     opened.do(opened.fabric.remove_ports, [guest.tap for guest in ends])
 
@@ -72,6 +73,8 @@ def throughput_bps(sender: Guest, receiver: Guest, for_s: float) -> float:
     accepted, _ = server.accept()
     end_s = time.monotonic() + for_s
     client.settimeout(0.2)
+    for one in (client, accepted):  # closed at once: nothing is sent again in a later test
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def send() -> None:
         while time.monotonic() < end_s:
@@ -153,7 +156,7 @@ def test_addresses_are_learned(
     with plugged[0].raw_socket() as line:
         for frame in frames:
             line.send(frame)
-    until(lambda: opened.do(opened.fabric.addresses), {plugged[0].tap: learned})
+    until(lambda: opened.do(opened.fabric.addresses).get(plugged[0].tap), learned)
 
 
 def test_addresses_of_ordinary_guests(opened: OpenFabric, plugged: list[Guest]) -> None:
@@ -289,7 +292,7 @@ def test_rules_that_somebody_has_removed(opened: OpenFabric, plugged: list[Guest
     assert opened.do(opened.fabric.addresses) == {}
     with first.raw_socket() as line:
         line.send(arp("10.9.0.77"))
-    until(lambda: opened.do(opened.fabric.addresses), {first.tap: Addresses(ip="10.9.0.77")})
+    until(lambda: opened.do(opened.fabric.addresses).get(first.tap), Addresses(ip="10.9.0.77"))
 
 
 def test_two_mirrors_in_a_ring_do_no_harm(opened: OpenFabric, plugged: list[Guest]) -> None:
