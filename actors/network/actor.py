@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from actors.network import servers, views
 from actors.network.audit import Picture, picture
 from actors.network.kernel import EndingError, Kernel
+from actors.network.lease_care import LeaseCare
 from actors.network.operations import Audit, AuditDue, Worked
 from actors.network.rates import Rates
 from actors.network.server_care import ServerCare
 from actors.network.state import step
-from actors.network.table import NetworkTable, RunOperation, Warn
+from actors.network.table import EndLease, KeepLease, NetworkTable, RunOperation, Warn
 from actors.network.worker import UNAVAILABLE, work
 from bus.actor import RequestContext, query
 from bus.messages.dnsmasq import (
@@ -99,6 +100,7 @@ class NetworkActor(StepActor[NetworkTable]):
             feed=self.feed,
             spawn=lambda work, name: self.spawn(work, name=name),
         )
+        self._leases = LeaseCare(context, self.log, self.feed, lambda work, name: self.spawn(work, name=name))
         self._in_use = asyncio.Event()
         """Set while there is a fabric, so that an idle actor never wakes up."""
         self._rates = Rates()
@@ -152,6 +154,10 @@ class NetworkActor(StepActor[NetworkTable]):
                 self.spawn(self._run(effect), name=f"{type(effect.operation).__name__} {effect.number}")
             case Warn():
                 self._warn(effect)
+            case KeepLease(tap=tap, is_new=is_new):
+                self._leases.keep(tap, is_new=is_new)
+            case EndLease(tap=tap):
+                self._leases.end(tap)
             case _ if self._servers.carry_out(effect):
                 pass
             case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.network import mirrors, moving, plugging, servers, taps, trunks, unplugging
 from actors.network.batch import next_batch
-from actors.network.operations import Audit, AuditDue, Worked
+from actors.network.operations import Audit, AuditDue, Leased, NoLease, Worked
 from actors.network.server_table import RESULTS
 from actors.network.table import Body, Job, NetworkTable, Work
 from actors.network.turn import Turn
@@ -42,7 +42,11 @@ def step(table: NetworkTable, inp: Input) -> list[Effect]:
             table.audit_wanted = not table.is_empty
         case Recovered():
             _recovered(table)
-            turn.effects += servers.recovered(table.dnsmasq)
+            turn.effects += [*servers.recovered(table.dnsmasq), *taps.leases_again(table)]
+        case Leased():
+            taps.leased(turn, inp)
+        case NoLease():
+            taps.no_lease(turn, inp)
         case _ if isinstance(inp, RESULTS):
             return servers.took(table.dnsmasq, inp)
         case _:

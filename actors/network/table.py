@@ -91,6 +91,8 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     segment: Segment
     address: str = ""
+    dhcp: bool = False
+    """Its address is leased: empty while there is none."""
 
 
 class MirrorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +109,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     msg_id: str
     namespace: str
     body: Body
+    refusal: str = ""
+    """What is answered once it is done: the tap that was asked for has got no address, and is removed."""
 
 
 class Work(msgspec.Struct, kw_only=True):
@@ -137,6 +141,8 @@ class NetworkTable(msgspec.Struct, kw_only=True):
     interrupted: Work | None = None
     """What was under way when the actor died; it is done again after the first audit."""
     audit_wanted: bool = False
+    leasing: dict[str, Job] = {}
+    """Requests for taps that have no address yet, by tap."""
     works: int = 0
     dnsmasq: ServerTable = msgspec.field(default_factory=ServerTable)
 
@@ -156,6 +162,20 @@ class RunOperation(Effect, frozen=True, kw_only=True):
     number: int
     operation: AnyOperation
     cause: str = ""
+
+
+class KeepLease(Effect, frozen=True, kw_only=True):
+    """Lease an address for a tap, and renew it from now on; comes back as `Leased`, or once as `NoLease`."""
+
+    tap: str
+    is_new: bool
+    """Nothing is known of an earlier lease, and somebody waits."""
+
+
+class EndLease(Effect, frozen=True, kw_only=True):
+    """The tap is gone."""
+
+    tap: str
 
 
 class Warn(Effect, frozen=True, kw_only=True):

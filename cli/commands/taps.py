@@ -15,7 +15,7 @@ from cli.commands.declare import QUICK_S, Answer, Args, Both, Call, Command, Com
 from cli.commands.vlan_names import VLANS, labels
 from cli.response import Group, Response
 
-HEADER = ("bridge", "tap", "vlan")
+HEADER = ("bridge", "tap", "vlan", "address")
 CREATE_S = 60.0
 """A tap waits while the interfaces of a large launch are made."""
 
@@ -24,7 +24,7 @@ def tap_list(both: Both, args: Args) -> Answer:
     """A row for each of HostTaps."""
     names = labels(both.also)
     taps: HostTaps = both.reply
-    rows = [(tap.bridge, tap.name, names.get(tap.vlan, str(tap.vlan))) for tap in taps.taps]
+    rows = [(tap.bridge, tap.name, names.get(tap.vlan, str(tap.vlan)), tap.address) for tap in taps.taps]
     return Answer(header=HEADER, rows=rows)
 
 
@@ -39,7 +39,13 @@ def checked_address(text: str) -> str:
 
 def _request(args: Args, vlan: int) -> CreateTap:
     address = checked_address(args.text("ip")) if args.has("ip") else ""
-    return CreateTap(vlan=vlan, bridge=args.text("bridge", DEFAULT_BRIDGE), name=args.text("tap"), address=address)
+    return CreateTap(
+        vlan=vlan,
+        bridge=args.text("bridge", DEFAULT_BRIDGE),
+        name=args.text("tap"),
+        address=address,
+        dhcp=args.has("dhcp"),
+    )
 
 
 async def _create(call: Call) -> AsyncIterator[Group]:
@@ -86,11 +92,12 @@ COMMANDS = (
         help_short="list, make and remove interfaces of the host",
         help_long="""\
 A host tap is an interface of the host that is plugged into a VLAN. `tap` alone
-lists those of the namespace, with bridge and VLAN.
+lists those of the namespace, with bridge, VLAN and address.
 
 	tap create LAN                    answers with the name of the new interface
 	tap create LAN name foo           chooses the name
 	tap create LAN ip 10.0.0.1/24     gives it an address
+	tap create LAN dhcp               has a server in the VLAN give it one
 	tap create 100 bridge br1         on another bridge than mega_bridge
 	tap create LAN bridge br1 ip 10.0.0.1/24 foo
 
@@ -105,15 +112,22 @@ A tap that cannot get its address is not made. Host taps end with `tap delete`,
         patterns=(
             "tap <create,> <vlan>",
             "tap <create,> <vlan> name <tap>",
+            "tap <create,> <vlan> <dhcp,> [tap]",
             "tap <create,> <vlan> ip <ip with mask> [tap]",
             "tap <create,> <vlan> bridge <bridge>",
             "tap <create,> <vlan> bridge <bridge> name [tap]",
+            "tap <create,> <vlan> bridge <bridge> <dhcp,> [tap]",
             "tap <create,> <vlan> bridge <bridge> ip <ip with mask> [tap]",
         ),
         help_short="plug a new interface of the host into a VLAN",
         help_long="""\
 Answers with its name, which is the next free mega_tapN unless one is given. An
-address without a mask is that of a single host.""",
+address without a mask is that of a single host.
+
+With `dhcp` the address is leased from a DHCP server in the VLAN, and the lease is
+renewed; without an answer within 20 seconds there is no tap. Routes and name servers
+that the server offers are not taken, nor an address in a network that another
+interface of the host is in.""",
         run=_create,
         completers={"vlan": "vlan", "bridge": "bridge"},
     ),

@@ -88,7 +88,11 @@ def bench(**more: Any) -> EngineBench:
         ("vlans", ("alias", "vlan"), [("LAN", "101"), ("WAN", "102")]),
         ("vlans range", ("min", "max", "next"), [("101", "4096", "102")]),
         ("vlans blacklist", ("vlan",), [("7",), ("9",)]),
-        ("tap", ("bridge", "tap", "vlan"), [("mega_bridge", "mega_tap0", "LAN (101)"), ("br1", "t", "7")]),
+        (
+            "tap",
+            ("bridge", "tap", "vlan", "address"),
+            [("mega_bridge", "mega_tap0", "LAN (101)", ""), ("br1", "t", "7", "10.0.0.1/24")],
+        ),
         (
             "bridge",
             ("bridge", "preexisting", "vlans", "trunks", "tunnels"),
@@ -175,6 +179,8 @@ async def test_mistakes_are_asked_of_nobody(line: str, sentence: str) -> None:
     [
         ("tap create LAN", CreateTap(vlan=101)),
         ("tap create LAN name t", CreateTap(vlan=101, name="t")),
+        ("tap create LAN dhcp", CreateTap(vlan=101, dhcp=True)),
+        ("tap create LAN bridge b dhcp t", CreateTap(vlan=101, bridge="b", name="t", dhcp=True)),
         ("tap create LAN ip 10.0.0.1/24", CreateTap(vlan=101, address="10.0.0.1/24")),
         ("tap create LAN ip fd00::1/64 t", CreateTap(vlan=101, address="fd00::1/64", name="t")),
         ("tap create LAN ip 10.0.0.1", CreateTap(vlan=101, address="10.0.0.1/32")),
