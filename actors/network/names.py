@@ -44,7 +44,9 @@ def name_problem(name: str, what: str) -> str:
     """Why this cannot be the name of a bridge, a tap or an interface (`what`); empty if it can."""
     if name == WILDCARD:
         return f"`{WILDCARD}` is a reserved word -- cannot use for {what} name"
-    if not NAME.fullmatch(name) or name == "lo":
+    if name == "lo":
+        return f"invalid {what} name `lo`: every network namespace has an interface of this name"
+    if not NAME.fullmatch(name):
         rule = "expected 1 to 15 letters, digits, `_`, `.` and `-`, not beginning with the last two"
         return f"invalid {what} name `{shown(name)}`: {rule}"
     return ""

@@ -74,7 +74,7 @@ def test_generated_names_are_new_on_the_host_and_among_the_guests() -> None:
         ({"name": "-a"}, "invalid", "invalid tap name"),
         ({"name": "a\n"}, "invalid", "invalid tap name"),
         ({"name": "\u00e4" * 9000}, "invalid", "invalid tap name"),
-        ({"name": "lo"}, "invalid", "invalid tap name"),
+        ({"name": "lo"}, "invalid", "invalid tap name `lo`: every"),
         ({"name": "eth0"}, "conflict", "this host has an interface eth0 already"),
         ({"name": "there"}, "conflict", "tap already on bridge: there"),
         ({"name": "mega_tap0"}, "conflict", "tap already on bridge: mega_tap0"),
