@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 from collections.abc import AsyncIterator
 
 from bus.errors import BusError, OutcomeUnknownError
 from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE, CreateTap, DeleteTaps, GetHostTaps, HostTaps, InterfaceReport
-from bus.messages.vlan import DISCONNECTED, ResolveVlans, ReturnVlans
+from bus.messages.vlan import DISCONNECTED
 from bus.netspec import UNPLUGGED, NetspecError, check_bridge, check_vlan
-from cli.commands.declare import QUICK_S, Answer, Args, Both, Call, Command, CommandError
-from cli.commands.vlan_names import VLANS, labels
+from cli.commands.declare import Answer, Args, Both, Call, Command, CommandError
+from cli.commands.vlan_names import VLANS, give_back, labels, look_up
 from cli.response import Group, Response
 
 HEADER = ("bridge", "tap", "vlan", "address")
@@ -60,8 +59,7 @@ async def _create(call: Call) -> AsyncIterator[Group]:
     except NetspecError as error:
         raise CommandError(str(error)) from error
     namespace, engine = call.session.namespace, call.engine
-    resolve = ResolveVlans(texts=(text,))
-    (vlan,) = (await engine.ask("namespace", resolve, timeout_s=QUICK_S, namespace=namespace)).vlans
+    (vlan,) = await look_up(call, [text])
     if vlan.number == DISCONNECTED:
         raise CommandError(f"a tap is plugged into a VLAN, it cannot be {UNPLUGGED}")
     try:
@@ -70,9 +68,7 @@ async def _create(call: Call) -> AsyncIterator[Group]:
     except OutcomeUnknownError:
         raise
     except BusError:
-        with contextlib.suppress(BusError):
-            back = ReturnVlans(aliases=(vlan.alias,))
-            await engine.ask("namespace", back, timeout_s=QUICK_S, namespace=namespace)
+        await give_back(call, [vlan])
         raise
     yield Group([Response(engine.host, "\n".join(tap.name for tap in made.taps))])
 

@@ -205,6 +205,9 @@ async def test_a_tap_that_cannot_be_made() -> None:
     engine = bench(reactions={CreateTap: ConflictError("tap already on bridge"), ReturnVlans: Ack()})
     assert await engine.error("tap create LAN") == "tap already on bridge"
     assert engine.bus.asked[-1].request == ReturnVlans(aliases=("minimega//LAN",))
+    typed = bench(reactions=engine.bus.reactions | {ResolveVlans: Vlans(vlans=(Vlan(number=77),))})
+    assert await typed.error("tap create 77") == "tap already on bridge"
+    assert typed.bus.asked[-1].request == ReturnVlans(numbers=(77,))
     unknown = bench(reactions={CreateTap: DeadlineError("no answer in time"), ReturnVlans: Ack()})
     assert await unknown.error("tap create LAN") == "no answer in time"
     assert ReturnVlans not in map(type, [asked.request for asked in unknown.bus.asked])
