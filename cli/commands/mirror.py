@@ -106,7 +106,15 @@ COMMANDS = (
     Command(
         patterns=("tap <mirror,>",),
         help_short="list mirrors",
-        help_long="Which tap is copied to which other one, in this namespace.",
+        help_long="""\
+What passes through one tap, in both directions, also comes out of another one, for
+a program that watches. `tap mirror` alone lists which is copied to which in this
+namespace.
+
+	tap create WATCH name watch       a tap of the host, in a VLAN of its own
+	tap mirror mega_tap3 watch        what `vm info` shows as tap, copied to it
+	tap mirror server 0 sniffer 1     between interfaces of VMs
+	clear tap mirror watch            ends it""",
         to="network",
         request=lambda args: GetMirrors(),
         answer=mirror_list,
