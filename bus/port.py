@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import zmq
 
@@ -19,10 +19,12 @@ from bus.messages.envelope import Envelope, Kind
 from bus.numbering import TopicNumbers
 from bus.paths import Context
 from bus.pump import Pump
-from bus.topics import sync_topic
+from bus.subscriptions import Delivery, Subscription, Subscriptions
 
 if TYPE_CHECKING:
     from bus.inputs import Inputs
+
+__all__ = ["HIGH_WATER_MARK", "Delivery", "Port", "Subscription"]
 
 HELLO_INTERVAL_S = 0.5
 PUBLISH_READY_S = 5.0
@@ -32,43 +34,6 @@ HIGH_WATER_MARK = 20_000
 """Messages queued towards one peer before sending says EAGAIN."""
 
 R = TypeVar("R", bound=Message)
-
-
-class Delivery(NamedTuple):
-    """An event as it arrived; the body is still encoded."""
-
-    topic: str
-    envelope: Envelope
-    body: bytes
-
-
-class Subscription:
-    """Events under one prefix, in order; iterate to read. Beyond `capacity` unread, more are dropped and counted."""
-
-    def __init__(self, port: Port, prefix: str, capacity: int) -> None:
-        self.prefix = prefix
-        self.lost = 0
-        self._port = port
-        self._queue: asyncio.Queue[Delivery] = asyncio.Queue(capacity)
-
-    def offer(self, delivery: Delivery) -> None:
-        """Called by the port."""
-        try:
-            self._queue.put_nowait(delivery)
-        except asyncio.QueueFull:
-            self.lost += 1
-
-    async def next(self) -> Delivery:
-        """Wait for the next event."""
-        return await self._queue.get()
-
-    async def __aiter__(self) -> AsyncIterator[Delivery]:
-        while True:
-            yield await self._queue.get()
-
-    def close(self) -> None:
-        """Take no more events."""
-        self._port.unsubscribe(self)
 
 
 class Port:
@@ -93,8 +58,7 @@ class Port:
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pending: dict[str, asyncio.Future[Message]] = {}
         self._numbers = TopicNumbers()
-        self._subscriptions: list[Subscription] = []
-        self._syncing: dict[str, asyncio.Event] = {}
+        self.subscriptions = Subscriptions(self._sub_socket, str(context.paths.bus), self.counters)
         self._publishing = asyncio.Event()
         self._disconnected = asyncio.Event()
         self.welcomed_s = 0.0
@@ -103,8 +67,6 @@ class Port:
         self._requests: Pump | None = None
         self._monitor: Pump | None = None
         self._publisher: Pump | None = None
-        self._subscriber: Pump | None = None
-        self._sub_socket: zmq.Socket[bytes] | None = None
 
     # --- opening and closing
 
@@ -146,11 +108,11 @@ class Port:
         if self._hello is not None:
             await self._end_hello(self._hello)
         self._fail_pending("this connection was closed")
-        self._subscriptions.clear()
-        for pump in (self._monitor, self._requests, self._publisher, self._subscriber):
+        await self.subscriptions.close()
+        for pump in (self._monitor, self._requests, self._publisher):
             if pump is not None:
                 pump.close()
-        self._monitor = self._requests = self._publisher = self._subscriber = self._sub_socket = None
+        self._monitor = self._requests = self._publisher = None
         self._zmq.term()
 
     async def _end_hello(self, hello: asyncio.Task[None]) -> None:
@@ -339,52 +301,11 @@ class Port:
 
         Raises UnreachableError when no broker confirms in time.
         """
-        subscription = Subscription(self, prefix, capacity)
-        self._subscriptions.append(subscription)
-        self._sub().setsockopt(zmq.SUBSCRIBE, prefix.encode())
-        try:
-            await self._sync(timeout_s)
-        except BaseException:
-            subscription.close()
-            raise
+        subscription = Subscription(self.subscriptions, prefix, capacity)
+        await self.subscriptions.add(subscription, timeout_s)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Forget a subscription; harmless when repeated."""
-        if subscription in self._subscriptions:  # not so after `close`
-            self._subscriptions.remove(subscription)
-            self._sub().setsockopt(zmq.UNSUBSCRIBE, subscription.prefix.encode())
-
-    def _sub(self) -> zmq.Socket[bytes]:
-        if self._sub_socket is None:
-            self._sub_socket = self._socket(zmq.SUB)
-            self._sub_socket.connect(f"ipc://{self.context.paths.events}")
-            self._subscriber = Pump(self._sub_socket, self._on_event)
-        return self._sub_socket
-
-    async def _sync(self, timeout_s: float) -> None:
-        topic = sync_topic(secrets.token_hex(8))
-        arrived = self._syncing[topic] = asyncio.Event()
-        self._sub().setsockopt(zmq.SUBSCRIBE, topic.encode())
-        try:
-            await asyncio.wait_for(arrived.wait(), timeout_s)
-        except TimeoutError:
-            raise errors.UnreachableError(f"no broker answers on {self.context.paths.bus}") from None
-        finally:
-            del self._syncing[topic]
-            if self._sub_socket is not None:
-                self._sub_socket.setsockopt(zmq.UNSUBSCRIBE, topic.encode())
-
-    def _on_event(self, frames: list[bytes]) -> None:
-        try:
-            raw_topic, head, body = frames
-            delivery = Delivery(raw_topic.decode(), codec.decode_envelope(head), body)
-        except (ValueError, errors.MalformedError):
-            self.counters["malformed"] += 1
-            return
-        if delivery.topic in self._syncing:
-            self._syncing[delivery.topic].set()
-            return
-        for subscription in self._subscriptions:
-            if delivery.topic.startswith(subscription.prefix):
-                subscription.offer(delivery)
+    def _sub_socket(self) -> zmq.Socket[bytes]:
+        sub = self._socket(zmq.SUB)
+        sub.connect(f"ipc://{self.context.paths.events}")
+        return sub
