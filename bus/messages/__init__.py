@@ -2,6 +2,7 @@
 
 from bus.messages import (
     cc,
+    cli,
     console,
     control,
     debug,
@@ -20,6 +21,7 @@ from bus.messages import (
 
 __all__ = [
     "cc",
+    "cli",
     "console",
     "control",
     "debug",
