@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bus.errors import DeadlineError, DeniedError, UnreachableError
-from bus.lock import holder
+from bus.group import denied
 from bus.messages.control import Ping
 from bus.paths import context
 from bus.port import Port
+from bus.presence import is_running
 
 CONNECT_S = 3.0
 
@@ -27,9 +27,8 @@ async def connect(base: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIte
     try:
         present = where.paths.requests.is_socket()
     except PermissionError:
-        raise DeniedError(f"user {os.geteuid()} may not use the bus of {where.base}") from None
-    locks = (where.paths.run / "node.lock", where.paths.run / "broker.lock")
-    if not present or not any(holder(lock) for lock in locks):
+        raise DeniedError(denied(where.base)) from None
+    if not present or not is_running(where.base):
         raise UnreachableError(_not_running(where.base))
     port = Port(where)
     try:

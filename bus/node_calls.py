@@ -26,6 +26,7 @@ CONNECT_S = 3.0
 REQUESTS = (
     msg.GetActors,
     msg.StopNode,
+    msg.RestartActor,
     msg.Nuke,
     debug.GetLogging,
     debug.SetLogging,
@@ -43,6 +44,9 @@ async def answer(lane: ControlLane, context: Context, request: Message) -> Messa
             return await _actors(lane)
         case msg.StopNode():
             await _call(lane, "stop_node")
+            return Ack()
+        case msg.RestartActor(actor=actor):
+            await _call(lane, "restart", actor=actor)
             return Ack()
         case msg.Nuke():
             await _call(lane, "nuke")

@@ -40,7 +40,7 @@ class Paths(NamedTuple):
 
     @property
     def bus(self) -> Path:
-        """The endpoints; mode 0700."""
+        """The endpoints; mode 0700, or 0750 if they are shared with a group."""
         return self.base / "bus"
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import zmq
 
-from bus import codec, errors
+from bus import codec, errors, hello_token
 from bus.logs import message_id
 from bus.messages.base import DEFAULT_NAMESPACE, Event, Failure, Message, Request
 from bus.messages.control import Goodbye, Hello
@@ -55,6 +55,7 @@ class Port:
         self._actor = actor
         self._on_request = on_request
         self._pid = 0
+        self._token = ""
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pending: dict[str, asyncio.Future[Message]] = {}
         self._numbers = TopicNumbers()
@@ -246,7 +247,14 @@ class Port:
     # --- presence
 
     async def _say_hello(self, timeout_s: float) -> None:
-        await self.ask("broker", Hello(actor=self._actor, epoch=self.epoch, pid=self._pid), timeout_s=timeout_s)
+        if not self._token:
+            self._token = hello_token.read(self.context.paths.run)
+        hello = Hello(actor=self._actor, epoch=self.epoch, pid=self._pid, token=self._token)
+        try:
+            await self.ask("broker", hello, timeout_s=timeout_s)
+        except errors.DeniedError:
+            self._token = ""  # read it again: the broker may have made a new one
+            raise
         self.welcomed_s = time.monotonic()
 
     async def _keep_saying_hello(self) -> None:

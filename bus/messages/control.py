@@ -26,6 +26,8 @@ class Hello(Query[Welcome], frozen=True, kw_only=True, omit_defaults=True, tag="
     """Kind only, e.g. `vm`; the broker adds the host."""
     epoch: str
     pid: int
+    token: str = ""
+    """What the file `run/token` of the base directory holds, which only root can read."""
 
 
 class Goodbye(Query[Ack], frozen=True, kw_only=True, tag="control.goodbye"):
@@ -236,6 +238,15 @@ class ActorChanged(Event, frozen=True, kw_only=True, omit_defaults=True, tag="no
 
 class StopNode(Request[Ack], frozen=True, kw_only=True, tag="node.stop"):
     """To `node`: end every actor; the warden stays while it owns a container."""
+
+
+class RestartActor(Request[Ack], frozen=True, kw_only=True, tag="node.actor.restart"):
+    """To `node`: end this process, if it runs, and start it again, also if it had been given up.
+
+    The answer comes when that has begun; `node/<host>/<actor>/restarted/` tells the rest. The warden is only started.
+    """
+
+    actor: str
 
 
 class Nuke(Request[Ack], frozen=True, kw_only=True, tag="node.nuke"):

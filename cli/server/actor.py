@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from bus import group
 from bus.actor import Actor
 from bus.errors import ConflictError, UnavailableError
 from cli.commands.registry import COMMANDS
@@ -18,6 +19,7 @@ from cli.server.listener import Listener, room_for_clients
 
 BACKLOG = 1024
 SOCKET_MODE = 0o600
+SHARED_MODE = 0o660
 
 
 class CliActor(Actor):
@@ -55,12 +57,13 @@ class CliActor(Actor):
 
 
 def _listen(path: Path) -> socket.socket:
-    """A socket that nobody else may use, from the first moment on; raises UnavailableError if it cannot be."""
+    """A socket that only root and the group may use, from the first moment on; raises UnavailableError."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     umask = os.umask(0o777 & ~SOCKET_MODE)
     try:
         listening.bind(str(path))
         listening.listen(BACKLOG)
+        group.share(path, group.group_id(), alone=SOCKET_MODE, shared=SHARED_MODE)
     except OSError as error:
         listening.close()
         raise UnavailableError(f"cannot listen on {path}: {error.strerror}") from error
