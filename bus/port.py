@@ -23,6 +23,7 @@ from bus.subscriptions import Delivery, Subscription, Subscriptions
 
 if TYPE_CHECKING:
     from bus.inputs import Inputs
+    from bus.remote import Door, Remote
 
 __all__ = ["HIGH_WATER_MARK", "Delivery", "Port", "Subscription"]
 
@@ -45,13 +46,23 @@ class Port:
         *,
         actor: str = "",
         on_request: Callable[[Envelope, bytes], None] | None = None,
+        remote: Remote | None = None,
     ) -> None:
+        """With `remote` it goes through the gateway of another host, with a key."""
         self.context = context
         self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
         self.seq = 0
         self.counters = {"sent": 0, "received": 0, "published": 0, "late_replies": 0, "malformed": 0}
         self.inputs: Inputs | None = None
         """Where asks are noted; set by the actor that this is the port of."""
+        self.on_other_answer: Callable[[Envelope, bytes], None] | None = None
+        """Takes the answers that no ask of this port waits for: those to what was sent with `relay`."""
+        self.on_disconnected: Callable[[], None] | None = None
+        """Called when the broker went away: it has forgotten what was under way."""
+        self._where = str(remote or context.paths.bus)
+        self._remote = remote
+        self._door: Door | None = None
+        self._door_moved = asyncio.Event()
         self._actor = actor
         self._on_request = on_request
         self._pid = 0
@@ -59,7 +70,7 @@ class Port:
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pending: dict[str, asyncio.Future[Message]] = {}
         self._numbers = TopicNumbers()
-        self.subscriptions = Subscriptions(self._sub_socket, str(context.paths.bus), self.counters)
+        self.subscriptions = Subscriptions(self._sub_socket, self._where, self.counters)
         self._publishing = asyncio.Event()
         self._disconnected = asyncio.Event()
         self.welcomed_s = 0.0
@@ -74,10 +85,13 @@ class Port:
     async def open(self, *, publish: bool = False) -> None:
         """Connect; with `publish` also to the event side, and wait until nothing published is lost any more.
 
-        Raises UnreachableError when no broker takes the connection in time.
+        Raises UnreachableError when no broker takes the connection in time, DeniedError if a gateway refuses the key.
         """
         paths = self.context.paths
         dealer = self._socket(zmq.DEALER)
+        if self._remote is not None:
+            await self._go_to(self._remote, dealer)
+            return
         self._monitor = Pump(dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED), lambda frames: self._on_disconnected())
         dealer.connect(f"ipc://{paths.requests}")
         self._requests = Pump(dealer, self._on_message)
@@ -90,6 +104,31 @@ class Port:
                 await asyncio.wait_for(self._publishing.wait(), PUBLISH_READY_S)
             except TimeoutError:
                 raise errors.UnreachableError(f"no broker answers on {paths.bus}") from None
+
+    async def _go_to(self, remote: Remote, dealer: zmq.Socket[bytes]) -> None:
+        from bus.remote import WATCHED, Door, arm  # who stays on this host needs no keys
+
+        self._door = door = Door(remote)
+        arm(dealer, remote)
+        # What cannot be sent now is refused instead of queued: an ask that failed must not be carried out later.
+        dealer.setsockopt(zmq.IMMEDIATE, 1)
+        self._monitor = Pump(dealer.get_monitor_socket(WATCHED), lambda frames: self._on_door(door, frames))
+        dealer.connect(remote.requests)
+        self._requests = Pump(dealer, self._on_message)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PUBLISH_READY_S):
+                while not door.is_open and door.trouble is None:
+                    self._door_moved.clear()
+                    await self._door_moved.wait()
+        if not door.is_open:
+            raise door.trouble or errors.UnreachableError(f"{remote} does not answer")
+
+    def _on_door(self, door: Door, frames: list[bytes]) -> None:
+        if door.heard(frames) == zmq.EVENT_DISCONNECTED:
+            self._on_disconnected()
+        elif self._requests is not None:
+            self._requests.look()
+        self._door_moved.set()
 
     async def register(self, pid: int) -> None:
         """Tell the broker which actor this is, and go on telling it; raises BusError if it refuses."""
@@ -203,12 +242,18 @@ class Port:
             time=time.time(),
         )
 
+    def relay(self, envelope: Envelope, body: bytes) -> None:
+        """Send a request of somebody else's; its answer goes to `on_other_answer`. Raises OverloadedError."""
+        self._send(envelope, body)
+
     def _send(self, envelope: Envelope, body: bytes) -> None:
         if self._requests is None:
             return
         try:
             self._requests.send([codec.encode(envelope), body])
         except zmq.Again:
+            if self._door is not None and not self._door.is_open:
+                raise self._door.trouble or errors.UnreachableError(f"no connection to {self._where} now") from None
             raise errors.OverloadedError("the broker takes no more messages from here") from None
         self.counters["sent"] += 1
 
@@ -226,7 +271,10 @@ class Port:
             return
         future = self._pending.get(envelope.id)
         if future is None or future.done():
-            self.counters["late_replies"] += 1
+            if self.on_other_answer is not None:
+                self.on_other_answer(envelope, body)
+            else:
+                self.counters["late_replies"] += 1
             return
         try:
             message = codec.decode_body(body)
@@ -272,6 +320,8 @@ class Port:
     def _on_disconnected(self) -> None:
         self._fail_pending("the broker went away before there was an answer")
         self._disconnected.set()
+        if self.on_disconnected is not None:
+            self.on_disconnected()
 
     # --- events
 
@@ -307,7 +357,7 @@ class Port:
     async def subscribe(self, prefix: str, *, capacity: int = 10_000, timeout_s: float = 5.0) -> Subscription:
         """Follow a topic prefix; when this returns, nothing published from now on is missed.
 
-        Raises UnreachableError when no broker confirms in time.
+        Raises UnreachableError when no broker confirms in time, DeniedError if this client's key may not.
         """
         subscription = Subscription(self.subscriptions, prefix, capacity)
         await self.subscriptions.add(subscription, timeout_s)
@@ -315,5 +365,11 @@ class Port:
 
     def _sub_socket(self) -> zmq.Socket[bytes]:
         sub = self._socket(zmq.SUB)
-        sub.connect(f"ipc://{self.context.paths.events}")
+        if self._remote is None:
+            sub.connect(f"ipc://{self.context.paths.events}")
+        else:
+            from bus.remote import arm
+
+            arm(sub, self._remote)
+            sub.connect(self._remote.events)
         return sub

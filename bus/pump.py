@@ -33,6 +33,10 @@ class Pump:
         if not self._scheduled and int(self._sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._wake()
 
+    def look(self) -> None:
+        """Take what has arrived, new connections among it: sending alone does not always notice those at once."""
+        self._drain()
+
     def close(self) -> None:
         """Stop and close the socket; harmless when repeated."""
         if not self._closed:

@@ -15,6 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 from bus.errors import BusError, DeniedError, InvalidError, UnreachableError
 from bus.key_files import ClientFile, read_client_file
 from bus.listen_address import Endpoint, parse_endpoint
+from bus.paths import Context, host_name
 
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 2_000
@@ -58,6 +59,11 @@ def remote(address: str, key_file: Path | str) -> Remote:
     if not (address or keys.address):
         raise InvalidError(f"{key_file} does not say where the gateway is: give its address, e.g. tcp://kn1:9200")
     return Remote(parse_endpoint(address or keys.address), keys)
+
+
+def remote_context() -> Context:
+    """What a port is told about where it runs when there is no minibus on this host: its name, and nothing else."""
+    return Context(base=Path(), host=host_name(), tag="", files_dir=Path())
 
 
 def arm(sock: zmq.Socket[bytes], remote: Remote) -> None:

@@ -8,6 +8,7 @@ it all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Protocol
@@ -15,6 +16,7 @@ from typing import NamedTuple, Protocol
 import zmq
 
 from bus import codec, errors
+from bus.messages.control import Synced
 from bus.messages.envelope import Envelope
 from bus.pump import Pump
 from bus.topics import sync_topic
@@ -91,6 +93,8 @@ class Subscriptions:
         self._where = where
         self._listeners: list[Listener] = []
         self._syncing: dict[str, asyncio.Event] = {}
+        self._refused: frozenset[str] = frozenset()
+        """Prefixes that a gateway refuses to this client's key."""
         self._socket: zmq.Socket[bytes] | None = None
         self._pumps: tuple[Pump, ...] = ()
         self._rejoining: asyncio.Task[None] | None = None
@@ -107,6 +111,8 @@ class Subscriptions:
                     await self._sync()
             except TimeoutError:
                 raise errors.UnreachableError(f"no broker answers on {self._where}") from None
+            if refused := sorted(self._refused.intersection(listener.prefixes)):
+                raise errors.DeniedError(f"the key of this client may not watch `{'`, `'.join(refused)}`")
         except BaseException:
             self.remove(listener)
             raise
@@ -170,8 +176,14 @@ class Subscriptions:
             self._counters["malformed"] += 1
             return
         if delivery.topic in self._syncing:
-            self._syncing[delivery.topic].set()
+            self._synced(delivery)
             return
         for listener in self._listeners:
             if delivery.topic.startswith(listener.prefixes):
                 listener.offer(delivery)
+
+    def _synced(self, delivery: Delivery) -> None:
+        with contextlib.suppress(errors.BusError):  # a broker of another version: it still says that it is so far
+            synced = codec.decode_body(delivery.body)
+            self._refused = frozenset(synced.refused) if isinstance(synced, Synced) else frozenset()
+        self._syncing[delivery.topic].set()

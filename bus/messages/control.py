@@ -93,8 +93,13 @@ class LogRecord(Event, frozen=True, kw_only=True, omit_defaults=True, tag="contr
     fields: dict[str, str | int | float | bool | None] = {}
 
 
-class Synced(Event, frozen=True, kw_only=True, tag="control.synced"):
+class Synced(Event, frozen=True, kw_only=True, omit_defaults=True, tag="control.synced"):
     """On `sync/<nonce>/`: every subscription sent before the one to this topic is in force."""
+
+    refused: tuple[str, ...] = ()
+    """Only from a gateway: subscriptions of this connection that its key may not have at all."""
+    narrowed: tuple[str, ...] = ()
+    """Only from a gateway: those of which it gets a part, see `gateway.rights`."""
 
 
 class TopicCount(Message, frozen=True, kw_only=True, tag="control.topic_count"):
