@@ -134,5 +134,5 @@ def context(base: Path) -> Context:
         host=host_name(),
         tag=base_tag(base),
         files_dir=Path(os.environ.get(FILES) or Paths(base).files).absolute(),
-        durable=bool(os.environ.get(DURABLE)),
+        durable=os.environ.get(DURABLE, "") not in ("", "0"),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 VALUES = (
     *("base", "namespace"),
-    *("filepath", "level", "logfile", "console-address"),
+    *("filepath", "level", "logfile", "log-format", "console-address", "config", "group", "listen"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
     *("expect", "memory", "interfaces", "processes", "watchers"),
     *("id", "timeout", "for", "metrics"),
