@@ -17,8 +17,8 @@ CONNECT_S = 3.0
 
 
 @asynccontextmanager
-async def connect(base: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIterator[Port]:
-    """A connection to the bus of a base directory; it can ask and subscribe, not publish.
+async def connect(base: Path | str, *, timeout_s: float = CONNECT_S, queues: bool = True) -> AsyncIterator[Port]:
+    """A connection to the bus of a base directory; it can ask and subscribe, not publish. For `queues` see `Port`.
 
     Raises UnreachableError when no broker answers there, DeniedError when this user may not connect, InvalidError when
     the path is too long.
@@ -29,18 +29,19 @@ async def connect(base: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIte
     except PermissionError:
         raise DeniedError(denied(where.base)) from None
     if not present or not is_running(where.base):
-        raise UnreachableError(_not_running(where.base))
-    port = Port(where)
+        raise UnreachableError(not_running(where.base))
+    port = Port(where, queues=queues)
     try:
         await port.open()
         try:
             await port.ask("broker", Ping(), timeout_s=timeout_s)
         except DeadlineError:
-            raise UnreachableError(_not_running(where.base)) from None
+            raise UnreachableError(not_running(where.base)) from None
         yield port
     finally:
         await port.close()
 
 
-def _not_running(base: Path) -> str:
+def not_running(base: Path) -> str:
+    """What to tell whoever finds nobody there."""
     return f"minibus is not running on {base}: start it with `minibus up --base {base}`"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import zmq
 
 from bus import codec, errors, hello_token
+from bus.local_door import LocalDoor
 from bus.logs import message_id
 from bus.messages.base import DEFAULT_NAMESPACE, Event, Failure, Message, Request
 from bus.messages.control import Goodbye, Hello
@@ -47,8 +48,13 @@ class Port:
         actor: str = "",
         on_request: Callable[[Envelope, bytes], None] | None = None,
         remote: Remote | None = None,
+        queues: bool = True,
     ) -> None:
-        """With `remote` it goes through the gateway of another host, with a key."""
+        """With `remote` it goes through the gateway of another host, with a key.
+
+        Without `queues`, as always with `remote`, what cannot be sent now is refused instead of kept for later: an ask
+        that failed must not be carried out when its asker has long given up.
+        """
         self.context = context
         self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
         self.seq = 0
@@ -61,7 +67,8 @@ class Port:
         """Called when the broker went away: it has forgotten what was under way."""
         self._where = str(remote or context.paths.bus)
         self._remote = remote
-        self._door: Door | None = None
+        self._queues = queues and remote is None
+        self._door: Door | LocalDoor | None = None
         self._door_moved = asyncio.Event()
         self._actor = actor
         self._on_request = on_request
@@ -90,7 +97,13 @@ class Port:
         paths = self.context.paths
         dealer = self._socket(zmq.DEALER)
         if self._remote is not None:
-            await self._go_to(self._remote, dealer)
+            from bus.remote import Door, arm  # who stays on this host needs no keys
+
+            arm(dealer, self._remote)
+            await self._enter(Door(self._remote), dealer, self._remote.requests)
+            return
+        if not self._queues:
+            await self._enter(LocalDoor(), dealer, f"ipc://{paths.requests}")
             return
         self._monitor = Pump(dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED), lambda frames: self._on_disconnected())
         dealer.connect(f"ipc://{paths.requests}")
@@ -105,15 +118,11 @@ class Port:
             except TimeoutError:
                 raise errors.UnreachableError(f"no broker answers on {paths.bus}") from None
 
-    async def _go_to(self, remote: Remote, dealer: zmq.Socket[bytes]) -> None:
-        from bus.remote import WATCHED, Door, arm  # who stays on this host needs no keys
-
-        self._door = door = Door(remote)
-        arm(dealer, remote)
-        # What cannot be sent now is refused instead of queued: an ask that failed must not be carried out later.
+    async def _enter(self, door: Door | LocalDoor, dealer: zmq.Socket[bytes], endpoint: str) -> None:
+        self._door = door
         dealer.setsockopt(zmq.IMMEDIATE, 1)
-        self._monitor = Pump(dealer.get_monitor_socket(WATCHED), lambda frames: self._on_door(door, frames))
-        dealer.connect(remote.requests)
+        self._monitor = Pump(dealer.get_monitor_socket(door.watched), lambda frames: self._on_door(door, frames))
+        dealer.connect(endpoint)
         self._requests = Pump(dealer, self._on_message)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PUBLISH_READY_S):
@@ -121,9 +130,9 @@ class Port:
                     self._door_moved.clear()
                     await self._door_moved.wait()
         if not door.is_open:
-            raise door.trouble or errors.UnreachableError(f"{remote} does not answer")
+            raise door.trouble or errors.UnreachableError(f"{self._where} does not answer")
 
-    def _on_door(self, door: Door, frames: list[bytes]) -> None:
+    def _on_door(self, door: Door | LocalDoor, frames: list[bytes]) -> None:
         if door.heard(frames) == zmq.EVENT_DISCONNECTED:
             self._on_disconnected()
         elif self._requests is not None:

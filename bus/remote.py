@@ -98,6 +98,8 @@ WATCHED = (
 class Door:
     """What becomes of one remote connection, from the events of its monitor."""
 
+    watched = WATCHED
+
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self.is_open = False
