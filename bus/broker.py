@@ -278,7 +278,9 @@ class Broker(Process):
 
     async def _ask_node(self, identity: bytes, envelope: Envelope, request: Message) -> None:
         try:
-            self._reply(identity, envelope, await node_calls.answer(self.lane, self.context, request))
+            self._reply(
+                identity, envelope, await node_calls.answer(self.lane, self.context, request, self.router.peers)
+            )
         except errors.BusError as error:
             self._fail(identity, envelope.id, envelope.namespace, error)
         except Exception as error:

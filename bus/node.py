@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bus import control, lock, outliving, supervision
+from bus import control, lock, notify, outliving, supervision
 from bus.log_owner import CALLS, LogOwner
 from bus.logs import OUTLET, Log
 from bus.paths import Paths
@@ -50,6 +50,7 @@ class Node:
         self.log = Log("node")
         self.failure = ""
         """Why the start failed, in one sentence."""
+        self._notifier = notify.take()
         self._ready_fd = ready_fd
         self._was_ready = False
         self._stopping = False
@@ -79,6 +80,7 @@ class Node:
     def begin_stop(self) -> None:
         """Stop the actors, then the broker; the warden stays while it owns a container."""
         self._stopping = True
+        self._notifier.stopping()
 
     # --- one turn of the loop
 
@@ -116,6 +118,7 @@ class Node:
                 control.send(lane, {"type": "ping", "n": self._ping})
             self._logging.tell(self._lanes)
             OUTLET.flush()
+            self._notifier.alive(supervision.status(self.children) if self._was_ready else "")
         for child in self.children:
             if child.spec.name in self._pidfds and child.spec.name not in self._lanes:
                 child.heard_s = now_s  # found running, takes no lane: only its death can be seen
@@ -137,6 +140,7 @@ class Node:
             self._was_ready = True
             self.log.info("ready", base=str(self.paths.base))
             self._say_start("ready")
+            self._notifier.ready(supervision.status(self.children))
 
     def _say_start(self, what: str) -> None:
         if self._ready_fd >= 0:

@@ -256,6 +256,12 @@ def to_start(children: list[Child], now_s: float) -> list[Child]:
     return due
 
 
+def status(children: list[Child]) -> str:
+    """How they are, in a line."""
+    others = [f"{child.spec.name} {child.state.value}" for child in children if child.state is not ChildState.RUNNING]
+    return ", ".join(others) if others else f"all {len(children)} processes run"
+
+
 def all_ready(children: list[Child]) -> bool:
     """Whether everybody serves."""
     return all(child.state is ChildState.RUNNING for child in children)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from bus.by_hand import held_locks
 from bus.client import connect
 from bus.errors import BusError, NotFoundError
 from bus.lock import holder
@@ -19,6 +20,7 @@ from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from bus.messages.vm import FlushVms, KillVms
 from bus.paths import Paths
 from bus.port import Port
+from bus.processes import is_stopped
 
 GUESTS_S = 600.0
 STOP_S = 60.0
@@ -48,6 +50,10 @@ def down(base: Path, *, guests: bool, namespaces: bool = False) -> int:
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while holder(lock) == pid:
+        if is_stopped(pid):
+            return _fail(
+                f"the node (pid {pid}) has been stopped itself: it ends once you have told it `kill -CONT {pid}`"
+            )
         if time.monotonic() > deadline:
             return _fail(f"the node (pid {pid}) is still stopping after {STOP_S:g} s")
         time.sleep(POLL_S)
@@ -84,6 +90,9 @@ async def _end_namespaces(port: Port) -> None:
 
 
 def _not_running(base: Path) -> str:
+    by_hand = [f"{one.name} (pid {one.pid})" for one in held_locks(Paths(base).run)]
+    if [one for one in by_hand if not one.startswith("warden ")]:
+        return f"there is no node on {base}; end as you have started them: {', '.join(by_hand)}"
     if warden := holder(Paths(base).run / "warden.lock"):
         return (
             f"minibus is not running on {base}, but its containers are (warden: pid {warden}): "

@@ -362,12 +362,26 @@ async def test_where_nothing_runs_a_client_is_told_at_once(base_dir: Path) -> No
     assert time.monotonic() - started < 1.0
 
 
-async def test_an_actor_without_a_broker_says_so_and_ends(base_dir: Path) -> None:
+async def test_an_actor_by_hand_waits_for_the_broker(base_dir: Path) -> None:
+    async def waits() -> bool:
+        return "waits_for_broker" in processes.said("vm")
+
     with toys(base_dir) as processes:
         vm = processes.start("vm")
-        assert vm.wait(20) == 1
-        assert f"vm: no broker answers on {base_dir}/bus" in processes.said("vm")
-        assert "Traceback" not in processes.said("vm")
+        await until(waits)
+        vm.terminate()
+        assert vm.wait(10) == 0
+        processes.start("vm")
+        processes.start("broker")
+        await broker_serves(base_dir)
+        async with connect(base_dir) as client:
+            await serves(client, "vm")
+            rows = (await client.ask("node", GetActors(), timeout_s=10.0)).actors
+        assert [(row.actor, row.state, row.reason) for row in rows] == [
+            ("broker", "running", "not started by a node"),
+            ("vm", "running", "not started by a node"),
+        ]
+        assert all(row.pss_mib > 0 for row in rows)
 
 
 async def test_counts_are_told(client: Port) -> None:
