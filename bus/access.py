@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from bus import vm_config
 from bus.errors import DeniedError
 from bus.keys import Key, Role
 from bus.messages import (
@@ -105,13 +106,6 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
 }
 REACH: dict[type[Message], Reach] = {klass: reach for reach, classes in _TABLE.items() for klass in classes}
 
-CONFINED_CONFIG = frozenset(
-    (
-        *("uuid", "vcpus", "memory", "snapshot", "schedule", "coschedule", "backchannel", "net", "networks", "tags"),
-        *("hostname", "init", "fifos", "processes", "append", "cpu", "serial-ports", "virtio-ports"),
-    )
-)
-"""Parameters of `vm config` that a key limited to namespaces may set: the others name files or programs of the host."""
 TAP_REQUESTS = (pipe.ReadPipe, pipe.LeavePipe)
 NAMESPACED = ("vm", "namespace", "pipe", "pipe-in", "pipeline", "cc", "net", "capture")
 """First words of topics whose second word is a namespace; all others are about the host."""
@@ -150,16 +144,23 @@ def _check_confined(key: Key, request: Message) -> None:
     """What acts in a namespace can still reach for the host in some of its fields."""
     beyond = ""
     match request:
-        case namespace.SetConfig(param=param) if param not in CONFINED_CONFIG:
-            beyond = f"`vm config {param[:80]}` names files or settings of the host"
-        case pipe.SetPipe(via=via) if via:
-            beyond = "`via` runs a program of the host"
+        case namespace.SetConfig(param=param) if _reaches_host(param):
+            beyond = f"`vm config {param[:80]}` reaches for what is the host's"
+        case pipe.SetPipe(via=via, log=log) if via or log:
+            beyond = "`via` runs a program of the host" if via else "`log` fills the host's log"
         case cc.PostCommand(command=command) if command.kind is cc.CommandKind.SEND:
             beyond = "sending files reads the host's file area"
         case _:
             pass
     if beyond:
         raise DeniedError(f"{beyond}, and the key {key.name} is limited to namespaces")
+
+
+def _reaches_host(param: str) -> bool:
+    try:
+        return vm_config.reaches_host(vm_config.find(param))
+    except vm_config.VmConfigError:
+        return False  # there is no such parameter, as its owner will say
 
 
 def _admit_tap(key: Key, request: Message, namespace: str) -> Message:

@@ -79,6 +79,16 @@ class Paths(NamedTuple):
         return self.run / "metrics"
 
     @property
+    def gateway(self) -> Path:
+        """Where the gateway listens, as `tcp://ADDRESS:PORT`; there while it does."""
+        return self.run / "gateway"
+
+    @property
+    def keys(self) -> Path:
+        """Keys of the gateway and its clients; mode 0700."""
+        return self.base / "keys"
+
+    @property
     def files(self) -> Path:
         """The file area, unless `Context.files_dir` says otherwise."""
         return self.base / "files"

@@ -6,6 +6,7 @@ libzmq tries again for ever and tells nobody: only the monitor of a socket says 
 from __future__ import annotations
 
 import errno
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from bus.errors import BusError, DeniedError, InvalidError, UnreachableError
 from bus.key_files import ClientFile, read_client_file
+from bus.keys import utc_text
 from bus.listen_address import Endpoint, parse_endpoint
 from bus.paths import Context, host_name
 
@@ -119,8 +121,7 @@ class Door:
             case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.is_open, self.trouble = True, None
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                sentence = f"minibus at {where} refuses the key {name}: it is unknown there, was revoked or has expired"
-                self.trouble = DeniedError(sentence)
+                self.trouble = DeniedError(self._refusal())
             case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL if value == errno.EAGAIN:
                 self.trouble = UnreachableError(f"what listens at {where} does not answer as minibus does")
             case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
@@ -135,3 +136,10 @@ class Door:
                 self.trouble = UnreachableError(f"nobody listens at {where}")
             case _:
                 pass
+
+    def _refusal(self) -> str:
+        """The other side says only that it refuses; when the key ends stands in its file."""
+        refused = f"minibus at {self._remote} refuses the key {self._remote.name}"
+        if self._remote.keys.expires and utc_text(time.time()) >= self._remote.keys.expires:
+            return f"{refused}: it expired at {self._remote.keys.expires}"
+        return f"{refused}: it is unknown there, was revoked or has expired"
