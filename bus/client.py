@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,28 @@ async def connect(base: Path | str, *, timeout_s: float = CONNECT_S, queues: boo
             await port.ask("broker", Ping(), timeout_s=timeout_s)
         except DeadlineError:
             raise UnreachableError(not_running(where.base)) from None
+        yield port
+    finally:
+        await port.close()
+
+
+@asynccontextmanager
+async def connect_remote(address: str, key: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIterator[Port]:
+    """A connection through the gateway of another host, at `tcp://HOST:PORT`, by default where the client's file says.
+
+    Raises UnreachableError when no gateway answers there, DeniedError when it refuses the key, InvalidError or
+    NotFoundError if the file or the address is none.
+    """
+    from bus.remote import remote, remote_context
+
+    gateway = remote(address, key)
+    port = Port(remote_context(), remote=gateway)
+    try:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await port.open()
+        except TimeoutError:
+            raise UnreachableError(f"{gateway} does not answer") from None
         yield port
     finally:
         await port.close()

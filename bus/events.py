@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -66,15 +65,15 @@ class Events:
     """
 
     def __init__(
-        self, subscriptions: Subscriptions, prefixes: tuple[str, ...], capacity: int, *, hears_stats: bool = True
+        self, subscriptions: Subscriptions, prefixes: tuple[str, ...], capacity: int, following: set[Events]
     ) -> None:
-        """`hears_stats`: losses at the end of a topic are noticed too, if this client may watch `stats/`."""
-        self.prefixes = (*prefixes, STATS) if hears_stats else prefixes
+        """`following` has those that are in force."""
+        self.prefixes = (*prefixes, STATS)
         self.lost = 0
         """Events that are known to have been missed, as far as they were told."""
         self._subscriptions: Subscriptions | None = subscriptions
         self._wanted = prefixes
-        self._hears_stats = hears_stats
+        self._following = following
         self._whole = prefixes[0] if len(prefixes) == 1 else ""
         self._capacity = capacity
         self._queue: deque[Delivery | Lost] = deque()
@@ -89,11 +88,10 @@ class Events:
             raise ClosedError("this subscription was closed")
         try:
             await self._subscriptions.add(self, JOIN_S)
-        except DeniedError:
-            if not self._hears_stats:
-                raise
-            self._hears_stats, self.prefixes = False, self._wanted
+        except DeniedError:  # perhaps only of `stats/`, without which losses at the end of a topic go unnoticed
+            self.prefixes = self._wanted
             await self._subscriptions.add(self, JOIN_S)
+        self._following.add(self)
         return self
 
     async def __aexit__(
@@ -106,6 +104,7 @@ class Events:
         if self._subscriptions is not None:
             self._subscriptions.remove(self)
         self._subscriptions = None
+        self._following.discard(self)
         self._queue.clear()
         self._overflow = None
         self._arrived.set()
@@ -114,15 +113,14 @@ class Events:
         """The next event or loss; None if none comes in time. Raises ClosedError."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._next()
+                return await anext(self)
         except TimeoutError:
             return None
 
-    async def __aiter__(self) -> AsyncIterator[Received | Lost]:
-        while True:
-            yield await self._next()
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _next(self) -> Received | Lost:
+    async def __anext__(self) -> Received | Lost:
         while not self._queue and self._overflow is None:
             if self._subscriptions is None:
                 raise ClosedError("this subscription was closed")

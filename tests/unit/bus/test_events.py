@@ -36,7 +36,7 @@ class Joined:
 
 
 def make(*prefixes: str, capacity: int = 10, joined: Joined | None = None) -> Events:
-    return Events(cast(Subscriptions, joined or Joined()), prefixes or ("vm/",), capacity)
+    return Events(cast(Subscriptions, joined or Joined()), prefixes or ("vm/",), capacity, set())
 
 
 def started(number: int) -> VmStarted:
