@@ -7,6 +7,7 @@ import os
 import socket
 from pathlib import Path
 
+from bus import listen_address
 from bus.base_directory import make
 from bus.errors import BusError, ConflictError, DeniedError, InvalidError
 from bus.lock import holder
@@ -24,6 +25,8 @@ def prepare(base: Path) -> Path:
     _check_console_address(console_address())
     if wanted():
         parse_address(wanted())
+    if listen_address.wanted():
+        listen_address.parse_listen(listen_address.wanted())
     paths = make(base)
     if pid := holder(paths.run / "node.lock"):
         raise ConflictError(f"minibus is already running on {base} (pid {pid})")

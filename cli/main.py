@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "config": ("config", "json", *SETTINGS, *START_FLAGS),
     "down": ("guests",),
     "restart": (),
+    "key": ("role", "namespace", "topic", "expires", "out", "address", "json"),
     "nuke": ("yes",),
     "doctor": ("json", "expect", "memory", "interfaces", "processes", "watchers", "untune"),
     "ps": ("json",),
@@ -42,7 +43,7 @@ SUBCOMMANDS = {
 """Subcommands and their flags; all take `--base` and `--help` too."""
 ARGUMENTS = {
     **{"tap": 1, "pipe": 1, "read": 1, "console": 1},
-    **{"config": 2, "restart": 1, "topics": 1, "rate": 1, "ask": 3, "inputs": 1, "trace": 1},
+    **{"config": 2, "restart": 1, "key": 3, "topics": 1, "rate": 1, "ask": 3, "inputs": 1, "trace": 1},
 }
 """How many arguments a subcommand takes at most; `exec` takes any number."""
 
@@ -255,6 +256,10 @@ def _host(program: str, base_text: str, subcommand: str, options: Options, rest:
             from cli.bus_tools import run
 
             return run(base, subcommand, options, rest)
+        case "key":
+            from cli.key import key
+
+            return key(base, options, rest)
         case "ps":
             from cli.ps import ps
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bus import settings, settings_file
+from bus import listen_address, settings, settings_file
 from bus.errors import BusError
 from bus.metrics_address import wanted
 from bus.paths import START_FLAGS, Paths
@@ -75,6 +75,7 @@ def _detached(base: Path) -> int:
     failure = await_ready(pipe)
     if not failure:
         _tell_of_metrics(base)
+        _tell_of_gateway(base)
         return 0
     os.waitpid(pid, 0)
     return _fail(f"{failure} (more in {Paths(base).log})")
@@ -84,6 +85,12 @@ def _tell_of_metrics(base: Path) -> None:
     if wanted():
         with contextlib.suppress(OSError):  # it has ended already
             print(f"metrics: http://{Paths(base).metrics.read_text().strip()}/metrics")
+
+
+def _tell_of_gateway(base: Path) -> None:
+    if listen_address.wanted():
+        with contextlib.suppress(OSError):
+            print(f"gateway: {Paths(base).gateway.read_text().strip()}")
 
 
 def fork_node(base: Path, settle: Callable[[], None]) -> tuple[int, int]:

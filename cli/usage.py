@@ -11,6 +11,7 @@ usage: minibus [--base DIR] SUBCOMMAND ...
   down      stop it
   restart   start one of its processes again
   config    check a configuration file, show what holds
+  key       who may use the bus from other hosts, over TCP
   attach    a prompt, with Tab completion and history
   exec      run one command, e.g. minibus exec 'vm info'
   read      run the commands of a file
@@ -80,6 +81,33 @@ About the configuration file of `minibus up --config FILE`.
   show       every setting as a start with these flags would have it, and where
              it comes from: a flag, the environment, the file, or the default
   template   a file in which every setting is explained""",
+    "key": """\
+usage: minibus key make NAME --role control|tap [--namespace NS]...
+                   [--topic PREFIX]... [--expires WHEN] [--out FILE]
+                   [--address tcp://HOST:PORT]
+       minibus key add NAME PUBLICKEY --role control|tap [...]
+       minibus key list [--json]
+       minibus key show NAME [--json]
+       minibus key revoke NAME
+       minibus key server [--json]
+
+The keys with which clients on other hosts come in, where `minibus up --listen`
+lets them. Works whether or not minibus runs; a change holds within a second.
+
+  make     a new key. What its owner needs is printed, or written to FILE, and
+           cannot be had again: name, address, both keys, the server's key
+  add      let in a key pair that its owner made himself
+  revoke   refuse it from now on, and close its connections; its name stays taken
+  server   the public key by which clients know this host
+
+  --role control     may send requests and watch; without --namespace all that
+                     root may
+  --role tap         may watch events and read pipes
+  --namespace NS     only in this one; may be given several times
+  --topic PREFIX     of a tap: only topics that begin so, e.g. vm/exp1/; may be
+                     given several times
+  --expires WHEN     90m, 12h, 30d, 2w, or the last day: 2027-01-31 (UTC)
+  --address ADDRESS  where the client finds this host""",
     "restart": """\
 usage: minibus restart [--base DIR] ACTOR
 
