@@ -75,14 +75,16 @@ _HOMES = {
 """Where the names are made; the rest are errors."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'bus' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # so that type checkers see a name that there is not
 
-    home = next((module for module, names in _HOMES.items() if name in names), "bus.errors")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'bus' has no attribute {name!r}")
+        from importlib import import_module
+
+        home = next((module for module, names in _HOMES.items() if name in names), "bus.errors")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -127,9 +127,10 @@ class Client:
         msg_id = msg_id or secrets.token_hex(8)
         retry = Retry(deadline_s, absent_s=ABSENT_S if self._key is None else REMOTE_ABSENT_S, pause_s=PAUSE_S)
         while True:
+            port = self._port
             left_s = max(deadline_s - loop.time(), 0.001)
             try:
-                return await self._port.ask(
+                return await port.ask(
                     to, request, timeout_s=left_s, namespace=namespace or self.namespace, msg_id=msg_id
                 )
             except BusError as error:
