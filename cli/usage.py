@@ -97,7 +97,7 @@ lets them. Works whether or not minibus runs; a change holds within a second.
   make     a new key. What its owner needs is printed, or written to FILE, and
            cannot be had again: name, address, both keys, the server's key
   add      let in a key pair that its owner made himself
-  revoke   refuse it from now on, and close its connections; its name stays taken
+  revoke   refuse it from now on and close its connections; its name stays taken
   server   the public key by which clients know this host
 
   --role control     may send requests and watch; without --namespace all that
