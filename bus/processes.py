@@ -51,8 +51,8 @@ def figures(pid: int, *, with_pss: bool = False) -> Figures | None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether somebody has stopped a process, with SIGSTOP or a debugger."""
-    return _read(Path(f"/proc/{pid}/stat")).rpartition(") ")[2][:1] in ("T", "t")
+    """Whether somebody has stopped a process, as SIGSTOP does."""
+    return _read(Path(f"/proc/{pid}/stat")).rpartition(") ")[2][:1] == "T"
 
 
 def kernel_stacks(pid: int) -> str:

@@ -41,6 +41,8 @@ def down(base: Path, *, guests: bool, namespaces: bool = False) -> int:
     pid = holder(lock)
     if not pid:
         return _fail(_not_running(base))
+    if is_stopped(pid):
+        return _fail(f"the node (pid {pid}) is suspended, nothing was stopped: first have it go on, `kill -CONT {pid}`")
     try:
         asyncio.run(_stop(base, guests=guests, namespaces=namespaces))
     except BusError as error:
@@ -51,9 +53,7 @@ def down(base: Path, *, guests: bool, namespaces: bool = False) -> int:
     deadline = time.monotonic() + STOP_S
     while holder(lock) == pid:
         if is_stopped(pid):
-            return _fail(
-                f"the node (pid {pid}) has been stopped itself: it ends once you have told it `kill -CONT {pid}`"
-            )
+            return _fail(f"the node (pid {pid}) has been suspended: it ends when you have it go on, `kill -CONT {pid}`")
         if time.monotonic() > deadline:
             return _fail(f"the node (pid {pid}) is still stopping after {STOP_S:g} s")
         time.sleep(POLL_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import msgspec
 
 from bus.by_hand import held_locks
 from bus.client import connect
-from bus.errors import BusError
+from bus.errors import BusError, UnreachableError
 from bus.messages.control import ActorStatus, GetActors
 from bus.paths import Paths
 from bus.processes import pss_mib
@@ -29,7 +30,7 @@ def ps(base: Path, *, as_json: bool) -> int:
     try:
         actors = asyncio.run(_actors(base))
     except BusError as error:
-        actors = _without_broker(base)
+        actors = _without_broker(base) if isinstance(error, UnreachableError) else []
         if not actors:
             sys.stderr.write(f"minibus: {error}\n")
             return 1
@@ -45,10 +46,12 @@ async def _actors(base: Path) -> Sequence[ActorStatus]:
 
 def _without_broker(base: Path) -> list[ActorStatus]:
     """Those that have their locks; none for a user who cannot see them."""
-    return [
-        ActorStatus(actor=one.name, pid=one.pid, state="no broker", pss_mib=pss_mib(one.pid))
-        for one in held_locks(Paths(base.resolve()).run)
-    ]
+    with contextlib.suppress(OSError):
+        return [
+            ActorStatus(actor=one.name, pid=one.pid, state="no broker", pss_mib=pss_mib(one.pid))
+            for one in held_locks(Paths(base.resolve()).run)
+        ]
+    return []
 
 
 def status_object(actor: ActorStatus) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bus.lock import holder
 from bus.messages.base import Ack
 from bus.messages.control import ActorChanged, ActorStatus, GetActors, RestartActor, StopNode
 from bus.paths import host_name
+from cli.down import down
 from tests.integration.running_node import WAIT_S, RunningNode, alive, node, until
 from tests.integration.toy_node import FDS
 
@@ -72,6 +73,18 @@ def test_told_to_end_before_it_is_ready_it_says_so(base_dir: Path) -> None:
         running.wait_for("first begins")
         assert running.stop() == 0
         assert running.said() in ("stopped before it was ready\n", "ready\n")
+
+
+def test_a_suspended_node_is_not_waited_for(base_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with node(base_dir, "first") as running:
+        assert running.said() == "ready\n"
+        os.kill(running.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        assert down(base_dir, guests=False) == 1
+        assert time.monotonic() - started < 1.0
+        assert f"the node (pid {running.pid}) is suspended, nothing was stopped" in capsys.readouterr().err
+        os.kill(running.pid, signal.SIGCONT)
+        assert down(base_dir, guests=False) == 0
 
 
 def test_a_child_that_does_not_end_is_killed_after_its_grace(base_dir: Path) -> None:
