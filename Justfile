@@ -91,6 +91,7 @@ vectors:
 docs:
     {{ python }} -m tools.protocol_page
     {{ python }} -m tools.commands_page
+    {{ python }} -m tools.settings_page
 
 # Units of systemd, the template of the configuration file and what else is installed: packaging/
 [group('make')]

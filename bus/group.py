@@ -52,10 +52,11 @@ def let_through(base: Path, group: int | None) -> None:
 
 def denied(base: Path) -> str:
     """One sentence for a user who may not use the minibus of a base directory."""
-    return f"user {_user()} may not use minibus on {base}: {_advice(base)}"
+    return f"user {user_name()} may not use minibus on {base}: {_advice(base)}"
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Of who runs this; the number, if it has no name."""
     uid = os.geteuid()
     try:
         return pwd.getpwuid(uid).pw_name

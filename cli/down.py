@@ -13,6 +13,7 @@ from pathlib import Path
 from bus.by_hand import held_locks
 from bus.client import connect
 from bus.errors import BusError, NotFoundError
+from bus.group import user_name
 from bus.lock import holder
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import StopNode
@@ -37,7 +38,7 @@ def down(base: Path, *, guests: bool, namespaces: bool = False) -> int:
     try:
         lock.exists()
     except PermissionError:
-        return _fail(f"user {os.geteuid()} may not stop the minibus of {base}")
+        return _fail(f"user {user_name()} may not stop the minibus of {base}")
     pid = holder(lock)
     if not pid:
         return _fail(_not_running(base))

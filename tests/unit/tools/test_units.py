@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bus.supervision import ChildSpec
-from tools import units
+from tools import settings_page, units
 
 
 def test_what_is_committed_is_up_to_date() -> None:
@@ -27,3 +27,9 @@ def test_every_process_of_the_roster_has_a_unit_that_can_run(spec: ChildSpec) ->
     assert found is not None and found.origin is not None
     main = Path(found.origin).with_name("__main__.py") if found.submodule_search_locations else Path(found.origin)
     assert '__name__ == "__main__"' in main.read_text()
+
+
+def test_the_table_of_settings_is_up_to_date() -> None:
+    page = settings_page.PAGE.read_text()
+    assert "<!-- generated: settings -->" in page
+    assert settings_page.renew(page) == page, "run `just docs`"
