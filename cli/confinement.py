@@ -29,6 +29,10 @@ PATTERNS = frozenset(
         *("cc <delete,> <response,> <id or prefix or all>", "cc <exec,> <command>...", "cc <exec-once,> <command>..."),
         *("cc <background,> <command>...", "cc <background-once,> <command>...", "cc <recv,> <file>..."),
         *("cc <responses,> <id or prefix or all> [raw,]", "cc <exitcode,> <id> <vm name, hostname or uuid>"),
+        *(
+            "cc <log,> level <debug,info,warn,error,fatal>",
+            "cc <test-conn,> <tcp,udp> <host> <port> wait <duration> [packet]",
+        ),
         *("cc <outcomes,> <id>", "cc <wait,> <id> [timeout]", "cc <signal,> <id> [signal]"),
         *("vm info [summary,]", "vm top [seconds]", "vm start <target>", "vm stop <target>", "vm kill <target>"),
         *("vm flush [target]", "vm launch", "vm tag <target> [key or all]", "vm tag <target> <key> <value>"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from bus.access import admit
+from bus.keys import Key, Role
 from bus.messages.base import Ack
 from bus.messages.cc import CommandPosted, PostCommand
 from bus.messages.namespace import LaunchQueue, SetConfig
 from bus.messages.pipe import GetPipes, PipeList, PipeWritten, WritePipe
 from bus.messages.vm import VmReport
+from bus.vm_config import PARAMS, reaches_host
 from cli.commands.registry import COMMANDS
 from cli.confinement import PATTERNS, is_allowed
 from cli.testing import EngineBench
@@ -21,8 +24,7 @@ REFUSED = {
     *("cc <listen,>", "cc <listen,> <port> [address]", "clear cc <listen,> <port>", "clear cc"),
     *("cc <rtunnel,> <src port> <host> <dst port>", "cc <tunnel,> <close,> <vm name or uuid> <id>"),
     *("cc <tunnel,> <list,> <vm name, uuid, or all>", "cc <tunnel,> <vm name or uuid> <src port> <host> <dst port>"),
-    *("cc <send,> <file>...", "cc <log,> level <debug,info,warn,error,fatal>"),
-    "cc <test-conn,> <tcp,udp> <host> <port> wait <duration> [packet]",
+    "cc <send,> <file>...",
     *("clear all", "clear log", "clear namespace", "debug", "debug <cpu,> <start,> <file>"),
     *("debug <goroutine,> <file>", "debug <memory,> <file>", "file <delete,> <file>", "file <get,> <file>"),
     *("file <list,> [path]", "file <status,>", "host", "log file [file]", "log filter [filter]"),
@@ -45,6 +47,25 @@ def test_every_command_is_on_one_of_both_lists() -> None:
 
 def test_what_is_allowed_exists() -> None:
     assert {pattern for command in COMMANDS for pattern in command.patterns} >= PATTERNS
+
+
+LINES = (
+    *(".annotate", ".compress", ".csv", ".headers", ".json", ".sort"),
+    *(".record true echo a", ".columns name vm info", ".filter name=web vm info", "echo a", "help vm info", "history"),
+    *("clear history", "version", "ns queueing true", "ns queue", "ns flush", "ns schedule", "ns schedule dry-run"),
+    *("ns schedule dump", "ns schedule mv a n1", "ns schedules", "pipe", "pipe p hello", "pipe p mode random"),
+    *("pipe p overflow drop", "clear pipe p", "plumb", "clear plumb", "cc", "cc clients", "cc commands", "cc prefix x"),
+    *("cc filter os=linux", "cc process list all", "cc process kill 7", "cc process killall x", "cc delete command 1"),
+    *("cc delete response 1", "cc exec id", "cc exec-once id", "cc background id", "cc background-once id"),
+    *("cc recv /etc/hosts", "cc responses all", "cc exitcode 1 web", "cc outcomes 1", "cc wait 1 1s", "cc signal 1"),
+    *("cc log level debug", "cc test-conn tcp 10.0.0.1 22 wait 10s"),
+    *("vm info", "vm top 1", "vm start web", "vm stop web", "vm kill web", "vm flush", "vm launch", "vm tag web"),
+    *("vm launch container web[1-2]", "vm tag web k v", "clear vm tag", "vm config", "vm config save a"),
+    *("vm config restore a", "vm config clone web", "clear vm config"),
+    *(f"vm config {param.name}" for param in PARAMS if not reaches_host(param)),
+    *(f"clear vm config {param.name}" for param in PARAMS),
+)
+"""One for each command that is allowed, and for some both of its forms."""
 
 
 def bench(*, namespace: str = "exp1", confined: tuple[str, ...] | None = ("exp1", "exp2")) -> EngineBench:
@@ -132,3 +153,19 @@ async def test_variables_and_files_of_the_host_are_not_looked_up(monkeypatch: py
     monkeypatch.setenv("SECRET", "hunter2")
     assert await bench().text("echo $SECRET file:x") == "$SECRET file:x"
     assert await bench(confined=None).text("echo $SECRET") == "hunter2"
+
+
+@pytest.mark.parametrize("line", LINES)
+async def test_what_a_line_asks_is_what_the_key_might_have_asked_itself(line: str) -> None:
+    found = bench()
+    await found.run(line)
+    key = Key(name="k", public="0" * 40, role=Role.CONTROL, namespaces=("exp1", "exp2"))
+    for asked in found.bus.asked:
+        admit(key, asked.request, asked.namespace)
+
+
+def test_each_allowed_command_has_such_a_line() -> None:
+    found = bench()
+    matches = [found.engine.compile(line, found.session) for line in LINES]
+    owners = {match.owner for match in matches if match is not None}
+    assert owners == set(filter(is_allowed, COMMANDS))
