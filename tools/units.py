@@ -45,11 +45,11 @@ CLONES = "guests inherit whatever is taken from it, and it mounts, clones and li
 STARTS = "it starts programs for users, who want the whole host"
 NEEDS = {
     "warden": Needs("parent of the containers", free=CLONES),
-    "broker": Needs("requests and events", capabilities="CAP_SYS_PTRACE"),  # `minibus ps` tells everybody's memory
+    "broker": Needs("requests and events", capabilities="CAP_SYS_PTRACE CAP_CHOWN"),  # tells memory, lets the group in
     "namespace": Needs("namespaces and launch queues"),
     "scheduler": Needs("placement of VMs"),
     "vm": Needs("life cycle of VMs", capabilities=FILES_OF_OTHERS),
-    "container": Needs("containers and their consoles", families=INTERNET, capabilities="CAP_SYS_PTRACE CAP_CHOWN"),
+    "container": Needs("containers and their consoles", families=INTERNET, capabilities="CAP_SYS_PTRACE"),
     "network": Needs("networks", families=f"{INTERNET} AF_NETLINK AF_PACKET", free="it makes devices of the host"),
     "capture": Needs("packet capture", free="it starts programs and makes devices"),
     "host": Needs("programs for users", free=STARTS),

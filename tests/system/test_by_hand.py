@@ -19,6 +19,7 @@ from tests.system.product import ACTORS, CommandError, Done, Product, run, shell
 from tools import units
 
 ROOT = Path(__file__).parents[2]
+GROUP = 54_321
 NAMES = ("warden", "broker", *ACTORS)
 KILLED = ("warden", "container", "vm", "broker", "namespace", "cli")
 
@@ -36,7 +37,10 @@ class ByHand(Product):
         words = [sys.executable, "-m", self._modules[name], "--base", str(self.base)]
         with (self.base / f"{name}.err").open("ab") as stderr:
             argv = sandboxed.command(str(self.base), name, words)
-            self.started[name] = subprocess.Popen(argv, stderr=stderr, stdin=subprocess.DEVNULL, cwd=ROOT)
+            environment = {**os.environ, "MINIBUS_GROUP": str(GROUP)}
+            self.started[name] = subprocess.Popen(
+                argv, stderr=stderr, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment
+            )
 
     def all_serve(self) -> None:
         """Wait until every process is on the bus and the way of a command is whole."""
@@ -71,9 +75,9 @@ class ByHand(Product):
 
 
 @pytest.fixture
-def by_hand(base_dir: Path, rootfs: Path) -> Iterator[ByHand]:
+def by_hand(base_dir: Path, agent_rootfs: Path) -> Iterator[ByHand]:
     """Nothing runs yet; nothing is left afterwards."""
-    hand = ByHand(base_dir, rootfs)
+    hand = ByHand(base_dir, agent_rootfs)
     try:
         yield hand
     finally:
@@ -96,11 +100,20 @@ def test_all_comes_together_in_any_order_and_after_deaths(by_hand: ByHand, seed:
     _is_confined(by_hand.pid("scheduler"))
     with by_hand.configured() as console:
         console.ok(
-            shell_init("while read line; do echo got $line; done"), "vm launch container web[1-2]", "vm start all"
+            shell_init("minibus-agent -v=false -logfile /l & while read line; do echo got $line; done"),
+            "vm launch container web[1-2]",
+            "vm start all",
         )
         until(lambda: set(console.states().values()) == {"RUNNING"}, "running containers")
     guests = by_hand.guest_pids()
     assert _typed(by_hand, "one") == "got one"
+    assert {(by_hand.base / name).stat().st_gid for name in (".", "bus", "bus/requests", "minimega")} == {GROUP}
+    with by_hand.console() as console:
+        console.ok("cc exec hostname", "cc wait 1 30s")
+        assert [row["stdout"] for row in console.rows("cc outcomes 1")] == ["5", "5"]  # bytes
+        assert console.ok("shell echo through") == "through\n"
+        (by_hand.base / "files" / "image").write_text("x")
+        assert [row["name"] for row in console.rows("file list")].count("image") == 1
 
     for name in random.Random(seed).sample(KILLED, len(KILLED)):
         by_hand.kill(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.product import MINIBUS, Done, Product, one_sentence
+from tests.system.product import MINIBUS, Done, Product, one_sentence, run
 
 GROUP = 54_321
 MEMBER = 54_322
@@ -22,12 +22,14 @@ STRANGER = 54_323
 
 
 class Shared(Product):
-    """Shared with a group that has only a number."""
+    """Shared with a group that has only a number, as its configuration file says."""
 
     def up(self) -> None:
         """Start, detached, for the group."""
-        done = self.minibus("up", "--detach", "--group", GROUP, "--metrics", "0")
-        assert done.status == 0, (done, self.log_end())
+        file = self.base / "minibus.toml"
+        file.write_text(f"[host]\nbase = '{self.base}'\ngroup = '{GROUP}'\n[log]\nformat = 'text'\nlevel = 'error'\n")
+        done = run("up", "--detach", "--config", file, "--level", "debug", MINIBUS_GROUP="")
+        assert done == Done(0, "", ""), (done, self.log_end())
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,20 @@ def test_what_is_open_to_whom(product: Product) -> None:
     }
     for private in ("run", "state", "log"):
         assert stat.S_IMODE((product.base / private).stat().st_mode) == 0o700
+
+
+def test_the_rest_of_the_configuration_holds(product: Product) -> None:
+    lines = (product.base / "log" / "minibus.log").read_text().splitlines()
+    assert all(" DEBUG " in line or " INFO " in line or " WARN " in line for line in lines), lines
+    assert any(" DEBUG " in line for line in lines)  # the flag goes before the file
+
+
+def test_a_wrong_configuration_is_refused_before_anything_is_done(base_dir: Path) -> None:
+    file = base_dir / "minibus.toml"
+    file.write_text("[host]\nbase = '/nowhere/at/all'\n[log]\nlevle = 'error'\n")
+    said = run("up", "--config", file).sentence()
+    assert said == f"minibus: {file}: line 4: there is no setting `log.levle`: did you mean `log.level`?"
+    assert not Path("/nowhere").exists()
 
 
 @pytest.mark.parametrize(
