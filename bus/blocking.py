@@ -201,11 +201,17 @@ class BlockingReader:
         return self._reader.lost
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            yield from self._arrived
-            if (delivery := self._call(self._reader.next())) is None:
-                return
+        while (message := self.read()) is not None:
+            yield message
+
+    def read(self, timeout_s: float | None = None) -> bytes | None:
+        """The next message, a line without its newline; None at the end of the pipe. Raises TimeoutError, BusError."""
+        while (message := next(self._arrived, None)) is None:
+            delivery = self._call(asyncio.wait_for(self._reader.next(), timeout_s))
+            if delivery is None:
+                return None
             self._arrived = messages_of(delivery)
+        return message
 
 
 class BlockingWriter:

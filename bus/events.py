@@ -79,6 +79,7 @@ class Events:
         self._queue: deque[Delivery | Lost] = deque()
         self._overflow: Lost | None = None
         """What came while the queue was full; told before the next event that gets in."""
+        self._failure: BusError | None = None
         self._detector = LossDetector()
         self._arrived = asyncio.Event()
 
@@ -110,7 +111,10 @@ class Events:
         self._arrived.set()
 
     async def next(self, timeout_s: float | None = None) -> Received | Lost | None:
-        """The next event or loss; None if none comes in time. Raises ClosedError."""
+        """The next event or loss; None if none comes in time.
+
+        Raises ClosedError, or DeniedError once the key of this client was revoked.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 return await anext(self)
@@ -124,6 +128,8 @@ class Events:
         while not self._queue and self._overflow is None:
             if self._subscriptions is None:
                 raise ClosedError("this subscription was closed")
+            if self._failure is not None:
+                raise self._failure
             self._arrived.clear()
             await self._arrived.wait()
         taken = self._queue.popleft() if self._queue else self._take_overflow()
@@ -150,6 +156,11 @@ class Events:
         if self._overflow is not None:
             self._queue.append(self._take_overflow())
         self._queue.append(Lost(self._whole, 0, "interrupted"))
+        self._arrived.set()
+
+    def failed(self, error: BusError) -> None:
+        """What waits in the queue can still be taken."""
+        self._failure = error
         self._arrived.set()
 
     def _put(self, item: Delivery | Lost) -> None:

@@ -1,4 +1,7 @@
-"""A connection to the bus: asks, answers, events. With `bus/broker.py` the only file that makes ZeroMQ sockets."""
+"""A connection to the bus: asks, answers, events.
+
+With `bus/broker.py` and `bus/gateway_doors.py` the only file that makes ZeroMQ sockets.
+"""
 
 from __future__ import annotations
 
@@ -137,6 +140,8 @@ class Port:
             self._on_disconnected()
         elif self._requests is not None:
             self._requests.look()
+        if isinstance(door.trouble, errors.DeniedError):
+            self.subscriptions.fail(door.trouble)
         self._door_moved.set()
 
     async def register(self, pid: int) -> None:

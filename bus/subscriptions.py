@@ -46,6 +46,10 @@ class Listener(Protocol):
         """There was no connection for a while, and now the subscription is in force again."""
         ...
 
+    def failed(self, error: errors.BusError) -> None:
+        """There will be no more events: this client may not watch them any longer."""
+        ...
+
 
 class Subscription:
     """Events under one prefix, in order; iterate to read. Beyond `capacity` unread, more are dropped and counted."""
@@ -70,6 +74,9 @@ class Subscription:
 
     def interrupted(self) -> None:
         """Whoever holds a plain subscription looks at the numbers."""
+
+    def failed(self, error: errors.BusError) -> None:
+        """Whoever holds a plain subscription asks now and then."""
 
     async def next(self) -> Delivery:
         """Wait for the next event."""
@@ -111,8 +118,8 @@ class Subscriptions:
                     await self._sync()
             except TimeoutError:
                 raise errors.UnreachableError(f"no broker answers on {self._where}") from None
-            if refused := sorted(self._refused.intersection(listener.prefixes)):
-                raise errors.DeniedError(f"the key of this client may not watch `{'`, `'.join(refused)}`")
+            if (refusal := self._refusal(listener)) is not None:
+                raise refusal
         except BaseException:
             self.remove(listener)
             raise
@@ -123,6 +130,11 @@ class Subscriptions:
             self._listeners.remove(listener)
             for prefix in listener.prefixes:
                 self._connected().setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
+
+    def fail(self, error: errors.BusError) -> None:
+        """Tell all listeners that there is no way to them any more."""
+        for listener in tuple(self._listeners):
+            listener.failed(error)
 
     async def close(self) -> None:
         """Forget all of them."""
@@ -166,7 +178,14 @@ class Subscriptions:
             await self._sync()  # sent again with all others when the connection is back, in no order of ours
             await self._sync()  # this one comes after all of them
             for listener in tuple(self._listeners):
-                listener.interrupted()
+                if (refusal := self._refusal(listener)) is not None:
+                    listener.failed(refusal)
+                else:
+                    listener.interrupted()
+
+    def _refusal(self, listener: Listener) -> errors.BusError | None:
+        refused = sorted(self._refused.intersection(listener.prefixes))
+        return errors.DeniedError(f"the key of this client may not watch `{'`, `'.join(refused)}`") if refused else None
 
     def _on_event(self, frames: list[bytes]) -> None:
         try:

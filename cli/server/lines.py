@@ -29,7 +29,8 @@ MAX_OUTPUT = 32 * 1024 * 1024
 MAX_RUNNING = 1_000
 """Lines under way, before further ones are refused."""
 MAX_REMEMBERED = 10_000
-MAX_REMEMBERED_BYTES = 64 * 1024 * 1024
+MAX_REMEMBERED_BYTES = 8 * 1024 * 1024
+"""Little, because a line whose answer was forgotten is run again with the same ids, and so done once all the same."""
 REMEMBERED_S = 600.0
 
 R = TypeVar("R", bound=Message)

@@ -77,6 +77,8 @@ def test_a_pipe_is_written_and_read(client: bus.BlockingClient) -> None:
         writing = in_background(write)
         found = [message for _, message in zip(lines, reader, strict=False)]
         assert reader.lost == 0
+        with pytest.raises(TimeoutError):
+            reader.read(timeout_s=0.05)
     writing.join()
     assert found == lines
     (pipe,) = client.ask("plumber", GetPipes(pipe="p")).pipes

@@ -105,13 +105,15 @@ async def test_the_blocking_client_goes_there_too(host: ClientHost, control: Pat
 
 async def test_a_key_that_is_revoked_is_told_so(host: ClientHost) -> None:
     file = host.key("brief", "--role", "control")
-    async with bus.connect(key=file) as client:
+    async with bus.connect(key=file) as client, client.subscribe("vm/") as events:
         await client.ask("vm", GetVms())
         waiting = asyncio.get_running_loop().create_task(client.ask("vm", TopVms(window_s=30.0)))
         await client.ask("vm", GetVms())
         await asyncio.to_thread(host.revoke, "brief")
         with pytest.raises(bus.DeniedError, match="brief"):
             await waiting
+        with pytest.raises(bus.DeniedError, match="brief"):
+            await events.next(QUICK_S)
         with pytest.raises(bus.DeniedError, match="brief"):
             await client.ask("vm", GetVms())
     with pytest.raises(bus.DeniedError, match="refuses the key brief"):

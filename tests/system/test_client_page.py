@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -152,6 +153,19 @@ def test_containers_are_launched_and_followed(product: Product) -> None:
     assert "/nonexistent" in example("launch.py", product.base, "/nonexistent", 1).sentence()
     with product.console() as console:
         console.ok("clear namespace launched")
+
+
+def test_a_launch_is_carried_out_once_though_the_command_server_is_killed_in_the_middle(product: Product) -> None:
+    with bus.connect_sync(product.base, namespace="once") as client, client.subscribe("vm/once/") as events:
+        client.rows(f"vm config filesystem {product.rootfs}")
+        client.rows("vm config memory 32")
+        with ThreadPoolExecutor(1) as pool:
+            launching = pool.submit(client.run, "vm launch container 30")
+            assert isinstance(events.next(WAIT_S), bus.Received)  # it is under way
+            product.kill("cli")
+            assert launching.result(WAIT_S).errors == ()
+        assert sorted(row["name"] for row in client.rows("vm info")) == sorted(f"vm-{number}" for number in range(30))
+        client.rows("clear namespace once")
 
 
 def test_a_pipe_is_tapped_from_another_host(product: Product, elsewhere: OtherHost) -> None:

@@ -141,6 +141,16 @@ async def test_an_interruption_is_told_even_if_the_queue_is_full() -> None:
     assert await drained(events) == [1, Lost("vm/a/", 1, "slow"), Lost("", 0, "interrupted")]
 
 
+async def test_who_may_not_watch_any_longer_gets_what_there_is_and_then_the_reason() -> None:
+    events = make()
+    events.offer(delivery("vm/a/", 1))
+    events.failed(DeniedError("revoked"))
+    assert isinstance(await events.next(), Received)
+    for _ in range(2):
+        with pytest.raises(DeniedError, match="revoked"):
+            await events.next()
+
+
 async def test_who_may_not_watch_statistics_joins_without() -> None:
     joined = Joined(STATS)
     async with make("vm/", joined=joined) as events:
