@@ -60,7 +60,12 @@ NEEDS = {
     "metrics": Needs(
         "metrics for Prometheus", families=INTERNET, capabilities="CAP_NET_BIND_SERVICE", is_optional=True
     ),
-    "gateway": Needs("the bus over TCP", families=INTERNET, capabilities="CAP_NET_BIND_SERVICE", is_optional=True),
+    "gateway": Needs(  # libzmq looks at the names of interfaces whenever it binds, and aborts if it cannot
+        "the bus over TCP",
+        families=f"{INTERNET} AF_NETLINK",
+        capabilities="CAP_NET_BIND_SERVICE",
+        is_optional=True,
+    ),
 }
 SERVICE = """\
 Type=notify

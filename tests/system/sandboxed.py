@@ -16,7 +16,7 @@ import pyseccomp
 
 from tools.units import NEEDS, Needs
 
-FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
+FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
 MOST = 45
 CONFINE = 'mount --bind "$0" "$0" && mount -o remount,ro,bind / && exec "$@"'
 """As `ProtectSystem=strict` and `ReadWritePaths=`."""

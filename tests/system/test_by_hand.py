@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +33,7 @@ class ByHand(Product):
     def __init__(self, base: Path, rootfs: Path) -> None:
         super().__init__(base, rootfs)
         self.started: dict[str, subprocess.Popen[bytes]] = {}
+        self.settings: dict[str, str] = {}
         self._modules = {spec.name: units.module(spec) for spec in units.processes()}
 
     def start(self, name: str) -> None:
@@ -37,7 +41,7 @@ class ByHand(Product):
         words = [sys.executable, "-m", self._modules[name], "--base", str(self.base)]
         with (self.base / f"{name}.err").open("ab") as stderr:
             argv = sandboxed.command(str(self.base), name, words)
-            environment = {**os.environ, "MINIBUS_GROUP": str(GROUP)}
+            environment = {**os.environ, "MINIBUS_GROUP": str(GROUP), **self.settings}
             self.started[name] = subprocess.Popen(
                 argv, stderr=stderr, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment
             )
@@ -163,6 +167,29 @@ def _typed(by_hand: ByHand, text: str) -> str:
         check=False,
     )
     return done.stdout.decode().splitlines()[-1] if done.stdout else str(done)
+
+
+def test_those_that_listen_on_tcp(by_hand: ByHand) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    by_hand.settings = {"MINIBUS_METRICS": "127.0.0.1:0", "MINIBUS_LISTEN": f"tcp://127.0.0.1:{port}"}
+    names = ["broker", "gateway", "metrics"]
+    for name in names:
+        by_hand.start(name)
+
+    def serve() -> bool:
+        done = by_hand.minibus("ps", "--json")
+        rows = {row["actor"]: row["state"] for row in json.loads(done.out)} if not done.status else {}
+        return rows == dict.fromkeys(names, "running")
+
+    until(serve, "broker, gateway and metrics")
+    where = (by_hand.base / "run" / "metrics").read_text().strip()
+    with urllib.request.urlopen(f"http://{where}/metrics", timeout=10) as answer:
+        assert b"minibus_up" in answer.read()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as greeting:
+        assert greeting.recv(1) == b"\xff"  # of ZMTP
+    by_hand.end_all()
 
 
 def test_what_ps_says_without_a_broker(by_hand: ByHand) -> None:
