@@ -163,6 +163,7 @@ class Actor(Process):
     async def start(self) -> None:
         """Connect, start, register: an actor that can be asked is ready."""
         self.log.publish = self._publish_log
+        await self.wait_for_broker()
         await self.port.open(publish=True)
         await self.on_start()
         await self.port.register(os.getpid())

@@ -2,10 +2,12 @@
 
 from bus.messages import (
     cc,
+    cli,
     console,
     control,
     debug,
     files,
+    gateway,
     guest,
     host,
     namespace,
@@ -20,10 +22,12 @@ from bus.messages import (
 
 __all__ = [
     "cc",
+    "cli",
     "console",
     "control",
     "debug",
     "files",
+    "gateway",
     "guest",
     "host",
     "namespace",

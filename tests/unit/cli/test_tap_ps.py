@@ -9,9 +9,8 @@ import pytest
 from bus.messages.control import ActorStatus, Fall
 from bus.messages.envelope import Envelope
 from bus.port import Delivery
-from cli import tap
 from cli.ps import status_object, status_table
-from cli.tap import LossDetector, event_json, event_line
+from cli.tap import event_json, event_line
 
 
 def delivery(body: bytes) -> Delivery:
@@ -59,19 +58,6 @@ def test_messages_of_a_pipe_are_shown_as_text_if_they_are(data: bytes, shown: st
 def test_a_body_that_is_no_message_is_shown_all_the_same(body: bytes) -> None:
     assert event_line(delivery(body)).count("\n") == 0
     assert json.loads(event_json(delivery(body)))["topic_seq"] == 2
-
-
-def test_losses_are_counted_for_each_topic_and_publisher() -> None:
-    detector = LossDetector()
-    seen = [("a/", "e", 7), ("a/", "e", 8), ("b/", "e", 1), ("a/", "e", 11), ("a/", "f", 1), ("b/", "e", 2)]
-    assert [detector.lost(*event) for event in seen] == [0, 0, 0, 2, 0, 0]
-
-
-def test_the_memory_of_topics_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tap, "MAX_FOLLOWED", 10)
-    detector = LossDetector()
-    assert sum(detector.lost(f"{number}/", "e", number) for number in range(100)) == 0
-    assert len(detector._last) == 10
 
 
 ACTORS = (

@@ -1,0 +1,209 @@
+"""The sockets of the gateway: CURVE on TCP, who may come in (ZAP, ZeroMQ RFC 27), and cutting connections.
+
+libzmq cannot close one connection of a socket. It tells the descriptor that a message came from, and shutdown(2) on
+that ends the connection as if the other side had gone. A descriptor that was closed may be another's by then: so the
+address of the other side is compared first.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import parse_monitor_message
+
+from bus import codec
+from bus.errors import UnavailableError
+from bus.gateway_connections import Connections
+from bus.key_files import Pair
+from bus.keys import Verdict
+from bus.listen_address import Endpoint
+from bus.pump import Origin, OriginPump, Pump
+from bus.topics import MAX_TOPIC
+
+ZAP = "inproc://zeromq.zap.01"
+DOMAIN = b"minibus"
+MECHANISM = b"CURVE"
+HANDSHAKE_MS = 5_000
+HEARTBEAT_MS = 10_000
+REQUESTS_QUEUE = 1_000
+"""Answers that wait for one client."""
+EVENTS_QUEUE = 2_000
+"""Events that wait for one client, before further ones are dropped; `topic_seq` shows it to the client."""
+LINGER_MS = 200
+SLACK = 64 * 1024
+"""What a request may be longer on the wire than a body."""
+MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+
+
+class Doors(NamedTuple):
+    """What the gateway does with what comes in."""
+
+    judge: Callable[[str, str], Verdict]
+    """A public key and an address want to come in."""
+    request: Callable[[Origin, list[bytes]], None]
+    subscription: Callable[[Origin, bytes], None]
+    closed: Callable[[int, bytes], None]
+    """The connection with this descriptor, and this identity if it was one for requests, is no more."""
+    refused: Callable[[str, str], None]
+    """A connection was cut: of whom and why."""
+
+
+class GatewaySockets:
+    """See the module. Raises UnavailableError if one of the ports cannot be had."""
+
+    def __init__(self, endpoint: Endpoint, pair: Pair, doors: Doors, connections: Connections) -> None:
+        self._doors = doors
+        self._connections = connections
+        self._tainted = False
+        self.zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._pumps: list[Pump] = []
+        zap = self.zmq.socket(zmq.ROUTER)
+        zap.setsockopt(zmq.LINGER, 0)
+        zap.bind(ZAP)  # before the others: without it libzmq would let in every key
+        self._zap = Pump(zap, self._on_zap)
+        self._pumps.append(self._zap)
+        try:
+            router = self._bound(zmq.ROUTER, endpoint.requests, pair, REQUESTS_QUEUE, codec.MAX_BODY + SLACK)
+            xpub = self._bound(zmq.XPUB, endpoint.events, pair, EVENTS_QUEUE, 2 * MAX_TOPIC)
+        except BaseException:
+            self.close()
+            raise
+        self.requests = OriginPump(router, self._on_request)
+        self.events = OriginPump(xpub, self._on_subscription, self._on_no_more_subscriptions)
+        self._xpub = xpub
+        self._pumps += (self.requests, self.events)
+
+    def close(self) -> None:
+        """Close all of them; harmless when repeated."""
+        for pump in self._pumps:
+            pump.close()
+        self.zmq.destroy(linger=LINGER_MS)
+
+    def _bound(self, kind: int, where: str, pair: Pair, queue: int, max_bytes: int) -> zmq.Socket[bytes]:
+        sock = self.zmq.socket(kind)
+        for option, value in (
+            (zmq.LINGER, LINGER_MS),
+            (zmq.SNDHWM, queue),
+            (zmq.RCVHWM, queue),
+            (zmq.MAXMSGSIZE, max_bytes),
+            (zmq.CURVE_SERVER, 1),
+            (zmq.CURVE_SECRETKEY, pair.secret.encode()),
+            (zmq.ZAP_DOMAIN, DOMAIN),
+            (zmq.ZAP_ENFORCE_DOMAIN, 1),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TIMEOUT, 2 * HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TTL, 3 * HEARTBEAT_MS),
+            (zmq.BACKLOG, 512),
+            (zmq.IPV6, int(":" in where.removeprefix("tcp://").rpartition(":")[0])),
+            (zmq.ROUTER_MANDATORY if kind == zmq.ROUTER else zmq.XPUB_MANUAL, 1),
+        ):
+            sock.setsockopt(option, value)
+        monitor = Pump(sock.get_monitor_socket(MONITORED), self._on_monitor)
+        self._pumps.append(monitor)
+        try:
+            sock.bind(where)
+        except zmq.ZMQError as error:
+            sock.close(linger=0)
+            raise UnavailableError(f"the gateway cannot listen on {where}: {error.strerror}") from None
+        return sock
+
+    # --- coming in
+
+    def _on_zap(self, frames: list[bytes]) -> None:
+        identity, empty, version, request_id, _domain, address, _, mechanism, *credentials = frames
+        status, user = b"400", b""
+        if mechanism == MECHANISM and len(credentials) == 1 and len(credentials[0]) == 32:
+            public = z85.encode(credentials[0])
+            if not self._doors.judge(public.decode(), address.decode("utf-8", "replace")[:64]).trouble:
+                status, user = b"200", public
+        self._zap.send([identity, empty, version, request_id, status, b"", user, b""])
+
+    def _on_monitor(self, frames: list[bytes]) -> None:
+        event = parse_monitor_message(frames)
+        fd = int(event["value"])
+        if event["event"] == zmq.EVENT_DISCONNECTED:
+            known = self._connections.gone(fd)
+            self._doors.closed(fd, known.identity if known is not None else b"")
+        elif (peer := _peer(fd)) is not None:
+            why = self._connections.accepted(fd, *peer, time.monotonic())
+            if why:
+                self.cut(fd, why)
+
+    def look(self) -> None:
+        """Hear of all connections that came and went: what they say comes over other sockets, and not in order."""
+        for pump in self._pumps:
+            if pump not in (self.requests, self.events):
+                pump.look()
+
+    def _on_request(self, frames: list[bytes]) -> None:
+        origin = self.requests.origin
+        self._greet(origin, frames[0])
+        self._doors.request(origin, frames)
+
+    def _on_subscription(self, frames: list[bytes]) -> None:
+        """A frame of a subscriber.
+
+        After anything that is no subscription libzmq (4.3) confuses whose the following ones are, until none waits:
+        an XPUB_MANUAL socket notes the senders of subscriptions alone. Then nobody can be given anything.
+        """
+        origin, frame = self.events.origin, frames[0]
+        if not origin.user:
+            return  # the library's own: what a connection had that is closed
+        self._greet(origin)
+        if len(frames) > 1 or frame[:1] not in (b"\x00", b"\x01"):
+            self._tainted = True
+            self.cut(origin.fd, "it sent something that is no subscription")
+        elif self._tainted:
+            self.cut(origin.fd, "another client confused the socket for events; this one may come back at once")
+        else:
+            self._doors.subscription(origin, frame)
+
+    def _on_no_more_subscriptions(self) -> None:
+        self._tainted = False
+
+    def _greet(self, origin: Origin, identity: bytes = b"") -> None:
+        known = self._connections.by_fd.get(origin.fd)
+        if known is None or known.public != origin.user or known.identity != identity:
+            self.look()
+            why = self._connections.spoke(origin.fd, origin.user, identity)
+            if why:
+                self.cut(origin.fd, why)
+
+    # --- what goes out
+
+    def give(self, subscribe: tuple[str, ...], unsubscribe: tuple[str, ...]) -> None:
+        """Change what the connection gets whose subscription is being handled."""
+        for prefix in subscribe:
+            self._xpub.setsockopt(zmq.SUBSCRIBE, prefix.encode())
+        for prefix in unsubscribe:
+            self._xpub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
+
+    def cut(self, fd: int, why: str) -> None:
+        """End a connection now; its client can try to come back."""
+        known = self._connections.by_fd.get(fd)
+        peer = _peer(fd)
+        if known is None or known.cut or peer is None or f"{peer[0]}:{peer[1]}" != known.peer:
+            return  # it has gone by itself, and the number may be another's
+        known.cut = True
+        self._doors.refused(known.peer, why)
+        try:
+            with socket.socket(fileno=os.dup(fd)) as same:
+                same.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+def _peer(fd: int) -> tuple[str, int] | None:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as same:
+            address, port, *_ = same.getpeername()
+    except (OSError, ValueError):
+        return None
+    return str(address), int(port)
