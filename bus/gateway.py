@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import sys
 import time
+from collections import defaultdict
 
 import msgspec
 import zmq
@@ -29,8 +30,7 @@ from bus.messages.base import Ack, Failure, Message
 from bus.messages.control import Synced
 from bus.messages.envelope import Envelope
 from bus.messages.gateway import GetRights, ReloadKeys, Rights
-from bus.port import HIGH_WATER_MARK
-from bus.pump import Origin, Pump
+from bus.pump import Origin
 from bus.throttle import Throttle
 from bus.topics import sync_topic
 from bus.vm_names import is_valid
@@ -40,7 +40,7 @@ MAX_HEAD = 64 * 1024
 """Bytes of an envelope."""
 LINES = 20
 LINES_S = 10.0
-"""So many log lines about connections within so long; the rest is counted."""
+"""So many log lines of each kind about connections within so long; the rest is counted."""
 
 
 class Gateway(Actor):
@@ -57,7 +57,7 @@ class Gateway(Actor):
         self._counts = dict.fromkeys(
             ("accepted", "refused", "cut", "requests", "denied", "malformed", "events", "unsent"), 0
         )
-        self._throttle = Throttle(LINES, LINES_S)
+        self._throttles: defaultdict[str, Throttle] = defaultdict(lambda: Throttle(LINES, LINES_S))
         self._connections = Connections()
         self._relay = Relay()
         self._lost_s = 0.0
@@ -71,15 +71,7 @@ class Gateway(Actor):
         self._stamp, self._ring = self._store.stamp(), self._store.load()
         doors = Doors(self._judge, self._on_client, self._on_subscription, self._on_closed, self._on_cut)
         self._sockets = GatewaySockets(endpoint, pair, doors, self._connections)
-        sub = self._sockets.zmq.socket(zmq.SUB)
-        sub.setsockopt(zmq.LINGER, 0)
-        sub.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
-        sub.setsockopt(zmq.MAXMSGSIZE, codec.MAX_BODY)
-        sub.setsockopt(zmq.RECONNECT_IVL, 20)
-        sub.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
-        sub.connect(f"ipc://{self.context.paths.events}")
-        self._sub_socket = sub
-        self._sub = Pump(sub, self._on_event)
+        self._sub = self._sockets.listener(f"ipc://{self.context.paths.events}", self._on_event)
         self.port.on_other_answer = self._on_answer
         self.port.on_disconnected = self._on_broker_lost
         self.context.paths.gateway.write_text(f"{endpoint}\n")
@@ -88,7 +80,6 @@ class Gateway(Actor):
 
     async def on_stop(self) -> None:
         """Listen no more."""
-        self._sub.close()
         self._sockets.close()
         self.context.paths.gateway.unlink(missing_ok=True)
 
@@ -159,7 +150,7 @@ class Gateway(Actor):
         self._note("warn", "connection_cut", address=peer, reason=why)
 
     def _note(self, level: str, event: str, **fields: str) -> None:
-        held_back = self._throttle.allows(time.monotonic())
+        held_back = self._throttles[event].allows(time.monotonic())
         if held_back is not None:
             self.log.record(level, event, {**fields, "held_back": held_back} if held_back else dict(fields))
 
@@ -291,9 +282,9 @@ class Gateway(Actor):
 
     def _upstream(self, heard: Heard) -> None:
         for prefix in heard.join:
-            self._sub_socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
+            self._sub.setsockopt(zmq.SUBSCRIBE, prefix.encode())
         for prefix in heard.leave:
-            self._sub_socket.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
+            self._sub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
 
     def _sync(self) -> None:
         """Ask the broker whether all that was subscribed to is in force; one question at a time, for all who wait."""
@@ -301,7 +292,7 @@ class Gateway(Actor):
             return
         self._asked_sync = sync_topic(secrets.token_hex(8))
         self._answered_by_sync, self._syncing = self._syncing, []
-        self._sub_socket.setsockopt(zmq.SUBSCRIBE, self._asked_sync.encode())
+        self._sub.setsockopt(zmq.SUBSCRIBE, self._asked_sync.encode())
 
     def _on_event(self, frames: list[bytes]) -> None:
         if frames[0] == self._asked_sync.encode():
@@ -311,7 +302,7 @@ class Gateway(Actor):
         self._publish_out(frames)
 
     def _on_synced(self) -> None:
-        self._sub_socket.setsockopt(zmq.UNSUBSCRIBE, self._asked_sync.encode())
+        self._sub.setsockopt(zmq.UNSUBSCRIBE, self._asked_sync.encode())
         for fd, topic in self._answered_by_sync:
             refused, narrowed = self._watchers.told(fd)
             synced = Synced(refused=refused, narrowed=narrowed)

@@ -23,6 +23,7 @@ from bus.gateway_connections import Connections
 from bus.key_files import Pair
 from bus.keys import Verdict
 from bus.listen_address import Endpoint
+from bus.port import HIGH_WATER_MARK
 from bus.pump import Origin, OriginPump, Pump
 from bus.topics import MAX_TOPIC
 
@@ -61,9 +62,10 @@ class GatewaySockets:
         self._doors = doors
         self._connections = connections
         self._tainted = False
-        self.zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pumps: list[Pump] = []
-        zap = self.zmq.socket(zmq.ROUTER)
+        self._monitors: list[Pump] = []
+        zap = self._zmq.socket(zmq.ROUTER)
         zap.setsockopt(zmq.LINGER, 0)
         zap.bind(ZAP)  # before the others: without it libzmq would let in every key
         self._zap = Pump(zap, self._on_zap)
@@ -83,10 +85,10 @@ class GatewaySockets:
         """Close all of them; harmless when repeated."""
         for pump in self._pumps:
             pump.close()
-        self.zmq.destroy(linger=LINGER_MS)
+        self._zmq.destroy(linger=LINGER_MS)
 
     def _bound(self, kind: int, where: str, pair: Pair, queue: int, max_bytes: int) -> zmq.Socket[bytes]:
-        sock = self.zmq.socket(kind)
+        sock = self._zmq.socket(kind)
         for option, value in (
             (zmq.LINGER, LINGER_MS),
             (zmq.SNDHWM, queue),
@@ -106,6 +108,7 @@ class GatewaySockets:
         ):
             sock.setsockopt(option, value)
         monitor = Pump(sock.get_monitor_socket(MONITORED), self._on_monitor)
+        self._monitors.append(monitor)
         self._pumps.append(monitor)
         try:
             sock.bind(where)
@@ -113,6 +116,21 @@ class GatewaySockets:
             sock.close(linger=0)
             raise UnavailableError(f"the gateway cannot listen on {where}: {error.strerror}") from None
         return sock
+
+    def listener(self, where: str, on_event: Callable[[list[bytes]], None]) -> zmq.Socket[bytes]:
+        """The connection to the broker on which the events arrive that clients want."""
+        sub = self._zmq.socket(zmq.SUB)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.RCVHWM, HIGH_WATER_MARK),
+            (zmq.MAXMSGSIZE, codec.MAX_BODY),
+            (zmq.RECONNECT_IVL, 20),
+            (zmq.RECONNECT_IVL_MAX, 200),
+        ):
+            sub.setsockopt(option, value)
+        sub.connect(where)
+        self._pumps.append(Pump(sub, on_event))
+        return sub
 
     # --- coming in
 
@@ -138,9 +156,8 @@ class GatewaySockets:
 
     def look(self) -> None:
         """Hear of all connections that came and went: what they say comes over other sockets, and not in order."""
-        for pump in self._pumps:
-            if pump not in (self.requests, self.events):
-                pump.look()
+        for pump in self._monitors:
+            pump.look()
 
     def _on_request(self, frames: list[bytes]) -> None:
         origin = self.requests.origin
