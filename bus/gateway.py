@@ -25,6 +25,7 @@ from bus.gateway_relay import Relay
 from bus.gateway_watchers import Heard, Watchers
 from bus.key_files import KeyStore
 from bus.keys import Key, Verdict
+from bus.lifecycle import EXIT_BUG
 from bus.listen_address import LISTEN, parse_listen, wanted
 from bus.messages.base import Ack, Failure, Message
 from bus.messages.control import Synced
@@ -33,9 +34,12 @@ from bus.messages.gateway import GetRights, ReloadKeys, Rights
 from bus.pump import Origin
 from bus.throttle import Throttle
 from bus.topics import sync_topic
+from bus.vitals import rss_bytes
 from bus.vm_names import is_valid
 
 TICK_S = 1.0
+MAX_RSS_BYTES = 1024 * 1024 * 1024
+"""Memory of this process from which on it cuts who sends most; at twice as much it ends."""
 MAX_HEAD = 64 * 1024
 """Bytes of an envelope."""
 LINES = 20
@@ -63,6 +67,7 @@ class Gateway(Actor):
         self._lost_s = 0.0
         """When the broker went away last: until it knows this process again, requests would have no name."""
         self._watchers = Watchers()
+        self._received: dict[int, int] = {}
         self._syncing: list[tuple[int, str]] = []
         """Connections that wait to hear that their subscriptions are in force, and on which topics."""
         self._asked_sync = ""
@@ -111,6 +116,23 @@ class Gateway(Actor):
             self._cut_keys({key.public for key in self._ring.by_name.values() if key.trouble(now_s)})
             for connection in self._connections.silent(time.monotonic()):
                 self._sockets.cut(connection.fd, "it said nothing")
+            self._watch_memory()
+
+    def _watch_memory(self) -> None:
+        """libzmq bounds neither the parts of one message nor the bytes of a queue: the greediest client has to go.
+
+        What was taken is not always given back; then this process ends, and clients come back to the next one.
+        """
+        received = self._sockets.received()
+        grown = {fd: size - self._received.get(fd, 0) for fd, size in received.items()}
+        self._received = received
+        rss = rss_bytes()
+        if rss > MAX_RSS_BYTES:
+            self.log.error("gateway_memory", rss_bytes=rss)
+            if rss > 2 * MAX_RSS_BYTES:
+                self.begin_stop(EXIT_BUG)
+            elif grown:
+                self._sockets.cut(max(grown, key=lambda fd: grown[fd]), "it sent most, and memory is short")
 
     def _reload(self) -> None:
         old = self._ring
@@ -208,11 +230,11 @@ class Gateway(Actor):
             return
         if self.port.welcomed_s <= self._lost_s:
             raise errors.UnreachableError("unreachable: the broker is being restarted")
-        inner = self._relay.inward(identity, key, envelope, time.monotonic())
+        onward = codec.encode(request)  # anew: what was judged is what goes on, even if bytes can be read in two ways
+        inner = self._relay.inward(identity, key, envelope, time.monotonic(), len(onward))
         inner = msgspec.structs.replace(inner, type=codec.tag_of(request))
         try:
-            # Written anew: what was judged is what goes on, even if the bytes can be read in two ways.
-            self.port.relay(inner, codec.encode(request))
+            self.port.relay(inner, onward)
         except errors.BusError:
             self._relay.refused(inner.id)
             raise

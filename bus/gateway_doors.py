@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -34,11 +35,15 @@ HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 10_000
 REQUESTS_QUEUE = 1_000
 """Answers that wait for one client."""
+UNREAD = 100
+"""Messages of one client that wait to be looked at; then it has to wait itself."""
 EVENTS_QUEUE = 2_000
 """Events that wait for one client, before further ones are dropped; `topic_seq` shows it to the client."""
 LINGER_MS = 200
 SLACK = 64 * 1024
 """What a request may be longer on the wire than a body."""
+BYTES_RECEIVED = 128
+"""Where `tcpi_bytes_received` stands in the kernel's struct tcp_info."""
 MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
@@ -92,7 +97,7 @@ class GatewaySockets:
         for option, value in (
             (zmq.LINGER, LINGER_MS),
             (zmq.SNDHWM, queue),
-            (zmq.RCVHWM, queue),
+            (zmq.RCVHWM, UNREAD),
             (zmq.MAXMSGSIZE, max_bytes),
             (zmq.CURVE_SERVER, 1),
             (zmq.CURVE_SECRETKEY, pair.secret.encode()),
@@ -192,6 +197,18 @@ class GatewaySockets:
             why = self._connections.spoke(origin.fd, origin.user, identity)
             if why:
                 self.cut(origin.fd, why)
+
+    def received(self) -> dict[int, int]:
+        """How many bytes each connection has sent so far, whether or not they make up messages yet (tcp(7))."""
+        found: dict[int, int] = {}
+        for fd in self._connections.by_fd:
+            try:
+                with socket.socket(fileno=os.dup(fd)) as same:
+                    info = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED + 8)
+            except OSError:
+                continue
+            found[fd] = int.from_bytes(info[BYTES_RECEIVED:], sys.byteorder)
+        return found
 
     # --- what goes out
 

@@ -94,6 +94,18 @@ def test_the_broker_takes_the_name_of_a_key_from_the_gateway_alone() -> None:
     assert senders == ["key:alice", "gateway@kn1", "vm@kn1", "peer-01@kn1"]
 
 
+def test_the_bytes_under_way_have_a_limit_but_one_request_may_be_large() -> None:
+    relay = Relay()
+    large = gateway_relay.MAX_BYTES_OF_KEY + 1
+    inner = relay.inward(b"c", ALICE, asked("1"), 0.0, large)
+    with pytest.raises(OverloadedError):
+        relay.inward(b"c", ALICE, asked("2"), 0.0, 1)
+    relay.inward(b"c", BOB, asked("2"), 0.0, 1)
+    relay.inward(b"c", ALICE, asked("1"), 0.0, large)  # the same again
+    assert relay.outward(Envelope(kind="reply", id=inner.id)) is not None
+    relay.inward(b"c", ALICE, asked("2"), 0.0, 1)
+
+
 # --- subscriptions
 
 
