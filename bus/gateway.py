@@ -7,6 +7,7 @@ socket vouches for (`bus.access`); what messages claim is overwritten. There is 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import sys
@@ -38,6 +39,7 @@ from bus.vitals import rss_bytes
 from bus.vm_names import is_valid
 
 TICK_S = 1.0
+MEMORY_S = 0.25
 MAX_RSS_BYTES = 1024 * 1024 * 1024
 """Memory of this process from which on it cuts who sends most; at twice as much it ends."""
 MAX_HEAD = 64 * 1024
@@ -81,6 +83,7 @@ class Gateway(Actor):
         self.port.on_disconnected = self._on_broker_lost
         self.context.paths.gateway.write_text(f"{endpoint}\n")
         self.spawn(self._keep_looking(), name="keys")
+        self.spawn(self._keep_in_bounds(), name="memory")
         self.log.info("gateway_listens", address=str(endpoint), public=pair.public, keys=len(self._ring.by_name))
 
     async def on_stop(self) -> None:
@@ -106,6 +109,11 @@ class Gateway(Actor):
 
     # --- keys
 
+    async def _keep_in_bounds(self) -> None:
+        while True:
+            await asyncio.sleep(MEMORY_S)
+            self._watch_memory(rss_bytes())
+
     async def _keep_looking(self) -> None:
         while True:
             await self.vitals.pause(TICK_S)
@@ -116,23 +124,23 @@ class Gateway(Actor):
             self._cut_keys({key.public for key in self._ring.by_name.values() if key.trouble(now_s)})
             for connection in self._connections.silent(time.monotonic()):
                 self._sockets.cut(connection.fd, "it said nothing")
-            self._watch_memory()
 
-    def _watch_memory(self) -> None:
+    def _watch_memory(self, rss: int) -> None:
         """libzmq bounds neither the parts of one message nor the bytes of a queue: the greediest client has to go.
 
         What was taken is not always given back; then this process ends, and clients come back to the next one.
         """
+        if rss <= MAX_RSS_BYTES // 2:
+            self._received.clear()
+            return
         received = self._sockets.received()
         grown = {fd: size - self._received.get(fd, 0) for fd, size in received.items()}
         self._received = received
-        rss = rss_bytes()
-        if rss > MAX_RSS_BYTES:
+        if rss > 2 * MAX_RSS_BYTES:
             self.log.error("gateway_memory", rss_bytes=rss)
-            if rss > 2 * MAX_RSS_BYTES:
-                self.begin_stop(EXIT_BUG)
-            elif grown:
-                self._sockets.cut(max(grown, key=lambda fd: grown[fd]), "it sent most, and memory is short")
+            self.begin_stop(EXIT_BUG)
+        elif rss > MAX_RSS_BYTES and grown:
+            self._sockets.cut(max(grown, key=lambda fd: grown[fd]), "it sent most, and memory is short")
 
     def _reload(self) -> None:
         old = self._ring

@@ -33,13 +33,21 @@ MODULES = {
     "gateway": ("bus.gateway",),
     "vm": ("tests.integration.toys", "vm"),
 }
+WITH_LIMIT = """
+import sys
+from pathlib import Path
+from bus import gateway
+gateway.MAX_RSS_BYTES = int(sys.argv[1]) << 20
+sys.exit(gateway.Gateway.run_process(Path(sys.argv[2]), None))
+"""
 
 
 class GatewayHost:
     """See the module."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, memory_mib: int) -> None:
         self.base = base
+        self._memory_mib = memory_mib
         self.endpoint = Endpoint(LOOPBACK, free_port())
         self.store = KeyStore(base / "keys")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -48,10 +56,12 @@ class GatewayHost:
     def start(self, kind: str) -> None:
         """Start one of them without waiting for it."""
         module, *words = MODULES[kind]
-        arguments = [*words, str(self.base)] if words else ["--base", str(self.base)]
+        arguments = ["-m", module, *([*words, str(self.base)] if words else ["--base", str(self.base)])]
+        if kind == "gateway" and self._memory_mib:
+            arguments = ["-c", WITH_LIMIT, str(self._memory_mib), str(self.base)]
         with (self.base / f"{kind}.err").open("ab") as stderr:
             self.processes[kind] = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, *arguments],
                 stderr=stderr,
                 stdout=subprocess.DEVNULL,
                 cwd=ROOT,
@@ -112,10 +122,13 @@ class GatewayHost:
 
 
 @contextmanager
-def gateway_host() -> Iterator[GatewayHost]:
-    """A host of which the processes have been started; nothing is left afterwards."""
+def gateway_host(memory_mib: int = 0) -> Iterator[GatewayHost]:
+    """A host of which the processes have been started; nothing is left afterwards.
+
+    With `memory_mib` the gateway finds that more is too much.
+    """
     base = Path(tempfile.mkdtemp(prefix="mb-", dir="/tmp"))
-    host = GatewayHost(base)
+    host = GatewayHost(base, memory_mib)
     try:
         for directory in ("run", "state", "bus", "log", "files"):
             (base / directory).mkdir(mode=0o700)
