@@ -119,7 +119,7 @@ class GatewaySockets:
             sock.bind(where)
         except zmq.ZMQError as error:
             sock.close(linger=0)
-            raise UnavailableError(f"the gateway cannot listen on {where}: {error.strerror}") from None
+            raise UnavailableError(f"the gateway cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
         return sock
 
     def listener(self, where: str, on_event: Callable[[list[bytes]], None]) -> zmq.Socket[bytes]:
