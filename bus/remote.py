@@ -73,7 +73,8 @@ def arm(sock: zmq.Socket[bytes], remote: Remote) -> None:
     sock.setsockopt(zmq.CURVE_PUBLICKEY, remote.keys.public.encode())
     sock.setsockopt(zmq.CURVE_SECRETKEY, remote.keys.secret.encode())
     sock.setsockopt(zmq.CURVE_SERVERKEY, remote.keys.server.encode())
-    sock.setsockopt(zmq.IPV6, 1)
+    # With this set libzmq takes a name's IPv6 address if it has one, and tries no other: names stand for IPv4 then.
+    sock.setsockopt(zmq.IPV6, int(":" in remote.endpoint.host))
     for option, value in (
         (zmq.RECONNECT_IVL, RECONNECT_MS),
         (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
