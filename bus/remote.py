@@ -90,6 +90,7 @@ def arm(sock: zmq.Socket[bytes], remote: Remote) -> None:
 WATCHED = (
     zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CLOSED
+    | zmq.EVENT_CONNECT_RETRIED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -135,6 +136,8 @@ class Door:
                 self.is_open = False
             case zmq.EVENT_CLOSED if not self.is_open and not isinstance(self.trouble, DeniedError):
                 self.trouble = UnreachableError(f"nobody listens at {where}")
+            case zmq.EVENT_CONNECT_RETRIED if not self.is_open and self.trouble is None:
+                self.trouble = UnreachableError(f"there is no way to {where}: is the name of the host right?")
             case _:
                 pass
 

@@ -263,6 +263,7 @@ def a_door(expires: str = "") -> Door:
         (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EPIPE, UnreachableError, "another server key"),
         (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EAGAIN, UnreachableError, "does not answer as minibus does"),
         (zmq.EVENT_CLOSED, 9, UnreachableError, "nobody listens at tcp://kn1:9002"),
+        (zmq.EVENT_CONNECT_RETRIED, 100, UnreachableError, "no way to tcp://kn1:9002"),
     ],
 )
 def test_why_a_connection_does_not_come_about(event: int, value: int, kind: type[Exception], words: str) -> None:
