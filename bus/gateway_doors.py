@@ -20,7 +20,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from bus import codec
 from bus.errors import UnavailableError
-from bus.gateway_connections import Connections
+from bus.gateway_connections import MAX_CONNECTIONS, Connections
 from bus.key_files import Pair
 from bus.keys import Verdict
 from bus.listen_address import Endpoint
@@ -158,6 +158,8 @@ class GatewaySockets:
             why = self._connections.accepted(fd, *peer, time.monotonic())
             if why:
                 self.cut(fd, why)
+            elif (crowded_out := self._connections.crowded_out()) is not None:
+                self.cut(crowded_out, f"{MAX_CONNECTIONS} connections are open")
 
     def look(self) -> None:
         """Hear of all connections that came and went: what they say comes over other sockets, and not in order."""
@@ -184,7 +186,7 @@ class GatewaySockets:
             self.cut(origin.fd, "it sent something that is no subscription")
         elif self._tainted:
             self.cut(origin.fd, "another client confused the socket for events; this one may come back at once")
-        else:
+        elif self._is_there(origin.fd):  # else libzmq might already take another one for it
             self._doors.subscription(origin, frame)
 
     def _on_no_more_subscriptions(self) -> None:
@@ -219,13 +221,18 @@ class GatewaySockets:
         for prefix in unsubscribe:
             self._xpub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
 
+    def _is_there(self, fd: int) -> bool:
+        """Whether this descriptor still is the connection that it was: when that has gone, the number is given anew."""
+        known, peer = self._connections.by_fd.get(fd), _peer(fd)
+        return known is not None and peer is not None and f"{peer[0]}:{peer[1]}" == known.peer
+
     def cut(self, fd: int, why: str) -> None:
         """End a connection now; its client can try to come back."""
         known = self._connections.by_fd.get(fd)
         peer = _peer(fd)
         if known is None or known.cut or peer is None or f"{peer[0]}:{peer[1]}" != known.peer:
             return  # it has gone by itself, and the number may be another's
-        known.cut = True
+        self._connections.cutting(known)
         self._doors.refused(known.peer, why)
         try:
             with socket.socket(fileno=os.dup(fd)) as same:
