@@ -189,7 +189,8 @@ def test_connections_are_limited_by_number_key_and_rate(monkeypatch: pytest.Monk
     connections = Connections()
     for fd in (1, 2, 3):
         assert not connections.accepted(fd, "10.0.0.1", fd, 0.0)
-    assert "3 connections" in connections.accepted(4, "10.0.0.2", 4, 0.0)
+        assert connections.crowded_out() is None
+    assert not connections.accepted(4, "10.0.0.2", 4, 0.0)
     assert not connections.spoke(1, ALICE.public)
     assert "1 connections" in connections.spoke(2, ALICE.public)
     for fd in (1, 2, 3, 4):
@@ -199,6 +200,26 @@ def test_connections_are_limited_by_number_key_and_rate(monkeypatch: pytest.Monk
         assert not connections.accepted(fd, "10.0.0.1", fd, 1.0)
     assert "from 10.0.0.1" in connections.accepted(3, "10.0.0.1", 3, 2.0)
     assert not connections.accepted(3, "10.0.0.1", 3, 12.0)
+
+
+def test_who_says_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_connections, "MAX_CONNECTIONS", 3)
+    connections = Connections()
+    for fd in (1, 2, 3, 4):
+        assert not connections.accepted(fd, "10.0.0.1", fd, 0.0)
+    assert not connections.spoke(1, ALICE.public)
+    assert connections.crowded_out() == 2
+    connections.cutting(connections.by_fd[2])
+    assert connections.crowded_out() is None
+    connections.accepted(5, "10.0.0.1", 5, 0.0)
+    assert connections.crowded_out() == 3
+    connections.gone(2)
+    assert connections.crowded_out() == 3
+    for fd in (3, 4, 5):
+        assert not connections.spoke(fd, BOB.public)
+    assert connections.crowded_out() == 5
+    connections.gone(4)
+    assert connections.crowded_out() is None
 
 
 def test_a_throttle_counts_what_it_holds_back() -> None:
