@@ -62,8 +62,8 @@ class Connections:
     def crowded_out(self) -> int | None:
         """The connection that has to make room if there are too many.
 
-        That is the oldest one that has said nothing, since who opens many and says nothing would else keep out everybody;
-        and the newest if all have.
+        That is the oldest one that has said nothing, since who opens many and says nothing would else keep out all
+        others; and the newest if all have.
         """
         if len(self.by_fd) - self._being_cut <= MAX_CONNECTIONS:
             return None
