@@ -211,7 +211,7 @@ class Gateway(Actor):
             envelope = codec.decode_envelope(head)
         except ValueError:
             self._counts["malformed"] += 1
-            self._sockets.cut(origin.fd, "it sent something that is no request")
+            self._sockets.cut(origin.fd, "it sent something that is no request", banish=True)
             return
         except errors.MalformedError as error:
             self._counts["malformed"] += 1
@@ -302,7 +302,7 @@ class Gateway(Actor):
             return
         heard = self._watchers.heard(origin.fd, key, frame)
         if heard.cut:
-            self._sockets.cut(origin.fd, heard.cut)
+            self._sockets.cut(origin.fd, heard.cut, banish=True)
             return
         self._sockets.give(heard.subscribe, heard.unsubscribe)
         self._upstream(heard)

@@ -16,6 +16,8 @@ WINDOW_S = 10.0
 MAX_ACCEPTED = 300
 """New connections from one address within the window; a client that works needs two, one that is refused tries on."""
 MAX_ADDRESSES = 10_000
+BANISHED_S = 5.0
+"""So long nobody comes in with a key whose client did what no honest one does: it would do it again at once."""
 SILENT_S = 60.0
 """A connection that has said nothing for so long is nobody's."""
 
@@ -45,6 +47,8 @@ class Connections:
         self._silent: dict[int, None] = {}
         """Those that have said nothing and are not being closed, the oldest first."""
         self._being_cut = 0
+        self._banished: dict[str, float] = {}
+        """Keys, and until when."""
 
     def accepted(self, fd: int, address: str, port: int, now_s: float) -> str:
         """There is a new one; gives why it must not stay, or nothing."""
@@ -98,6 +102,17 @@ class Connections:
             if not self._of_key[connection.public]:
                 del self._of_key[connection.public]
         return connection
+
+    def banish(self, public: str, now_s: float) -> None:
+        """Let nobody in with this key for a while."""
+        self._banished[public] = now_s + BANISHED_S
+
+    def is_banished(self, public: str, now_s: float) -> bool:
+        """Whether it has to wait."""
+        if now_s < self._banished.get(public, 0.0):
+            return True
+        self._banished.pop(public, None)
+        return False
 
     def of_keys(self, publics: frozenset[str]) -> list[Connection]:
         """Those of some keys. Silent ones are among them, as they may be theirs; others' come back by themselves."""

@@ -144,7 +144,9 @@ class GatewaySockets:
         status, user = b"400", b""
         if mechanism == MECHANISM and len(credentials) == 1 and len(credentials[0]) == 32:
             public = z85.encode(credentials[0])
-            if not self._doors.judge(public.decode(), address.decode("utf-8", "replace")[:64]).trouble:
+            if self._connections.is_banished(public.decode(), time.monotonic()):
+                status = b"300"  # libzmq hangs up; to 400 it adds a word that ends the client's tries
+            elif not self._doors.judge(public.decode(), address.decode("utf-8", "replace")[:64]).trouble:
                 status, user = b"200", public
         self._zap.send([identity, empty, version, request_id, status, b"", user, b""])
 
@@ -183,7 +185,7 @@ class GatewaySockets:
         self._greet(origin)
         if len(frames) > 1 or frame[:1] not in (b"\x00", b"\x01"):
             self._tainted = True
-            self.cut(origin.fd, "it sent something that is no subscription")
+            self.cut(origin.fd, "it sent something that is no subscription", banish=True)
         elif self._tainted:
             self.cut(origin.fd, "another client confused the socket for events; this one may come back at once")
         elif self._is_there(origin.fd):  # else libzmq might already take another one for it
@@ -226,13 +228,15 @@ class GatewaySockets:
         known, peer = self._connections.by_fd.get(fd), _peer(fd)
         return known is not None and peer is not None and f"{peer[0]}:{peer[1]}" == known.peer
 
-    def cut(self, fd: int, why: str) -> None:
-        """End a connection now; its client can try to come back."""
+    def cut(self, fd: int, why: str, *, banish: bool = False) -> None:
+        """End a connection now; its client can try to come back, after a while if its key is banished."""
         known = self._connections.by_fd.get(fd)
         peer = _peer(fd)
         if known is None or known.cut or peer is None or f"{peer[0]}:{peer[1]}" != known.peer:
             return  # it has gone by itself, and the number may be another's
         self._connections.cutting(known)
+        if banish:
+            self._connections.banish(known.public, time.monotonic())
         self._doors.refused(known.peer, why)
         try:
             with socket.socket(fileno=os.dup(fd)) as same:

@@ -44,6 +44,7 @@ def test_the_limits_over_tcp_are_those_of_the_gateway() -> None:
         "answers that wait for one client": f"{gateway_doors.REQUESTS_QUEUE:,}",
         "a subscription": f"{MAX_TOPIC:,} bytes",
         "subscriptions of one connection": f"{gateway_watchers.MAX_SUBSCRIPTIONS:,}",
+        "topics that one key subscribes to": f"{gateway_watchers.MAX_BYTES_OF_KEY >> 10} KiB together",
         "events that wait for one client": f"{gateway_doors.EVENTS_QUEUE:,}",
     }
     assert limits == {"what": "limit"} | expected

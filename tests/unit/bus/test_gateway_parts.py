@@ -163,6 +163,22 @@ def test_what_is_no_subscription_ends_the_connection(monkeypatch: pytest.MonkeyP
     assert watchers.heard(1, BOB, sub("log/b/")).cut
 
 
+def test_the_topics_of_a_key_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    watchers = Watchers()
+    monkeypatch.setattr(gateway_watchers, "MAX_BYTES_OF_KEY", 10)
+    assert not watchers.heard(1, ALICE, sub("vm/a/")).cut
+    assert not watchers.heard(1, ALICE, sub("vm/a/")).cut
+    assert "10 bytes" in watchers.heard(2, ALICE, sub("vm/\u00e4b/")).cut
+    assert not watchers.heard(3, BOB, sub("vm/ab/")).cut
+    assert not watchers.heard(2, ALICE, sub("vm/b/")).cut
+    watchers.heard(2, ALICE, unsub("vm/b/"))
+    watchers.heard(2, ALICE, unsub("vm/b/"))
+    assert not watchers.heard(2, ALICE, sub("vm/c/")).cut
+    watchers.gone(1)
+    assert not watchers.heard(2, ALICE, sub("vm/d/")).cut
+    assert watchers.heard(2, ALICE, sub("a/")).cut
+
+
 # --- connections
 
 
@@ -220,6 +236,14 @@ def test_who_says_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert connections.crowded_out() == 5
     connections.gone(4)
     assert connections.crowded_out() is None
+
+
+def test_a_key_is_banished_for_a_while() -> None:
+    connections = Connections()
+    assert not connections.is_banished(ALICE.public, 1.0)
+    connections.banish(ALICE.public, 1.0)
+    assert [connections.is_banished(ALICE.public, at) for at in (1.0, 5.9, 6.0, 1.0)] == [True, True, False, False]
+    assert not connections.is_banished(BOB.public, 1.0)
 
 
 def test_a_throttle_counts_what_it_holds_back() -> None:
