@@ -90,6 +90,7 @@ def _handlers(klass: type[Actor]) -> dict[type[Message], Handler]:
 class Actor(Process):
     """See the module. Subclasses set `kind` and write handlers."""
 
+    needs_broker = True
     handlers: ClassVar[dict[type[Message], Handler]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -163,7 +164,6 @@ class Actor(Process):
     async def start(self) -> None:
         """Connect, start, register: an actor that can be asked is ready."""
         self.log.publish = self._publish_log
-        await self.wait_for_broker()
         await self.port.open(publish=True)
         await self.on_start()
         await self.port.register(os.getpid())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -52,6 +53,7 @@ class BlockingClient:
         self._thread = threading.Thread(target=self._run, name="minibus client", daemon=True)
         self._lock = threading.Lock()
         self._closed = False
+        self._pid = os.getpid()
         self._thread.start()
         try:
             self._call(client.open())
@@ -69,6 +71,8 @@ class BlockingClient:
 
     def close(self) -> None:
         """Disconnect, and end the thread; calls of other threads fail. Harmless when repeated."""
+        if self._pid != os.getpid():
+            return  # the thread, and the sockets, are of the process that this one was forked from
         with self._lock:
             if self._closed:
                 return
@@ -96,6 +100,9 @@ class BlockingClient:
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns or raises; interrupted, it is cancelled."""
+        if self._pid != os.getpid():
+            work.close()
+            raise ClosedError("this client was connected by another process: connect again after a fork")
         with self._lock:
             if self._closed:
                 work.close()
@@ -156,7 +163,7 @@ class BlockingClient:
             self._leave(thing, None)
 
     def _leave(self, thing: Events | PipeReader | PipeWriter, error: BaseException | None) -> None:
-        if not self._closed:
+        if not self._closed and self._pid == os.getpid():
             self._call(thing.__aexit__(type(error) if error else None, error, None))
 
 

@@ -7,10 +7,12 @@ socket vouches for (`bus.access`); what messages claim is overwritten. There is 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import sys
 import time
+from collections import defaultdict
 
 import msgspec
 import zmq
@@ -24,23 +26,27 @@ from bus.gateway_relay import Relay
 from bus.gateway_watchers import Heard, Watchers
 from bus.key_files import KeyStore
 from bus.keys import Key, Verdict
+from bus.lifecycle import EXIT_BUG
 from bus.listen_address import LISTEN, parse_listen, wanted
 from bus.messages.base import Ack, Failure, Message
 from bus.messages.control import Synced
 from bus.messages.envelope import Envelope
 from bus.messages.gateway import GetRights, ReloadKeys, Rights
-from bus.port import HIGH_WATER_MARK
-from bus.pump import Origin, Pump
+from bus.pump import Origin
 from bus.throttle import Throttle
 from bus.topics import sync_topic
+from bus.vitals import rss_bytes
 from bus.vm_names import is_valid
 
 TICK_S = 1.0
+MEMORY_S = 0.25
+MAX_RSS_BYTES = 1024 * 1024 * 1024
+"""Memory of this process from which on it cuts who sends most; at twice as much it ends."""
 MAX_HEAD = 64 * 1024
 """Bytes of an envelope."""
 LINES = 20
 LINES_S = 10.0
-"""So many log lines about connections within so long; the rest is counted."""
+"""So many log lines of each kind about connections within so long; the rest is counted."""
 
 
 class Gateway(Actor):
@@ -57,12 +63,13 @@ class Gateway(Actor):
         self._counts = dict.fromkeys(
             ("accepted", "refused", "cut", "requests", "denied", "malformed", "events", "unsent"), 0
         )
-        self._throttle = Throttle(LINES, LINES_S)
+        self._throttles: defaultdict[str, Throttle] = defaultdict(lambda: Throttle(LINES, LINES_S))
         self._connections = Connections()
         self._relay = Relay()
         self._lost_s = 0.0
         """When the broker went away last: until it knows this process again, requests would have no name."""
         self._watchers = Watchers()
+        self._received: dict[int, int] = {}
         self._syncing: list[tuple[int, str]] = []
         """Connections that wait to hear that their subscriptions are in force, and on which topics."""
         self._asked_sync = ""
@@ -71,24 +78,16 @@ class Gateway(Actor):
         self._stamp, self._ring = self._store.stamp(), self._store.load()
         doors = Doors(self._judge, self._on_client, self._on_subscription, self._on_closed, self._on_cut)
         self._sockets = GatewaySockets(endpoint, pair, doors, self._connections)
-        sub = self._sockets.zmq.socket(zmq.SUB)
-        sub.setsockopt(zmq.LINGER, 0)
-        sub.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
-        sub.setsockopt(zmq.MAXMSGSIZE, codec.MAX_BODY)
-        sub.setsockopt(zmq.RECONNECT_IVL, 20)
-        sub.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
-        sub.connect(f"ipc://{self.context.paths.events}")
-        self._sub_socket = sub
-        self._sub = Pump(sub, self._on_event)
+        self._sub = self._sockets.listener(f"ipc://{self.context.paths.events}", self._on_event)
         self.port.on_other_answer = self._on_answer
         self.port.on_disconnected = self._on_broker_lost
         self.context.paths.gateway.write_text(f"{endpoint}\n")
         self.spawn(self._keep_looking(), name="keys")
+        self.spawn(self._keep_in_bounds(), name="memory")
         self.log.info("gateway_listens", address=str(endpoint), public=pair.public, keys=len(self._ring.by_name))
 
     async def on_stop(self) -> None:
         """Listen no more."""
-        self._sub.close()
         self._sockets.close()
         self.context.paths.gateway.unlink(missing_ok=True)
 
@@ -110,6 +109,11 @@ class Gateway(Actor):
 
     # --- keys
 
+    async def _keep_in_bounds(self) -> None:
+        while True:
+            await asyncio.sleep(MEMORY_S)
+            self._watch_memory(rss_bytes())
+
     async def _keep_looking(self) -> None:
         while True:
             await self.vitals.pause(TICK_S)
@@ -120,6 +124,23 @@ class Gateway(Actor):
             self._cut_keys({key.public for key in self._ring.by_name.values() if key.trouble(now_s)})
             for connection in self._connections.silent(time.monotonic()):
                 self._sockets.cut(connection.fd, "it said nothing")
+
+    def _watch_memory(self, rss: int) -> None:
+        """libzmq bounds neither the parts of one message nor the bytes of a queue: the greediest client has to go.
+
+        What was taken is not always given back; then this process ends, and clients come back to the next one.
+        """
+        if rss <= MAX_RSS_BYTES // 2:
+            self._received.clear()
+            return
+        received = self._sockets.received()
+        grown = {fd: size - self._received.get(fd, 0) for fd, size in received.items()}
+        self._received = received
+        if rss > 2 * MAX_RSS_BYTES:
+            self.log.error("gateway_memory", rss_bytes=rss)
+            self.begin_stop(EXIT_BUG)
+        elif rss > MAX_RSS_BYTES and grown:
+            self._sockets.cut(max(grown, key=lambda fd: grown[fd]), "it sent most, and memory is short")
 
     def _reload(self) -> None:
         old = self._ring
@@ -159,7 +180,7 @@ class Gateway(Actor):
         self._note("warn", "connection_cut", address=peer, reason=why)
 
     def _note(self, level: str, event: str, **fields: str) -> None:
-        held_back = self._throttle.allows(time.monotonic())
+        held_back = self._throttles[event].allows(time.monotonic())
         if held_back is not None:
             self.log.record(level, event, {**fields, "held_back": held_back} if held_back else dict(fields))
 
@@ -190,7 +211,7 @@ class Gateway(Actor):
             envelope = codec.decode_envelope(head)
         except ValueError:
             self._counts["malformed"] += 1
-            self._sockets.cut(origin.fd, "it sent something that is no request")
+            self._sockets.cut(origin.fd, "it sent something that is no request", banish=True)
             return
         except errors.MalformedError as error:
             self._counts["malformed"] += 1
@@ -217,11 +238,11 @@ class Gateway(Actor):
             return
         if self.port.welcomed_s <= self._lost_s:
             raise errors.UnreachableError("unreachable: the broker is being restarted")
-        inner = self._relay.inward(identity, key, envelope, time.monotonic())
+        onward = codec.encode(request)  # anew: what was judged is what goes on, even if bytes can be read in two ways
+        inner = self._relay.inward(identity, key, envelope, time.monotonic(), len(onward))
         inner = msgspec.structs.replace(inner, type=codec.tag_of(request))
         try:
-            # Written anew: what was judged is what goes on, even if the bytes can be read in two ways.
-            self.port.relay(inner, codec.encode(request))
+            self.port.relay(inner, onward)
         except errors.BusError:
             self._relay.refused(inner.id)
             raise
@@ -281,7 +302,7 @@ class Gateway(Actor):
             return
         heard = self._watchers.heard(origin.fd, key, frame)
         if heard.cut:
-            self._sockets.cut(origin.fd, heard.cut)
+            self._sockets.cut(origin.fd, heard.cut, banish=True)
             return
         self._sockets.give(heard.subscribe, heard.unsubscribe)
         self._upstream(heard)
@@ -291,9 +312,9 @@ class Gateway(Actor):
 
     def _upstream(self, heard: Heard) -> None:
         for prefix in heard.join:
-            self._sub_socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
+            self._sub.setsockopt(zmq.SUBSCRIBE, prefix.encode())
         for prefix in heard.leave:
-            self._sub_socket.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
+            self._sub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
 
     def _sync(self) -> None:
         """Ask the broker whether all that was subscribed to is in force; one question at a time, for all who wait."""
@@ -301,7 +322,7 @@ class Gateway(Actor):
             return
         self._asked_sync = sync_topic(secrets.token_hex(8))
         self._answered_by_sync, self._syncing = self._syncing, []
-        self._sub_socket.setsockopt(zmq.SUBSCRIBE, self._asked_sync.encode())
+        self._sub.setsockopt(zmq.SUBSCRIBE, self._asked_sync.encode())
 
     def _on_event(self, frames: list[bytes]) -> None:
         if frames[0] == self._asked_sync.encode():
@@ -311,7 +332,7 @@ class Gateway(Actor):
         self._publish_out(frames)
 
     def _on_synced(self) -> None:
-        self._sub_socket.setsockopt(zmq.UNSUBSCRIBE, self._asked_sync.encode())
+        self._sub.setsockopt(zmq.UNSUBSCRIBE, self._asked_sync.encode())
         for fd, topic in self._answered_by_sync:
             refused, narrowed = self._watchers.told(fd)
             synced = Synced(refused=refused, narrowed=narrowed)

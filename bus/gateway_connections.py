@@ -16,6 +16,8 @@ WINDOW_S = 10.0
 MAX_ACCEPTED = 300
 """New connections from one address within the window; a client that works needs two, one that is refused tries on."""
 MAX_ADDRESSES = 10_000
+BANISHED_S = 5.0
+"""So long nobody comes in with a key whose client did what no honest one does: it would do it again at once."""
 SILENT_S = 60.0
 """A connection that has said nothing for so long is nobody's."""
 
@@ -42,20 +44,40 @@ class Connections:
         self.by_fd: dict[int, Connection] = {}
         self._of_key: Counter[str] = Counter()
         self._accepted: dict[str, deque[float]] = {}
+        self._silent: dict[int, None] = {}
+        """Those that have said nothing and are not being closed, the oldest first."""
+        self._being_cut = 0
+        self._banished: dict[str, float] = {}
+        """Keys, and until when."""
 
     def accepted(self, fd: int, address: str, port: int, now_s: float) -> str:
         """There is a new one; gives why it must not stay, or nothing."""
         self.gone(fd)
         self.by_fd[fd] = Connection(fd, f"{address}:{port}", now_s)
+        self._silent[fd] = None
         recent = self._accepted.setdefault(address, deque())
         while recent and recent[0] <= now_s - WINDOW_S:
             recent.popleft()
         if len(recent) >= MAX_ACCEPTED:
             return f"more than {MAX_ACCEPTED} connections from {address} within {WINDOW_S:g} s"
         recent.append(now_s)
-        if len(self.by_fd) > MAX_CONNECTIONS:
-            return f"{MAX_CONNECTIONS} connections are open"
         return ""
+
+    def crowded_out(self) -> int | None:
+        """The connection that has to make room if there are too many.
+
+        That is the oldest one that has said nothing, since who opens many and says nothing would else keep out all
+        others; and the newest if all have.
+        """
+        if len(self.by_fd) - self._being_cut <= MAX_CONNECTIONS:
+            return None
+        return next(iter(self._silent), next(reversed(self.by_fd)))
+
+    def cutting(self, connection: Connection) -> None:
+        """It is being closed."""
+        connection.cut = True
+        self._being_cut += 1
+        self._silent.pop(connection.fd, None)
 
     def spoke(self, fd: int, public: str, identity: bytes = b"") -> str:
         """It has said something, under this key; gives why it must not stay, or nothing."""
@@ -65,17 +87,32 @@ class Connections:
         if connection.public:
             return "a connection has one key"
         connection.public, connection.identity = public, identity
+        self._silent.pop(fd, None)
         self._of_key[public] += 1
         return f"the key has {MAX_OF_KEY} connections" if self._of_key[public] > MAX_OF_KEY else ""
 
     def gone(self, fd: int) -> Connection | None:
         """It is closed; gives what it was."""
         connection = self.by_fd.pop(fd, None)
+        self._silent.pop(fd, None)
+        if connection is not None:
+            self._being_cut -= connection.cut
         if connection is not None and connection.public:
             self._of_key[connection.public] -= 1
             if not self._of_key[connection.public]:
                 del self._of_key[connection.public]
         return connection
+
+    def banish(self, public: str, now_s: float) -> None:
+        """Let nobody in with this key for a while."""
+        self._banished[public] = now_s + BANISHED_S
+
+    def is_banished(self, public: str, now_s: float) -> bool:
+        """Whether it has to wait."""
+        if now_s < self._banished.get(public, 0.0):
+            return True
+        self._banished.pop(public, None)
+        return False
 
     def of_keys(self, publics: frozenset[str]) -> list[Connection]:
         """Those of some keys. Silent ones are among them, as they may be theirs; others' come back by themselves."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,10 +20,11 @@ from zmq.utils.monitor import parse_monitor_message
 
 from bus import codec
 from bus.errors import UnavailableError
-from bus.gateway_connections import Connections
+from bus.gateway_connections import MAX_CONNECTIONS, Connections
 from bus.key_files import Pair
 from bus.keys import Verdict
 from bus.listen_address import Endpoint
+from bus.port import HIGH_WATER_MARK
 from bus.pump import Origin, OriginPump, Pump
 from bus.topics import MAX_TOPIC
 
@@ -33,11 +35,15 @@ HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 10_000
 REQUESTS_QUEUE = 1_000
 """Answers that wait for one client."""
+UNREAD = 100
+"""Messages of one client that wait to be looked at; then it has to wait itself."""
 EVENTS_QUEUE = 2_000
 """Events that wait for one client, before further ones are dropped; `topic_seq` shows it to the client."""
 LINGER_MS = 200
 SLACK = 64 * 1024
 """What a request may be longer on the wire than a body."""
+BYTES_RECEIVED = 128
+"""Where `tcpi_bytes_received` stands in the kernel's struct tcp_info."""
 MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
@@ -61,9 +67,10 @@ class GatewaySockets:
         self._doors = doors
         self._connections = connections
         self._tainted = False
-        self.zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pumps: list[Pump] = []
-        zap = self.zmq.socket(zmq.ROUTER)
+        self._monitors: list[Pump] = []
+        zap = self._zmq.socket(zmq.ROUTER)
         zap.setsockopt(zmq.LINGER, 0)
         zap.bind(ZAP)  # before the others: without it libzmq would let in every key
         self._zap = Pump(zap, self._on_zap)
@@ -83,14 +90,14 @@ class GatewaySockets:
         """Close all of them; harmless when repeated."""
         for pump in self._pumps:
             pump.close()
-        self.zmq.destroy(linger=LINGER_MS)
+        self._zmq.destroy(linger=LINGER_MS)
 
     def _bound(self, kind: int, where: str, pair: Pair, queue: int, max_bytes: int) -> zmq.Socket[bytes]:
-        sock = self.zmq.socket(kind)
+        sock = self._zmq.socket(kind)
         for option, value in (
             (zmq.LINGER, LINGER_MS),
             (zmq.SNDHWM, queue),
-            (zmq.RCVHWM, queue),
+            (zmq.RCVHWM, UNREAD),
             (zmq.MAXMSGSIZE, max_bytes),
             (zmq.CURVE_SERVER, 1),
             (zmq.CURVE_SECRETKEY, pair.secret.encode()),
@@ -106,13 +113,29 @@ class GatewaySockets:
         ):
             sock.setsockopt(option, value)
         monitor = Pump(sock.get_monitor_socket(MONITORED), self._on_monitor)
+        self._monitors.append(monitor)
         self._pumps.append(monitor)
         try:
             sock.bind(where)
         except zmq.ZMQError as error:
             sock.close(linger=0)
-            raise UnavailableError(f"the gateway cannot listen on {where}: {error.strerror}") from None
+            raise UnavailableError(f"the gateway cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
         return sock
+
+    def listener(self, where: str, on_event: Callable[[list[bytes]], None]) -> zmq.Socket[bytes]:
+        """The connection to the broker on which the events arrive that clients want."""
+        sub = self._zmq.socket(zmq.SUB)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.RCVHWM, HIGH_WATER_MARK),
+            (zmq.MAXMSGSIZE, codec.MAX_BODY),
+            (zmq.RECONNECT_IVL, 20),
+            (zmq.RECONNECT_IVL_MAX, 200),
+        ):
+            sub.setsockopt(option, value)
+        sub.connect(where)
+        self._pumps.append(Pump(sub, on_event))
+        return sub
 
     # --- coming in
 
@@ -121,7 +144,9 @@ class GatewaySockets:
         status, user = b"400", b""
         if mechanism == MECHANISM and len(credentials) == 1 and len(credentials[0]) == 32:
             public = z85.encode(credentials[0])
-            if not self._doors.judge(public.decode(), address.decode("utf-8", "replace")[:64]).trouble:
+            if self._connections.is_banished(public.decode(), time.monotonic()):
+                status = b"300"  # libzmq hangs up; to 400 it adds a word that ends the client's tries
+            elif not self._doors.judge(public.decode(), address.decode("utf-8", "replace")[:64]).trouble:
                 status, user = b"200", public
         self._zap.send([identity, empty, version, request_id, status, b"", user, b""])
 
@@ -135,12 +160,13 @@ class GatewaySockets:
             why = self._connections.accepted(fd, *peer, time.monotonic())
             if why:
                 self.cut(fd, why)
+            elif (crowded_out := self._connections.crowded_out()) is not None:
+                self.cut(crowded_out, f"{MAX_CONNECTIONS} connections are open")
 
     def look(self) -> None:
         """Hear of all connections that came and went: what they say comes over other sockets, and not in order."""
-        for pump in self._pumps:
-            if pump not in (self.requests, self.events):
-                pump.look()
+        for pump in self._monitors:
+            pump.look()
 
     def _on_request(self, frames: list[bytes]) -> None:
         origin = self.requests.origin
@@ -159,10 +185,10 @@ class GatewaySockets:
         self._greet(origin)
         if len(frames) > 1 or frame[:1] not in (b"\x00", b"\x01"):
             self._tainted = True
-            self.cut(origin.fd, "it sent something that is no subscription")
+            self.cut(origin.fd, "it sent something that is no subscription", banish=True)
         elif self._tainted:
             self.cut(origin.fd, "another client confused the socket for events; this one may come back at once")
-        else:
+        elif self._is_there(origin.fd):  # else libzmq might already take another one for it
             self._doors.subscription(origin, frame)
 
     def _on_no_more_subscriptions(self) -> None:
@@ -176,6 +202,18 @@ class GatewaySockets:
             if why:
                 self.cut(origin.fd, why)
 
+    def received(self) -> dict[int, int]:
+        """How many bytes each connection has sent so far, whether or not they make up messages yet (tcp(7))."""
+        found: dict[int, int] = {}
+        for fd in self._connections.by_fd:
+            try:
+                with socket.socket(fileno=os.dup(fd)) as same:
+                    info = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED + 8)
+            except OSError:
+                continue
+            found[fd] = int.from_bytes(info[BYTES_RECEIVED:], sys.byteorder)
+        return found
+
     # --- what goes out
 
     def give(self, subscribe: tuple[str, ...], unsubscribe: tuple[str, ...]) -> None:
@@ -185,13 +223,20 @@ class GatewaySockets:
         for prefix in unsubscribe:
             self._xpub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
 
-    def cut(self, fd: int, why: str) -> None:
-        """End a connection now; its client can try to come back."""
+    def _is_there(self, fd: int) -> bool:
+        """Whether this descriptor still is the connection that it was: when that has gone, the number is given anew."""
+        known, peer = self._connections.by_fd.get(fd), _peer(fd)
+        return known is not None and peer is not None and f"{peer[0]}:{peer[1]}" == known.peer
+
+    def cut(self, fd: int, why: str, *, banish: bool = False) -> None:
+        """End a connection now; its client can try to come back, after a while if its key is banished."""
         known = self._connections.by_fd.get(fd)
         peer = _peer(fd)
         if known is None or known.cut or peer is None or f"{peer[0]}:{peer[1]}" != known.peer:
             return  # it has gone by itself, and the number may be another's
-        known.cut = True
+        self._connections.cutting(known)
+        if banish:
+            self._connections.banish(known.public, time.monotonic())
         self._doors.refused(known.peer, why)
         try:
             with socket.socket(fileno=os.dup(fd)) as same:

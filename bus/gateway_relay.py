@@ -19,6 +19,8 @@ from bus.routing import KEY_SENDER, MAX_ID, MIN_TTL_S
 MAX_OF_KEY = 2_000
 """Requests of one key under way."""
 MAX_PENDING = 20_000
+MAX_BYTES_OF_KEY = 128 * 1024 * 1024
+"""Of requests of one key that are under way; one that is larger may go alone. They take memory of the broker."""
 MAX_OWN_ID = MAX_ID - 80
 """Characters of an id as the client has it."""
 
@@ -32,6 +34,7 @@ class Waiting(NamedTuple):
     namespace: str
     public: str
     expires_s: float
+    size_bytes: int
 
 
 class Relay:
@@ -40,21 +43,28 @@ class Relay:
     def __init__(self) -> None:
         self.waiting: dict[str, Waiting] = {}
         self._of_key: Counter[str] = Counter()
+        self._bytes_of_key: Counter[str] = Counter()
 
-    def inward(self, identity: bytes, key: Key, envelope: Envelope, now_s: float) -> Envelope:
-        """The envelope as it goes to the broker; raises InvalidError, OverloadedError."""
+    def inward(self, identity: bytes, key: Key, envelope: Envelope, now_s: float, size_bytes: int = 0) -> Envelope:
+        """The envelope as it goes to the broker, with a body of so many bytes; raises InvalidError, OverloadedError."""
         if not 0 < len(envelope.id) <= MAX_OWN_ID:
             raise InvalidError(f"invalid request: over TCP `id` must have 1 to {MAX_OWN_ID} characters")
         if len(envelope.cause) > MAX_OWN_ID:
             raise InvalidError(f"invalid request: over TCP `cause` must have at most {MAX_OWN_ID} characters")
         sender = f"{KEY_SENDER}{key.name}"
         inner = f"{sender}:{envelope.id}"
-        if self._of_key[key.public] >= MAX_OF_KEY or len(self.waiting) >= MAX_PENDING:
-            raise OverloadedError(f"overloaded: too many requests of the key {key.name} are under way")
         self._forget(inner)  # asked again, perhaps on another connection: that one gets the answer
+        held_bytes = self._bytes_of_key[key.public]
+        if (
+            self._of_key[key.public] >= MAX_OF_KEY
+            or len(self.waiting) >= MAX_PENDING
+            or (held_bytes and held_bytes + size_bytes > MAX_BYTES_OF_KEY)
+        ):
+            raise OverloadedError(f"overloaded: too many requests of the key {key.name} are under way")
         expires_s = now_s + envelope.ttl_ms / 1000 + MIN_TTL_S
-        self.waiting[inner] = Waiting(identity, envelope.id, envelope.namespace, key.public, expires_s)
+        self.waiting[inner] = Waiting(identity, envelope.id, envelope.namespace, key.public, expires_s, size_bytes)
         self._of_key[key.public] += 1
+        self._bytes_of_key[key.public] += size_bytes
         cause = f"{sender}:{envelope.cause}" if envelope.cause else ""
         return msgspec.structs.replace(envelope, id=inner, sender=sender, cause=cause, host="")
 
@@ -79,6 +89,7 @@ class Relay:
         told = list(self.waiting.values())
         self.waiting.clear()
         self._of_key.clear()
+        self._bytes_of_key.clear()
         return told
 
     def expire(self, now_s: float) -> None:
@@ -90,6 +101,7 @@ class Relay:
         waiting = self.waiting.pop(inner, None)
         if waiting is not None:
             self._of_key[waiting.public] -= 1
+            self._bytes_of_key[waiting.public] -= waiting.size_bytes
             if not self._of_key[waiting.public]:
-                del self._of_key[waiting.public]
+                del self._of_key[waiting.public], self._bytes_of_key[waiting.public]
         return waiting

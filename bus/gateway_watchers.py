@@ -11,6 +11,8 @@ from bus.topics import MAX_TOPIC
 
 MAX_SUBSCRIPTIONS = 10_000
 """Of one connection; the narrowed ones count as what they became."""
+MAX_BYTES_OF_KEY = 262144
+"""Of all prefixes that the connections of one key hold: libzmq takes some fifty bytes for each, in several places."""
 MAX_SYNC = 128
 """Bytes of a topic below `sync/`."""
 MAX_TOLD = 100
@@ -37,7 +39,11 @@ class Heard(NamedTuple):
 class Watcher:
     """One connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, public: str) -> None:
+        self.public = public
+        """Key of its client."""
+        self.size_bytes = 0
+        """Of what it asked for."""
         self.asked: dict[str, tuple[str, ...]] = {}
         """Prefix to what it became."""
         self.applied: Counter[str] = Counter()
@@ -51,6 +57,7 @@ class Watchers:
     def __init__(self) -> None:
         self.by_fd: dict[int, Watcher] = {}
         self._upstream: Counter[str] = Counter()
+        self._bytes_of_key: Counter[str] = Counter()
 
     def heard(self, fd: int, key: Key, frame: bytes) -> Heard:
         """A subscription (1, then the prefix) or its end (0, then the prefix)."""
@@ -60,13 +67,16 @@ class Watchers:
             prefix = frame[1:].decode()
         except UnicodeDecodeError:
             return Heard(cut="it subscribed to something that is no text")
-        watcher = self.by_fd.setdefault(fd, Watcher())
+        watcher = self.by_fd.setdefault(fd, Watcher(key.public))
         return self._add(watcher, prefix, key) if frame[0] else self._remove(watcher, prefix)
 
     def gone(self, fd: int) -> Heard:
         """The connection is closed: what nobody wants any more."""
         watcher = self.by_fd.pop(fd, None)
-        return Heard(leave=self._left(tuple(watcher.applied))) if watcher is not None else Heard()
+        if watcher is None:
+            return Heard()
+        self._count(watcher, -watcher.size_bytes)
+        return Heard(leave=self._left(tuple(watcher.applied)))
 
     def told(self, fd: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Which subscriptions of a connection its key may not have, and of which it gets a part."""
@@ -92,6 +102,9 @@ class Watchers:
                 watcher.narrowed[prefix] = None
         if len(watcher.asked) >= MAX_SUBSCRIPTIONS or len(watcher.applied) + len(allowed) > MAX_SUBSCRIPTIONS:
             return Heard(cut=f"it has {MAX_SUBSCRIPTIONS} subscriptions")
+        if self._bytes_of_key[key.public] + _size_bytes(prefix) > MAX_BYTES_OF_KEY:
+            return Heard(cut=f"its key subscribes to topics of more than {MAX_BYTES_OF_KEY} bytes")
+        self._count(watcher, _size_bytes(prefix))
         watcher.asked[prefix] = allowed
         new = tuple(one for one in allowed if not watcher.applied[one])
         watcher.applied.update(allowed)
@@ -102,14 +115,27 @@ class Watchers:
         return Heard(subscribe=new, join=join)
 
     def _remove(self, watcher: Watcher, prefix: str) -> Heard:
-        allowed = watcher.asked.pop(prefix, ())
+        if prefix not in watcher.asked:
+            return Heard()
+        self._count(watcher, -_size_bytes(prefix))
+        allowed = watcher.asked.pop(prefix)
         watcher.refused.pop(prefix, None)
         watcher.narrowed.pop(prefix, None)
         old = _taken_from(watcher.applied, allowed)
         return Heard(unsubscribe=old, leave=self._left(old))
 
+    def _count(self, watcher: Watcher, size_bytes: int) -> None:
+        watcher.size_bytes += size_bytes
+        self._bytes_of_key[watcher.public] += size_bytes
+        if not self._bytes_of_key[watcher.public]:
+            del self._bytes_of_key[watcher.public]
+
     def _left(self, prefixes: tuple[str, ...]) -> tuple[str, ...]:
         return _taken_from(self._upstream, tuple(one for one in prefixes if not one.startswith(SYNC)))
+
+
+def _size_bytes(prefix: str) -> int:
+    return len(prefix.encode())
 
 
 def _taken_from(counts: Counter[str], prefixes: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -92,21 +92,28 @@ class KeyRing:
 
     def added(self, key: Key) -> KeyRing:
         """With one more; raises ConflictError, InvalidError."""
-        check(key)
         if key.name in self.by_name:
             state = "was revoked; its name stays taken" if self.by_name[key.name].revoked_s else "exists"
             raise ConflictError(f"the key `{key.name}` {state}: choose another name")
-        if key.public in self._by_public:
-            raise ConflictError(f"this public key is that of `{self._by_public[key.public].name}` already")
-        if len(self.by_name) >= MAX_KEYS:
-            raise ConflictError(f"there are {MAX_KEYS} keys, and no more are possible")
-        return KeyRing((*self.by_name.values(), key))
+        return checked([*self.by_name.values(), key])
 
     def revoked(self, name: str, now_s: float) -> KeyRing:
         """With one of them revoked; harmless when repeated. Raises NotFoundError."""
         key = self.named(name)
         keys = {**self.by_name, name: msgspec.structs.replace(key, revoked_s=key.revoked_s or now_s)}
         return KeyRing(keys.values())
+
+
+def checked(keys: Sequence[Key]) -> KeyRing:
+    """The ring of these keys, whose names are different; raises ConflictError, InvalidError."""
+    owners: dict[str, str] = {}
+    for key in keys:
+        check(key)
+        if (owner := owners.setdefault(key.public, key.name)) != key.name:
+            raise ConflictError(f"`{owner}` and `{key.name}` would have the same public key")
+    if len(keys) > MAX_KEYS:
+        raise ConflictError(f"there can be {MAX_KEYS} keys, not {len(keys)}")
+    return KeyRing(keys)
 
 
 def check(key: Key) -> None:
@@ -188,7 +195,7 @@ def from_toml(text: str) -> KeyRing:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidError(f"it is not TOML: {error}") from None
-    ring = KeyRing()
+    keys: list[Key] = []
     for name, fields in table.items():
         try:
             row = msgspec.convert(fields, _Row)
@@ -196,7 +203,7 @@ def from_toml(text: str) -> KeyRing:
         except (msgspec.ValidationError, ValueError) as error:
             raise InvalidError(f"the key `{name[:80]}`: {error}") from None
         made_s, expires_s, revoked_s = times
-        ring = ring.added(
+        keys.append(
             Key(
                 name=name,
                 public=row.public,
@@ -208,7 +215,7 @@ def from_toml(text: str) -> KeyRing:
                 revoked_s=revoked_s,
             )
         )
-    return ring
+    return checked(keys)
 
 
 def utc_text(time_s: float) -> str:

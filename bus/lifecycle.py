@@ -56,6 +56,8 @@ class Process:
     """Base of the broker and of every actor."""
 
     kind: ClassVar[str]
+    needs_broker: ClassVar[bool] = False
+    """Whether it can start only when the broker is there."""
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         self.context = context
@@ -117,7 +119,7 @@ class Process:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.exception("task_failed", error, task=task.get_name())
 
-    async def wait_for_broker(self) -> None:
+    async def _wait_for_broker(self) -> None:
         """Without a node nobody has seen to it that the broker is there first. Raises StoppedEarlyError."""
         lock = self.context.paths.run / "broker.lock"
         is_new = True
@@ -137,6 +139,8 @@ class Process:
             loop.add_signal_handler(number, self._on_signal)
         notifier = notify.take()  # of a service manager; a node has taken it away from its children
         try:
+            if self.needs_broker:
+                await self._wait_for_broker()
             await self.start()
         except StoppedEarlyError:
             return self.exit_status

@@ -46,9 +46,9 @@ async def answer(lane: ControlLane, context: Context, request: Message, register
     """
     match request:
         case msg.GetActors() if not lane.present:
-            return await _with_memory(_by_hand(context, registered))
+            return await _looked_at(context, _by_hand(context, registered))
         case msg.GetActors():
-            return await _with_memory(await processes(lane))
+            return await _looked_at(context, await processes(lane))
         case msg.StopNode():
             await _call(lane, "stop_node")
             return Ack()
@@ -118,9 +118,20 @@ def _by_hand(context: Context, registered: Collection[str]) -> tuple[msg.ActorSt
     )
 
 
-async def _with_memory(found: tuple[msg.ActorStatus, ...]) -> msg.ActorList:
+async def _looked_at(context: Context, found: tuple[msg.ActorStatus, ...]) -> msg.ActorList:
+    """With their memory, and where they listen."""
     sizes = await asyncio.to_thread(lambda: {one.pid: pss_mib(one.pid) for one in found if one.pid})
-    return msg.ActorList(actors=tuple(msgspec.structs.replace(one, pss_mib=sizes.get(one.pid, 0.0)) for one in found))
+    files = {"gateway": context.paths.gateway, "metrics": context.paths.metrics}
+    addresses: dict[str, str] = {}
+    for actor, file in files.items():
+        with contextlib.suppress(OSError):
+            addresses[actor] = file.read_text().strip()
+    return msg.ActorList(
+        actors=tuple(
+            msgspec.structs.replace(one, pss_mib=sizes.get(one.pid, 0.0), address=addresses.get(one.actor, ""))
+            for one in found
+        )
+    )
 
 
 async def processes(lane: ControlLane) -> tuple[msg.ActorStatus, ...]:

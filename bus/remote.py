@@ -73,7 +73,8 @@ def arm(sock: zmq.Socket[bytes], remote: Remote) -> None:
     sock.setsockopt(zmq.CURVE_PUBLICKEY, remote.keys.public.encode())
     sock.setsockopt(zmq.CURVE_SECRETKEY, remote.keys.secret.encode())
     sock.setsockopt(zmq.CURVE_SERVERKEY, remote.keys.server.encode())
-    sock.setsockopt(zmq.IPV6, 1)
+    # With this set libzmq takes a name's IPv6 address if it has one, and tries no other: names stand for IPv4 then.
+    sock.setsockopt(zmq.IPV6, int(":" in remote.endpoint.host))
     for option, value in (
         (zmq.RECONNECT_IVL, RECONNECT_MS),
         (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
@@ -89,6 +90,7 @@ def arm(sock: zmq.Socket[bytes], remote: Remote) -> None:
 WATCHED = (
     zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CLOSED
+    | zmq.EVENT_CONNECT_RETRIED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -134,6 +136,8 @@ class Door:
                 self.is_open = False
             case zmq.EVENT_CLOSED if not self.is_open and not isinstance(self.trouble, DeniedError):
                 self.trouble = UnreachableError(f"nobody listens at {where}")
+            case zmq.EVENT_CONNECT_RETRIED if not self.is_open and self.trouble is None:
+                self.trouble = UnreachableError(f"there is no way to {where}: is the name of the host right?")
             case _:
                 pass
 

@@ -65,11 +65,12 @@ def status_object(actor: ActorStatus) -> dict[str, Any]:
         "pss_mib": round(actor.pss_mib, 2),
         "reason": actor.reason,
         "falls": [msgspec.structs.asdict(fall) for fall in actor.falls],
+        "address": actor.address,
     }
 
 
 def status_table(actors: Sequence[ActorStatus]) -> str:
-    """Aligned columns, numbers to the right; why something was restarted stands at the end of its line."""
+    """Aligned columns, numbers to the right; where it listens, and why it was restarted, at the end of the line."""
     objects = [status_object(actor) for actor in actors]
-    rows = [[*(str(one[name]) for name in HEADER), one["reason"]] for one in objects]
+    rows = [[*(str(one[name]) for name in HEADER), f"{one['address']} {one['reason']}".strip()] for one in objects]
     return columns((*HEADER, ""), rows, left=("actor", "state", ""))

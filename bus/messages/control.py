@@ -210,6 +210,8 @@ class ActorStatus(Message, frozen=True, kw_only=True, omit_defaults=True, tag="n
     """The last five, newest last."""
     falls_by_kind: dict[str, int] = {}
     """How often it fell, since the node was started."""
+    address: str = ""
+    """Where it listens for clients on other hosts; empty if it does not."""
 
 
 class ActorList(Message, frozen=True, kw_only=True, tag="node.actors"):

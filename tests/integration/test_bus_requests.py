@@ -264,7 +264,8 @@ def envelope(**fields: object) -> bytes:
         (envelope(to="no vm"), PING, "invalid"),
         (envelope(), msgpack.packb({"type": "control.hello", "actor": "a b", "epoch": "e", "pid": 1}), "invalid"),
         (envelope(), msgpack.packb({"type": "control.hello", "actor": "broker", "epoch": "e", "pid": 1}), "invalid"),
-        (envelope(to="node"), msgpack.packb({"type": "node.actors.get"}), "unavailable"),
+        (envelope(), msgpack.packb({"type": "control.hello", "actor": "vm", "epoch": "e", "pid": 1}), "denied"),
+        (envelope(to="node"), msgpack.packb({"type": "log.settings.get"}), "unavailable"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-",
 )

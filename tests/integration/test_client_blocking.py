@@ -145,6 +145,27 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(host: ClientHost) -> 
     assert time.monotonic() - started_s < 10
 
 
+def test_a_forked_child_is_told_to_connect_again_and_disturbs_nobody(host: ClientHost) -> None:
+    code = f"""
+import os, bus
+from bus.messages.vm import GetVms
+with bus.connect_sync({str(host.base)!r}) as client, client.subscribe("vm/") as events:
+    if (pid := os.fork()) == 0:
+        try:
+            client.ask("vm", GetVms())
+        except bus.ClosedError as error:
+            print(error, flush=True)
+        with bus.connect_sync({str(host.base)!r}) as own:
+            print(own.ask("vm", GetVms()).vms, flush=True)
+    else:
+        print(os.waitpid(pid, 0)[1], client.ask("vm", GetVms()).vms, flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=QUICK_S)
+    told, child, parent = ended.stdout.splitlines()
+    assert told == "this client was connected by another process: connect again after a fork"
+    assert (child, parent, ended.returncode, ended.stderr) == ("()", "0 ()", 0, "")
+
+
 def test_an_asynchronous_program_can_have_one_too(host: ClientHost) -> None:
     """Its thread has a loop of its own."""
     import asyncio

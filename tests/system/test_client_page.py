@@ -18,6 +18,7 @@ import pytest
 import bus
 from bus.messages.pipe import DeletePipes, GetPipes
 from tests.integration.client_host import free_ports
+from tests.integration.examples import node_example
 from tests.system.product import Done, Product, product_on, run
 
 ROOT = Path(__file__).parents[2]
@@ -189,6 +190,17 @@ def test_a_pipe_is_tapped_from_another_host(product: Product, elsewhere: OtherHo
     assert product.minibus("key", "revoke", "tapper").status == 0
     refused = example("remote_tap.py", file, "exp1", "foo", prefix=tuple(elsewhere.command()))
     assert "refuses the key tapper" in refused.sentence()
+
+
+def test_node_asks_for_the_vms_of_another_host(product: Product, elsewhere: OtherHost, tmp_path: Path) -> None:
+    file = key(product, "asker", "--role", "control", "--namespace", "asked")
+    with product.console() as console:
+        console.ok("namespace asked vm config filesystem " + str(product.rootfs))
+        console.ok("namespace asked vm launch container web[1-2]", "namespace asked vm start web1")
+        argv = elsewhere.command(*node_example(tmp_path), str(file), "vms", "asked")
+        ended = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "web1 RUNNING\nweb2 BUILDING\n", "")
+        console.ok("clear namespace asked")
 
 
 def test_the_page_and_its_neighbours_name_each_example_and_their_links_lead_somewhere() -> None:

@@ -94,6 +94,18 @@ def test_the_broker_takes_the_name_of_a_key_from_the_gateway_alone() -> None:
     assert senders == ["key:alice", "gateway@kn1", "vm@kn1", "peer-01@kn1"]
 
 
+def test_the_bytes_under_way_have_a_limit_but_one_request_may_be_large() -> None:
+    relay = Relay()
+    large = gateway_relay.MAX_BYTES_OF_KEY + 1
+    inner = relay.inward(b"c", ALICE, asked("1"), 0.0, large)
+    with pytest.raises(OverloadedError):
+        relay.inward(b"c", ALICE, asked("2"), 0.0, 1)
+    relay.inward(b"c", BOB, asked("2"), 0.0, 1)
+    relay.inward(b"c", ALICE, asked("1"), 0.0, large)  # the same again
+    assert relay.outward(Envelope(kind="reply", id=inner.id)) is not None
+    relay.inward(b"c", ALICE, asked("2"), 0.0, 1)
+
+
 # --- subscriptions
 
 
@@ -151,6 +163,22 @@ def test_what_is_no_subscription_ends_the_connection(monkeypatch: pytest.MonkeyP
     assert watchers.heard(1, BOB, sub("log/b/")).cut
 
 
+def test_the_topics_of_a_key_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    watchers = Watchers()
+    monkeypatch.setattr(gateway_watchers, "MAX_BYTES_OF_KEY", 10)
+    assert not watchers.heard(1, ALICE, sub("vm/a/")).cut
+    assert not watchers.heard(1, ALICE, sub("vm/a/")).cut
+    assert "10 bytes" in watchers.heard(2, ALICE, sub("vm/\u00e4b/")).cut
+    assert not watchers.heard(3, BOB, sub("vm/ab/")).cut
+    assert not watchers.heard(2, ALICE, sub("vm/b/")).cut
+    watchers.heard(2, ALICE, unsub("vm/b/"))
+    watchers.heard(2, ALICE, unsub("vm/b/"))
+    assert not watchers.heard(2, ALICE, sub("vm/c/")).cut
+    watchers.gone(1)
+    assert not watchers.heard(2, ALICE, sub("vm/d/")).cut
+    assert watchers.heard(2, ALICE, sub("a/")).cut
+
+
 # --- connections
 
 
@@ -177,7 +205,8 @@ def test_connections_are_limited_by_number_key_and_rate(monkeypatch: pytest.Monk
     connections = Connections()
     for fd in (1, 2, 3):
         assert not connections.accepted(fd, "10.0.0.1", fd, 0.0)
-    assert "3 connections" in connections.accepted(4, "10.0.0.2", 4, 0.0)
+        assert connections.crowded_out() is None
+    assert not connections.accepted(4, "10.0.0.2", 4, 0.0)
     assert not connections.spoke(1, ALICE.public)
     assert "1 connections" in connections.spoke(2, ALICE.public)
     for fd in (1, 2, 3, 4):
@@ -187,6 +216,34 @@ def test_connections_are_limited_by_number_key_and_rate(monkeypatch: pytest.Monk
         assert not connections.accepted(fd, "10.0.0.1", fd, 1.0)
     assert "from 10.0.0.1" in connections.accepted(3, "10.0.0.1", 3, 2.0)
     assert not connections.accepted(3, "10.0.0.1", 3, 12.0)
+
+
+def test_who_says_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_connections, "MAX_CONNECTIONS", 3)
+    connections = Connections()
+    for fd in (1, 2, 3, 4):
+        assert not connections.accepted(fd, "10.0.0.1", fd, 0.0)
+    assert not connections.spoke(1, ALICE.public)
+    assert connections.crowded_out() == 2
+    connections.cutting(connections.by_fd[2])
+    assert connections.crowded_out() is None
+    connections.accepted(5, "10.0.0.1", 5, 0.0)
+    assert connections.crowded_out() == 3
+    connections.gone(2)
+    assert connections.crowded_out() == 3
+    for fd in (3, 4, 5):
+        assert not connections.spoke(fd, BOB.public)
+    assert connections.crowded_out() == 5
+    connections.gone(4)
+    assert connections.crowded_out() is None
+
+
+def test_a_key_is_banished_for_a_while() -> None:
+    connections = Connections()
+    assert not connections.is_banished(ALICE.public, 1.0)
+    connections.banish(ALICE.public, 1.0)
+    assert [connections.is_banished(ALICE.public, at) for at in (1.0, 5.9, 6.0, 1.0)] == [True, True, False, False]
+    assert not connections.is_banished(BOB.public, 1.0)
 
 
 def test_a_throttle_counts_what_it_holds_back() -> None:
@@ -251,6 +308,7 @@ def a_door(expires: str = "") -> Door:
         (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EPIPE, UnreachableError, "another server key"),
         (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EAGAIN, UnreachableError, "does not answer as minibus does"),
         (zmq.EVENT_CLOSED, 9, UnreachableError, "nobody listens at tcp://kn1:9002"),
+        (zmq.EVENT_CONNECT_RETRIED, 100, UnreachableError, "no way to tcp://kn1:9002"),
     ],
 )
 def test_why_a_connection_does_not_come_about(event: int, value: int, kind: type[Exception], words: str) -> None:

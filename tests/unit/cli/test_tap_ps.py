@@ -71,14 +71,16 @@ ACTORS = (
         reason="killed by SIGKILL",
         falls=(Fall(time_s=5.0, kind="killed", reason="killed by SIGKILL"),),
     ),
+    ActorStatus(actor="gateway", pid=7, state="running", address="tcp://10.0.0.1:9002"),
 )
 
 
 def test_ps_as_a_table() -> None:
     assert status_table(ACTORS) == (
-        "actor    pid  state    restarts  inbox  pss_mib\n"
-        "node       1  running         0      0     9.88\n"
-        "vm     12345  backoff         3      7      0.0  killed by SIGKILL"
+        "actor      pid  state    restarts  inbox  pss_mib\n"
+        "node         1  running         0      0     9.88\n"
+        "vm       12345  backoff         3      7      0.0  killed by SIGKILL\n"
+        "gateway      7  running         0      0      0.0  tcp://10.0.0.1:9002"
     )
 
 
@@ -92,4 +94,5 @@ def test_ps_as_json() -> None:
         "pss_mib": 0.0,
         "reason": "killed by SIGKILL",
         "falls": [{"time_s": 5.0, "kind": "killed", "reason": "killed by SIGKILL"}],
+        "address": "",
     }
