@@ -183,8 +183,17 @@ def resolved(spec: Parsed, vlan: Vlan) -> Netspec:
 
 def spec_text(spec: Netspec, labels: Mapping[int, str]) -> str:
     """A netspec as `vm config` prints it: `bridge,VLAN[,mac][,driver]`; `labels` from `vlan_labels`."""
-    vlan = UNPLUGGED if spec.vlan == DISCONNECTED else labels.get(spec.vlan, str(spec.vlan))
+    vlan = UNPLUGGED if spec.vlan == DISCONNECTED else _spec_vlan(spec, labels)
     return ",".join(filter(None, (spec.bridge, vlan, spec.mac, spec.driver)))
+
+
+def _spec_vlan(spec: Netspec, labels: Mapping[int, str]) -> str:
+    """An alias that was forgotten has no number until the launch; its old one may be another's meanwhile."""
+    label = labels.get(spec.vlan, "")
+    if not spec.alias:
+        return label or str(spec.vlan)
+    own = spec.alias.rpartition(SEPARATOR)[2]
+    return label if label in (f"{own} ({spec.vlan})", f"{spec.alias} ({spec.vlan})") else spec.alias
 
 
 # --- VLANs

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from bus.by_hand import held_locks
 from bus.client import connect
-from bus.errors import BusError, NotFoundError
+from bus.errors import BusError, NotFoundError, UnreachableError
 from bus.group import user_name
 from bus.lock import holder
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import StopNode
+from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from bus.messages.vm import FlushVms, KillVms
 from bus.paths import Paths
@@ -77,6 +78,15 @@ async def _end_guests(port: Port) -> None:
             report = await port.ask("vm", request, timeout_s=GUESTS_S, namespace=namespace.name)
             for error in report.errors:
                 sys.stderr.write(f"minibus: {error}\n")
+    await _end_servers(port)
+
+
+async def _end_servers(port: Port) -> None:
+    """What gives guests addresses is of no use without them."""
+    try:
+        await port.ask("network", KillDnsmasqs(), timeout_s=STOP_S, namespace=DEFAULT_NAMESPACE)
+    except UnreachableError:  # nothing that runs would end without it
+        sys.stderr.write("minibus: the servers of dnsmasq cannot be asked to end: `minibus nuke` ends them\n")
 
 
 async def _end_namespaces(port: Port) -> None:

@@ -1,8 +1,8 @@
 """Netlink of the kind rtnetlink(7): a socket, messages in batches, the kernel's reasons, dumps.
 
-pyroute2 is what encodes the rare and rich messages (queueing disciplines). Interfaces of guests come by hundreds, and
-there its encoding costs more than the kernel's work: 500 veth pairs a second against 1,900 with these few lines, a dump
-of 1,000 links 180 ms against 15 ms. And a process that only makes interfaces need not load it (110 ms, 12 MiB).
+Written by hand because interfaces of guests come by hundreds, and pyroute2 spends more on encoding than the kernel on
+making them: measured together, 800 veth pairs a second against 3,500 by these few lines, and 190 ms against 20 for a
+list of 1,000 interfaces. Loading it takes 100 ms and 15 MiB, and it forks to open sockets in other network namespaces.
 """
 
 from __future__ import annotations

@@ -189,13 +189,13 @@ class Nuke:
     def _remove_networks(self) -> None:
         """After the guests: their ends go with them."""
         try:
-            had = bool(leftovers.networks(self.tag))
-            count = clearing.clear(self.tag)
+            found = leftovers.networks(self.tag)
+            clearing.clear(self.tag)
         except (OSError, FabricError) as error:
             self.problems.append(f"cannot remove the networks: {error}")
             return
-        self._note(count, "network device removed", "network devices removed")
-        self._note(had, "network namespace of minibus removed", "")
+        if found:
+            self.done.append("networks removed")
 
     def _remove_names(self) -> None:
         """Of guests' network namespaces."""

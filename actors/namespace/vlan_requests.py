@@ -86,8 +86,8 @@ def received(
                 table.make(inp.namespace)
             case BlacklistVlan(number=number):
                 table.vlans = blacklist(table.vlans, number)
-            case ReturnVlans(aliases=aliases):
-                table.vlans = give_back(table.vlans, aliases)
+            case ReturnVlans(aliases=aliases, numbers=numbers):
+                table.vlans = give_back(table.vlans, aliases, numbers)
             case ClearVlans(prefix=prefix):
                 check_prefix(prefix)
                 return _begin(table, inp, prefix)

@@ -63,6 +63,8 @@ class VlanBook(msgspec.Struct, frozen=True):
     """
     new: frozenset[str] = frozenset()
     """Aliases that got their number from the last one who looked them up, and were not looked up since."""
+    typed: frozenset[int] = frozenset()
+    """Of the blacklist, what came on it in the same way."""
 
 
 # --- looking up, and giving numbers
@@ -77,8 +79,14 @@ def resolve(
     """
     typed = {_number(text) for text in texts if is_integer(text)}
     # Before any alias gets a number, so that no number of this very list is given to one.
-    book = msgspec.structs.replace(book, blacklist=book.blacklist | (typed - set(book.aliases.values())))
+    first = typed - set(book.aliases.values()) - book.blacklist
     names = {number: alias for alias, number in book.aliases.items()}
+    book = msgspec.structs.replace(
+        book,
+        blacklist=book.blacklist | first,
+        new=book.new - {names.get(number, "") for number in typed},
+        typed=book.typed - typed | first,
+    )
     found: list[Vlan] = []
     for text in texts:
         if is_integer(text):
@@ -169,20 +177,27 @@ def add(book: VlanBook, namespace: str, alias: str, number: int, closed: Collect
     if owner_of(name) in closed:
         raise VlanError("conflict", f"namespace {owner_of(name)} is being destroyed")
     if name in book.aliases:
-        raise VlanError("conflict", "alias already in use")
-    if number in book.blacklist or number in book.aliases.values():
-        raise VlanError("conflict", "vlan already in use")
+        raise VlanError("conflict", f"alias already in use: {name} is {book.aliases[name]}")
+    if number in book.blacklist:
+        raise VlanError(
+            "conflict", f"vlan already in use: somebody has typed or listed {number}, see `vlans blacklist`"
+        )
+    if owner := _alias_of(book, number):
+        raise VlanError("conflict", f"vlan already in use: {number} is {owner}")
     return _noted(book, name, number)
 
 
 def blacklist(book: VlanBook, number: int) -> VlanBook:
     """Never give a number; raises VlanError if an alias has it."""
     _check_number(number)
-    owner = next((alias for alias, each in book.aliases.items() if each == number), "")
-    if owner:
+    if owner := _alias_of(book, number):
         sentence = f"vlan already in use: {number} is {owner}, which `clear vlans` can forget"
         raise VlanError("conflict", sentence)
-    return msgspec.structs.replace(book, blacklist=book.blacklist | {number})
+    return msgspec.structs.replace(book, blacklist=book.blacklist | {number}, typed=book.typed - {number})
+
+
+def _alias_of(book: VlanBook, number: int) -> str:
+    return next((alias for alias, each in book.aliases.items() if each == number), "")
 
 
 def _check_number(number: int) -> None:
@@ -214,17 +229,19 @@ def started_with(book: VlanBook, minimum: int, maximum: int) -> VlanBook:
 # --- forgetting
 
 
-def give_back(book: VlanBook, aliases: Collection[str]) -> VlanBook:
-    """Forget those of the aliases that nobody but their maker has looked up: nothing can be plugged into them."""
-    gone = book.new.intersection(aliases)
-    if not gone:
+def give_back(book: VlanBook, aliases: Collection[str], numbers: Collection[int] = ()) -> VlanBook:
+    """Forget what nobody but the first one has looked up: nothing can be plugged into it."""
+    gone, loose = book.new.intersection(aliases), book.typed.intersection(numbers)
+    if not gone and not loose:
         return book
     kept = {alias: number for alias, number in book.aliases.items() if alias not in gone}
-    freed = {book.aliases[alias] for alias in gone}
+    freed = loose.union(book.aliases[alias] for alias in gone)
     return msgspec.structs.replace(
         book,
-        aliases=kept,
+        aliases=kept if gone else book.aliases,
+        blacklist=book.blacklist - loose,
         new=book.new - gone,
+        typed=book.typed - loose,
         pool=_rewound(book.pool, freed - _reserved(book)),
         ranges={name: _rewound(each, freed) for name, each in book.ranges.items()},
     )
@@ -269,6 +286,7 @@ def clear(book: VlanBook, namespace: str, prefix: str, in_use: Collection[int] |
         blacklist=listed,
         worn=tuple(dict.fromkeys(worn)),
         new=book.new - gone,
+        typed=book.typed & listed,
     )
 
 

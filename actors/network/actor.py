@@ -9,15 +9,25 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from actors.network import views
+from actors.network import servers, views
 from actors.network.audit import Picture, picture
 from actors.network.kernel import EndingError, Kernel
+from actors.network.lease_care import LeaseCare
 from actors.network.operations import Audit, AuditDue, Worked
 from actors.network.rates import Rates
+from actors.network.server_care import ServerCare
 from actors.network.state import step
-from actors.network.table import NetworkTable, RunOperation, Warn
+from actors.network.table import EndLease, KeepLease, NetworkTable, RunOperation, Warn
 from actors.network.worker import UNAVAILABLE, work
 from bus.actor import RequestContext, query
+from bus.messages.dnsmasq import (
+    ConfigureDnsmasq,
+    Dnsmasqs,
+    GetDnsmasqs,
+    KillDnsmasqs,
+    StartDnsmasq,
+    UnconfigureDnsmasq,
+)
 from bus.messages.network import (
     AddInterfaces,
     Bridges,
@@ -30,9 +40,11 @@ from bus.messages.network import (
     GetBridges,
     GetHostTaps,
     GetInterfaces,
+    GetMirrors,
     GetRates,
     HostTaps,
     InterfaceList,
+    Mirrors,
     MirrorTap,
     PlugGuests,
     ShapeInterfaces,
@@ -44,7 +56,7 @@ from bus.paths import Context
 from bus.step import Effect, Input
 from bus.step_actor import StepActor
 from shims.network import netns
-from shims.network.base import Addresses, Counters, Fabric, FabricError
+from shims.network.base import Addresses, Fabric, FabricError
 
 SAMPLE_S = 5.0
 AUDIT_S = 30.0
@@ -72,11 +84,23 @@ class NetworkActor(StepActor[NetworkTable]):
         ClearMirrors,
         TrunkBridge,
         EndNetworks,
+        StartDnsmasq,
+        KillDnsmasqs,
+        ConfigureDnsmasq,
+        UnconfigureDnsmasq,
     )
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
         self._kernel = Kernel(self.make_fabric, self.log)
+        self._servers = ServerCare(
+            context,
+            self.log,
+            table=lambda: self.state.dnsmasq,
+            feed=self.feed,
+            spawn=lambda work, name: self.spawn(work, name=name),
+        )
+        self._leases = LeaseCare(context, self.log, self.feed, lambda work, name: self.spawn(work, name=name))
         self._in_use = asyncio.Event()
         """Set while there is a fabric, so that an idle actor never wakes up."""
         self._rates = Rates()
@@ -106,13 +130,13 @@ class NetworkActor(StepActor[NetworkTable]):
         self.spawn(self._watch(self._clear, IDLE_S), name="clear")
 
     async def on_stop(self) -> None:
-        """Without guests nothing stays on the host; host taps are made again at the next start."""
+        """What is plugged in stays, as guests do; a fabric without anything goes."""
         if self._files_due is not None:
             self._files_due.cancel()
             self._write_files()
         is_crash = self.lane.lost or self.exit_status
         try:
-            await self._kernel.end(destroy=not self.state.guests and not is_crash)
+            await self._kernel.end(destroy=self.state.is_empty and not is_crash)
         except FabricError as error:
             self.log.error("fabric_stays", error=str(error))
 
@@ -130,6 +154,12 @@ class NetworkActor(StepActor[NetworkTable]):
                 self.spawn(self._run(effect), name=f"{type(effect.operation).__name__} {effect.number}")
             case Warn():
                 self._warn(effect)
+            case KeepLease(tap=tap, is_new=is_new):
+                self._leases.keep(tap, is_new=is_new)
+            case EndLease(tap=tap):
+                self._leases.end(tap)
+            case _ if self._servers.carry_out(effect):
+                pass
             case _:
                 await super().carry_out(effect)
 
@@ -180,10 +210,10 @@ class NetworkActor(StepActor[NetworkTable]):
 
     async def _sample(self) -> None:
         """Read the counters and the addresses of all ports."""
-        if self._kernel.is_open:
-            counters, addresses = await self._kernel.run(_looked_up)
-            self._rates.add(time.monotonic(), counters)
-            self._addresses = addresses
+        seen = await self._kernel.look(lambda fabric: (fabric.counters(), fabric.addresses()))
+        if seen is not None:
+            self._rates.add(time.monotonic(), seen[0])
+            self._addresses = seen[1]
 
     async def _audit(self) -> None:
         if not self.state.is_empty:
@@ -241,10 +271,16 @@ class NetworkActor(StepActor[NetworkTable]):
         return views.host_taps(self.state, request.namespace)
 
     @query
+    async def get_mirrors(self, msg: GetMirrors, request: RequestContext) -> Mirrors:
+        """Of a namespace."""
+        return views.mirrors(self.state, request.namespace)
+
+    @query
     async def get_bridges(self, msg: GetBridges, request: RequestContext) -> Bridges:
         """Of all namespaces."""
         return views.bridges(self.state)
 
-
-def _looked_up(fabric: Fabric) -> tuple[Mapping[str, Counters], Mapping[str, Addresses]]:
-    return fabric.counters(), fabric.addresses()
+    @query
+    async def get_dnsmasqs(self, msg: GetDnsmasqs, request: RequestContext) -> Dnsmasqs:
+        """Of all namespaces."""
+        return servers.listed(self.state.dnsmasq)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from actors.network.table import NetworkTable
+from actors.network.table import NetworkTable, mirrors_between
 from bus.messages.network import Shaping
 from shims.network.base import HostPort, Port, Segment, Survey
 
@@ -42,6 +42,8 @@ class Plan:
     add_taps: tuple[HostPort, ...] = ()
     move: tuple[tuple[str, Segment | None], ...] = ()
     trunk: tuple[tuple[str, str], ...] = ()
+    unmirror: tuple[str, ...] = ()
+    mirror: tuple[tuple[str, str], ...] = ()
     lost: tuple[int, ...] = ()
     """VMs whose process is gone."""
 
@@ -64,7 +66,7 @@ def picture(table: NetworkTable) -> Picture:
         },
         trunks=frozenset((bridge, interface) for interface, bridge in table.trunks.items()),
         shapings={nic.tap: nic.shaping for _, _, nic in up if nic.shaping != Shaping()},
-        mirrors=tuple((one.source, one.destination) for one in table.mirrors.values()),
+        mirrors=mirrors_between(table),
     )
 
 
@@ -78,9 +80,11 @@ def compare(wanted: Picture, survey: Survey, living: frozenset[int]) -> Plan:
     seen = survey.ports
     strangers = [name for name, one in seen.items() if name not in (wanted.taps if one.is_host else ports)]
     present = seen.keys() - strangers
+    made = {*ports, *wanted.taps} - present
     places = {name: port.segment for name, port in ports.items()} | {
         name: tap.segment for name, tap in wanted.taps.items()
     }
+    mirrors = [one for one in wanted.mirrors if one[0] in places and one[1] in places]
     return Plan(
         remove=tuple(sorted(strangers)),
         untrunk=tuple(sorted(survey.trunks - wanted.trunks)),
@@ -90,5 +94,7 @@ def compare(wanted: Picture, survey: Survey, living: frozenset[int]) -> Plan:
             (name, segment) for name, segment in places.items() if name in present and seen[name].segment != segment
         ),
         trunk=tuple(sorted(wanted.trunks - survey.trunks)),
+        unmirror=tuple(sorted(to for source, to in survey.mirrors - frozenset(mirrors))),
+        mirror=tuple(one for one in mirrors if one not in survey.mirrors or not made.isdisjoint(one)),
         lost=tuple(sorted(lost)),
     )

@@ -39,6 +39,10 @@ class Kernel:
         """Make calls; raises what they raise, FabricError if the fabric cannot be entered, EndingError after `end`."""
         return await self._in_thread(lambda: work(self._opened()), last=False)
 
+    async def look(self, work: Callable[[Fabric], T]) -> T | None:
+        """The same if the fabric is in use by then; None if it is not, and none is made."""
+        return await self._in_thread(lambda: work(self._fabric) if self._fabric is not None else None, last=False)
+
     async def destroy(self) -> None:
         """Remove the fabric with all that is in it; the next call makes another. Raises FabricError."""
         await self._in_thread(self._destroy, last=False)

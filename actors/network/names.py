@@ -44,7 +44,9 @@ def name_problem(name: str, what: str) -> str:
     """Why this cannot be the name of a bridge, a tap or an interface (`what`); empty if it can."""
     if name == WILDCARD:
         return f"`{WILDCARD}` is a reserved word -- cannot use for {what} name"
-    if not NAME.fullmatch(name) or name == "lo":
+    if name == "lo":
+        return f"invalid {what} name `lo`: every network namespace has an interface of this name"
+    if not NAME.fullmatch(name):
         rule = "expected 1 to 15 letters, digits, `_`, `.` and `-`, not beginning with the last two"
         return f"invalid {what} name `{shown(name)}`: {rule}"
     return ""
@@ -62,12 +64,13 @@ def bridge_problem(table: NetworkTable, name: str) -> str:
     return name_problem(name, "bridge")
 
 
-def new_bridges(table: NetworkTable, names: Iterable[str]) -> tuple[str, ...]:
+def new_bridges(table: NetworkTable, names: Iterable[str], *, besides: Container[str] = ()) -> tuple[str, ...]:
     """Those that must not be names of interfaces of the host: whoever plugs into `docker0` means that one.
 
-    The default bridge is excepted, because minimega may have one of that name on the same host.
+    They are new if nothing but the interfaces `besides` is plugged into them. The default bridge is excepted, because
+    minimega may have one of that name on the same host.
     """
-    return tuple(sorted(set(names) - bridges_in_use(table) - {DEFAULT_BRIDGE, ""}))
+    return tuple(sorted(set(names) - bridges_in_use(table, besides=besides) - {DEFAULT_BRIDGE, ""}))
 
 
 def no_bridge_of_ours(name: str) -> str:

@@ -33,7 +33,7 @@ class GuestPorts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plug(Operation, frozen=True, kw_only=True, tag="plug"):
-    """Make interfaces; the errors and warnings that come of it are by VM."""
+    """Make interfaces; errors and warnings that come of it are by VM, but by tap where only constraints are lost."""
 
     guests: tuple[GuestPorts, ...]
     shapings: dict[str, Shaping] = {}
@@ -134,3 +134,17 @@ class Worked(Input, frozen=True, kw_only=True, omit_defaults=True, tag="network.
 
 class AuditDue(Input, frozen=True, kw_only=True, omit_defaults=True, tag="network.audit_due"):
     """It is time to look whether all is as it should be."""
+
+
+class Leased(Input, frozen=True, kw_only=True, omit_defaults=True, tag="network.leased"):
+    """A tap has got an address by DHCP, or its lease has ended and `address` is empty."""
+
+    tap: str
+    address: str = ""
+
+
+class NoLease(Input, frozen=True, kw_only=True, omit_defaults=True, tag="network.no_lease"):
+    """A tap that somebody waits for gets no address."""
+
+    tap: str
+    message: str

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from actors.network.names import Names, mac_problem, new_bridges, segment_problem
 from actors.network.occupied import Occupied
 from actors.network.operations import GuestPorts, Plug, Worked
-from actors.network.table import Guest, Job, NetworkTable, Nic, Work, failure
+from actors.network.table import Guest, Job, NetworkTable, Nic, Work, failure, mirrors_between
 from actors.network.turn import Turn
 from bus.messages.network import (
     AddInterfaces,
@@ -17,6 +17,7 @@ from bus.messages.network import (
     Plugged,
     PlugGuests,
     PlugReport,
+    Shaping,
 )
 from bus.messages.vlan import DISCONNECTED
 
@@ -90,26 +91,16 @@ def _nic(spec: Netspec, names: Names) -> Nic:
 
 def _operation(table: NetworkTable, guests: list[GuestPorts]) -> Plug:
     made = {port.name for guest in guests for port in guest.ports}
-    going = {guest.vm_id for guest in guests}
-    kept = NetworkTable(
-        guests={vm_id: guest for vm_id, guest in table.guests.items() if vm_id not in going or guest.pid},
-        taps=table.taps,
-        trunks=table.trunks,
-    )
     bridges = {port.segment.bridge for guest in guests for port in guest.ports if port.segment is not None}
     return Plug(
         guests=tuple(guests),
-        shapings={
-            nic.tap: nic.shaping
-            for _, _, nic in table.places()
-            if nic.tap in made and nic.shaping != type(nic.shaping)()
-        },
+        shapings={nic.tap: nic.shaping for _, _, nic in table.places() if nic.tap in made and nic.shaping != Shaping()},
         mirrors=tuple(
-            (one.source, one.destination)
-            for one in table.mirrors.values()
-            if one.source in made or one.destination in made
+            (source, destination)
+            for source, destination in mirrors_between(table, made)
+            if source in made or destination in made
         ),
-        new_bridges=new_bridges(kept, bridges),
+        new_bridges=new_bridges(table, bridges, besides=made),
     )
 
 
@@ -153,6 +144,8 @@ def _outcome(turn: Turn, work: Work, outcome: Worked, vm_id: int, made: GuestPor
         for index, nic in enumerate(guest.nics):
             if nic.tap in names:
                 nic.is_up = True
+                if nic.tap in outcome.errors:
+                    nic.shaping = Shaping()
                 if nic.segment is not None:
                     turn.nic_changed(guest, index, cause=work.jobs[0].msg_id)
     taps, macs = tuple(nic.tap for nic in guest.nics), tuple(nic.mac for nic in guest.nics)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from actors.network import mirrors, moving, plugging, taps, trunks, unplugging
+from actors.network import mirrors, moving, plugging, servers, taps, trunks, unplugging
 from actors.network.batch import next_batch
-from actors.network.operations import Audit, AuditDue, Worked
+from actors.network.operations import Audit, AuditDue, Leased, NoLease, Worked
+from actors.network.server_table import RESULTS
 from actors.network.table import Body, Job, NetworkTable, Work
 from actors.network.turn import Turn
 from bus.messages.network import (
@@ -30,6 +31,8 @@ def step(table: NetworkTable, inp: Input) -> list[Effect]:
     match inp:
         case Received(msg_id=msg_id, namespace=namespace, body=body) if isinstance(body, Body):
             table.queue.append(Job(msg_id=msg_id, namespace=namespace, body=body))
+        case Received(body=body) if isinstance(body, servers.REQUESTS):
+            return servers.received(table.dnsmasq, inp)
         case Received(msg_id=msg_id, body=body):
             sentence = f"network does not understand {type(body).__name__}"
             return [Fail(msg_id=msg_id, code="unknown_type", message=sentence)]
@@ -39,6 +42,13 @@ def step(table: NetworkTable, inp: Input) -> list[Effect]:
             table.audit_wanted = not table.is_empty
         case Recovered():
             _recovered(table)
+            turn.effects += [*servers.recovered(table.dnsmasq), *taps.leases_again(table)]
+        case Leased():
+            taps.leased(turn, inp)
+        case NoLease():
+            taps.no_lease(turn, inp)
+        case _ if isinstance(inp, RESULTS):
+            return servers.took(table.dnsmasq, inp)
         case _:
             raise TypeError(f"no step for {type(inp).__name__}")
     while table.under_way is None and _begin_next(turn):

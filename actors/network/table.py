@@ -6,11 +6,12 @@ a table that agrees with the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 
 import msgspec
 
 from actors.network.operations import AnyOperation, Worked
+from actors.network.server_table import ServerTable
 from bus.messages.network import (
     AddInterfaces,
     ClearMirrors,
@@ -90,6 +91,8 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     segment: Segment
     address: str = ""
+    dhcp: bool = False
+    """Its address is leased: empty while there is none."""
 
 
 class MirrorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +109,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     msg_id: str
     namespace: str
     body: Body
+    refusal: str = ""
+    """What is answered once it is done: the tap that was asked for has got no address, and is removed."""
 
 
 class Work(msgspec.Struct, kw_only=True):
@@ -136,7 +141,10 @@ class NetworkTable(msgspec.Struct, kw_only=True):
     interrupted: Work | None = None
     """What was under way when the actor died; it is done again after the first audit."""
     audit_wanted: bool = False
+    leasing: dict[str, Job] = {}
+    """Requests for taps that have no address yet, by tap."""
     works: int = 0
+    dnsmasq: ServerTable = msgspec.field(default_factory=ServerTable)
 
     @property
     def is_empty(self) -> bool:
@@ -154,6 +162,20 @@ class RunOperation(Effect, frozen=True, kw_only=True):
     number: int
     operation: AnyOperation
     cause: str = ""
+
+
+class KeepLease(Effect, frozen=True, kw_only=True):
+    """Lease an address for a tap, and renew it from now on; comes back as `Leased`, or once as `NoLease`."""
+
+    tap: str
+    is_new: bool
+    """Nothing is known of an earlier lease, and somebody waits."""
+
+
+class EndLease(Effect, frozen=True, kw_only=True):
+    """The tap is gone."""
+
+    tap: str
 
 
 class Warn(Effect, frozen=True, kw_only=True):
@@ -175,10 +197,17 @@ def mirrors_of(table: NetworkTable, taps: Collection[str]) -> tuple[str, ...]:
     return tuple(one.destination for one in mirrors if one.source in taps or one.destination in taps)
 
 
-def bridges_in_use(table: NetworkTable) -> set[str]:
-    """Names of bridges that something is plugged into, or will be when its guest lives again."""
+def mirrors_between(table: NetworkTable, made: Collection[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Source and destination of the mirrors of which both ends exist, or are among those that are being made."""
+    there = {*table.taps, *made, *(nic.tap for _, _, nic in table.places() if nic.is_up)}
+    mirrors = table.mirrors.values()
+    return tuple((one.source, one.destination) for one in mirrors if {one.source, one.destination} <= there)
+
+
+def bridges_in_use(table: NetworkTable, *, besides: Container[str] = ()) -> set[str]:
+    """Names of bridges that something is plugged into, or will be when its guest lives again; without some taps."""
     return {
-        *(nic.bridge for _, _, nic in table.places() if nic.bridge),
+        *(nic.bridge for _, _, nic in table.places() if nic.bridge and nic.tap not in besides),
         *(tap.segment.bridge for tap in table.taps.values()),
         *table.trunks.values(),
     }

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
+
 from actors.network.names import TAP_PREFIX, bridge_problem, name_problem, new_bridges, shown, vlan_problem
-from actors.network.operations import AddTap, Remove, Worked
-from actors.network.table import Job, NetworkTable, Tap, Work, bridges_in_use, failure, mirrors_of
+from actors.network.operations import AddTap, Leased, NoLease, Remove, Worked
+from actors.network.table import (
+    Job,
+    KeepLease,
+    NetworkTable,
+    Tap,
+    Work,
+    bridges_in_use,
+    failure,
+    mirrors_of,
+)
 from actors.network.turn import Turn
 from actors.network.unplugging import forget_tap
 from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE, CreateTap, DeleteTaps, HostTap, HostTaps, InterfaceReport
+from bus.step import Effect
 from shims.network.base import Segment
 
 MAX_ADDRESS = 64
@@ -25,9 +37,6 @@ def begin_create(turn: Turn, job: Job) -> Work | None:
         return None
     if body.name and (clash := _clash(table, body.name)):
         turn.fail(job, "conflict", clash)
-        return None
-    if body.dhcp:
-        turn.fail(job, "unavailable", "host taps cannot get their address by DHCP yet: give one with `ip`")
         return None
     operation = AddTap(
         name=body.name,
@@ -47,12 +56,50 @@ def finish_create(turn: Turn, work: Work, outcome: Worked) -> None:
         turn.fail(job, outcome.code, outcome.failed)
         return
     body, table = _create(job), turn.table
-    tap = Tap(name=outcome.name, namespace=job.namespace, segment=Segment(body.bridge, body.vlan), address=body.address)
+    tap = Tap(
+        name=outcome.name,
+        namespace=job.namespace,
+        segment=Segment(body.bridge, body.vlan),
+        address=body.address,
+        dhcp=body.dhcp,
+    )
     table.taps[tap.name] = tap
     if not body.name:
         table.next_tap = int(tap.name.removeprefix(TAP_PREFIX)) + 1
+    if body.dhcp:
+        table.leasing[tap.name] = job
+        turn.effects.append(KeepLease(tap=tap.name, is_new=True))
+        return
+    _made(turn, job, tap)
+
+
+def _made(turn: Turn, job: Job, tap: Tap) -> None:
     turn.tap_made(tap, cause=job.msg_id)
-    turn.reply(job, HostTaps(taps=(host_tap(table, tap),)))
+    turn.reply(job, HostTaps(taps=(host_tap(turn.table, tap),)))
+
+
+def leased(turn: Turn, inp: Leased) -> None:
+    """Note the address; whoever waited for it has his tap."""
+    table = turn.table
+    tap = table.taps.get(inp.tap)
+    if tap is None or not tap.dhcp:
+        return
+    table.taps[inp.tap] = tap = msgspec.structs.replace(tap, address=inp.address)
+    if inp.address and (job := table.leasing.pop(inp.tap, None)) is not None:
+        _made(turn, job, tap)
+
+
+def no_lease(turn: Turn, inp: NoLease) -> None:
+    """Have the tap removed again, before anything else."""
+    if (job := turn.table.leasing.pop(inp.tap, None)) is not None:
+        body = DeleteTaps(name=inp.tap)
+        removal = Job(msg_id=job.msg_id, namespace=job.namespace, body=body, refusal=inp.message)
+        turn.table.queue.insert(0, removal)
+
+
+def leases_again(table: NetworkTable) -> list[Effect]:
+    """After a start of the actor: for all taps whose address is leased."""
+    return [KeepLease(tap=tap.name, is_new=tap.name in table.leasing) for tap in table.taps.values() if tap.dhcp]
 
 
 def _problem(table: NetworkTable, body: CreateTap) -> str:
@@ -122,6 +169,9 @@ def finish_delete(turn: Turn, work: Work, outcome: Worked) -> None:
             errors.append(error)
             continue
         forget_tap(turn, name, cause=job.msg_id)
+    if job.refusal:
+        turn.fail(job, "unavailable", "; ".join([job.refusal, *dict.fromkeys(errors)]))
+        return
     turn.reply(job, InterfaceReport(errors=tuple(dict.fromkeys(errors))))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from actors.network.operations import Remove, Worked
-from actors.network.table import Guest, Job, NetworkTable, Tap, Work, failure, mirrors_of
+from actors.network.servers import end_on
+from actors.network.table import EndLease, Guest, Job, NetworkTable, Tap, Work, failure, mirrors_of
 from actors.network.turn import Turn
 from bus.messages.base import Ack
 from bus.messages.network import ForgetGuestNics, Plugged, PlugReport, UnplugGuests
@@ -98,10 +99,16 @@ def finish_end(turn: Turn, work: Work, outcome: Worked) -> None:
 
 
 def forget_tap(turn: Turn, name: str, *, cause: str = "") -> None:
-    """There is no such host tap any more."""
+    """There is no such host tap any more, and no server on it."""
     for destination in mirrors_of(turn.table, [name]):
         del turn.table.mirrors[destination]
-    turn.tap_removed(turn.table.taps.pop(name), cause=cause)
+    tap = turn.table.taps.pop(name)
+    if tap.dhcp:
+        turn.effects.append(EndLease(tap=name))
+    if (job := turn.table.leasing.pop(name, None)) is not None:
+        turn.fail(job, "conflict", f"{name} was deleted before it had got an address")
+    turn.tap_removed(tap, cause=cause)
+    turn.effects += end_on(turn.table.dnsmasq, name)
 
 
 def _removal(table: NetworkTable, taps: Collection[str]) -> Remove | None:

@@ -60,6 +60,12 @@ def all_rates(table: NetworkTable, rates: Mapping[str, Rate]) -> msg.Rates:
     return msg.Rates(vms=tuple(vms), rx_mbps=total.rx_mbps, tx_mbps=total.tx_mbps)
 
 
+def mirrors(table: NetworkTable, namespace: str) -> msg.Mirrors:
+    """Those of a namespace."""
+    found = (one for _, one in sorted(table.mirrors.items()) if one.namespace == namespace)
+    return msg.Mirrors(mirrors=tuple(msg.Mirror(source=one.source, destination=one.destination) for one in found))
+
+
 def host_taps(table: NetworkTable, namespace: str) -> msg.HostTaps:
     """Those of a namespace."""
     found = [tap for tap in table.taps.values() if tap.namespace == namespace]

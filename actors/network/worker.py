@@ -122,19 +122,17 @@ def _finish_ports(fabric: Fabric, operation: Plug, errors: dict[str, str]) -> di
     warnings: dict[str, list[str]] = {}
     for tap, shaping in operation.shapings.items():
         if tap in owners:
-            warnings.setdefault(owners[tap], []).extend(_shaped_again(fabric, tap, shaping))
+            try:
+                known = fabric.shape(tap, shaping)
+            except FabricError as error:
+                errors[tap] = str(error)
+                known = [f"the traffic of {tap} is not shaped: {error}"]
+            warnings.setdefault(owners[tap], []).extend(known)
     for source, destination in operation.mirrors:
         owner = owners.get(source) or owners.get(destination)
         if owner is not None and (problem := _problem(fabric.mirror, source, destination)):
             warnings.setdefault(owner, []).append(f"{source} is not mirrored: {problem}")
     return {key: tuple(texts) for key, texts in warnings.items() if texts}
-
-
-def _shaped_again(fabric: Fabric, tap: str, shaping: Shaping) -> list[str]:
-    try:
-        return fabric.shape(tap, shaping)
-    except FabricError as error:
-        return [f"the traffic of {tap} is not shaped: {error}"]
 
 
 def _remove(fabric: Fabric, taps: Iterable[str], mirrors: Iterable[str]) -> dict[str, str]:
@@ -215,7 +213,7 @@ def audit(fabric: Fabric, number: int, wanted: Picture) -> Worked:
     living = frozenset(vm_id for vm_id, (pid, ticks) in wanted.processes.items() if start_ticks(pid) == ticks != 0)
     plan = compare(wanted, survey, living)
     repairs: list[Repair] = []
-    errors = _remove(fabric, plan.remove, ())
+    errors = _remove(fabric, plan.remove, plan.unmirror)
     repairs += [
         Repair(name, STRANGE) for name in plan.remove if name not in errors and name not in _of(wanted, plan.lost)
     ]
@@ -232,8 +230,7 @@ def audit(fabric: Fabric, number: int, wanted: Picture) -> Worked:
         )
     for bridge, interface in plan.trunk:
         _note(repairs, errors, interface, MISSING, _problem(fabric.trunk, bridge, interface, True))
-    for problem in _dress(fabric, wanted, plan.made - errors.keys()):
-        errors.setdefault("", problem)
+    _dress(fabric, wanted, plan, repairs, errors)
     return Worked(number=number, errors=errors, repairs=tuple(repairs), lost=plan.lost)
 
 
@@ -264,15 +261,11 @@ def _where(segment: Segment | None) -> str:
     return "nowhere" if segment is None else f"in VLAN {segment.vlan} of {segment.bridge}"
 
 
-def _dress(fabric: Fabric, wanted: Picture, made: frozenset[str]) -> list[str]:
-    """Constraints and mirrors of what was made again."""
-    problems = [
-        problem
-        for tap, shaping in wanted.shapings.items()
-        if tap in made
-        for problem in _shaped_again(fabric, tap, shaping)
-    ]
-    for source, destination in wanted.mirrors:
-        if (source in made or destination in made) and (problem := _problem(fabric.mirror, source, destination)):
-            problems.append(f"{source} is not mirrored: {problem}")
-    return problems
+def _dress(fabric: Fabric, wanted: Picture, plan: Plan, repairs: list[Repair], errors: dict[str, str]) -> None:
+    """Constraints of what was made again, and mirrors."""
+    for tap in plan.made & wanted.shapings.keys():
+        if tap not in errors and (problem := _problem(fabric.shape, tap, wanted.shapings[tap])):
+            errors[tap] = problem
+    for source, destination in plan.mirror:
+        what = f"it was not copied to {destination} any more, and is again"
+        _note(repairs, errors, source, what, _problem(fabric.mirror, source, destination))

@@ -231,6 +231,23 @@ class MirrorTap(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag
     """That both have to be on; empty: any."""
 
 
+class Mirror(msgspec.Struct, frozen=True, kw_only=True):
+    """What passes through one tap is copied to another."""
+
+    source: str
+    destination: str
+
+
+class Mirrors(Message, frozen=True, kw_only=True, tag="network.mirrors"):
+    """By destination."""
+
+    mirrors: tuple[Mirror, ...]
+
+
+class GetMirrors(Query[Mirrors], frozen=True, kw_only=True, tag="network.mirrors.get"):
+    """Mirrors of the envelope's namespace."""
+
+
 class ClearMirrors(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="network.mirror.clear"):
     """End the mirror that ends in this tap, or all of the envelope's namespace."""
 

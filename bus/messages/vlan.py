@@ -38,14 +38,16 @@ class ResolveVlans(Request[Vlans], frozen=True, kw_only=True, tag="vlan.resolve"
     texts: tuple[str, ...]
 
 
-class ReturnVlans(Request[Ack], frozen=True, kw_only=True, tag="vlan.return"):
-    """What these aliases were resolved for has failed: those of them that were made by that are forgotten.
+class ReturnVlans(Request[Ack], frozen=True, kw_only=True, omit_defaults=True, tag="vlan.return"):
+    """What these were resolved for has failed: aliases that were made by that are forgotten, numbers are free again.
 
-    An alias that was looked up again since is somebody else's too, and stays.
+    What was looked up again since is somebody else's too, and stays.
     """
 
-    aliases: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
     """Fully qualified."""
+    numbers: tuple[int, ...] = ()
+    """That were typed, and have no alias."""
 
 
 class VlanRange(msgspec.Struct, frozen=True, kw_only=True):

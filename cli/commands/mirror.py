@@ -7,12 +7,13 @@ from typing import Final
 
 from bus.errors import NotFoundError
 from bus.messages.base import WILDCARD
-from bus.messages.network import ClearMirrors, GetInterfaces, Interface, MirrorTap
+from bus.messages.network import ClearMirrors, GetInterfaces, GetMirrors, Interface, Mirrors, MirrorTap
 from bus.messages.vm import GetVms, VmInfo
-from cli.commands.declare import QUICK_S, Args, Call, Command, CommandError, Scope
+from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, CommandError, Scope
 from cli.commands.qos import ALL, index_of
 from cli.response import Group, Response
 
+HEADER: Final = ("source", "destination")
 MIRROR_S: Final = 60.0
 """It waits while the interfaces of a large launch are made."""
 
@@ -96,7 +97,28 @@ def _mirror_tap(args: Args) -> MirrorTap:
     return MirrorTap(source=args.text("src"), destination=args.text("dst"), bridge=args.text("bridge"))
 
 
+def mirror_list(reply: Mirrors, args: Args) -> Answer:
+    """A row for each of Mirrors."""
+    return Answer(header=HEADER, rows=[(one.source, one.destination) for one in reply.mirrors])
+
+
 COMMANDS = (
+    Command(
+        patterns=("tap <mirror,>",),
+        help_short="list mirrors",
+        help_long="""\
+What passes through one tap, in both directions, also comes out of another one, for
+a program that watches. `tap mirror` alone lists which is copied to which in this
+namespace.
+
+	tap create WATCH name watch       a tap of the host, in a VLAN of its own
+	tap mirror mega_tap3 watch        what `vm info` shows as tap, copied to it
+	tap mirror server 0 sniffer 1     between interfaces of VMs
+	clear tap mirror watch            ends it""",
+        to="network",
+        request=lambda args: GetMirrors(),
+        answer=mirror_list,
+    ),
     Command(
         patterns=("tap <mirror,> <src tap> <dst tap> [bridge]",),
         help_short="copy what passes through a tap to another one",

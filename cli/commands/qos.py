@@ -152,7 +152,10 @@ The column qos of `vm info` shows what is in force.""",
     Command(
         patterns=("clear qos <target> [index]",),
         help_short="take away what limits and disturbs the traffic of VMs",
-        help_long=f"{TARGET_HELP}\nOf one interface by its number, or of all of them.",
+        help_long=f"""\
+{TARGET_HELP}
+INDEX is the number of an interface, 0 for the first one; without it, or with `{WILDCARD}`,
+all interfaces are meant. `qos add` with 0 takes away one kind alone, but for a rate.""",
         scope=Scope.TARGETED,
         run=_clear,
         completers={"target": "vm_target"},

@@ -9,6 +9,7 @@ from cli.commands import (
     cc_responses,
     cc_tunnels,
     debugging,
+    dnsmasq,
     environment,
     everything,
     files,
@@ -65,6 +66,7 @@ DOMAINS = (
     mirror,
     bridges,
     qos,
+    dnsmasq,
 )
 """The modules with commands, in the order of the reference page."""
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 from collections.abc import AsyncIterator
 
 from bus.errors import BusError, OutcomeUnknownError
 from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE, CreateTap, DeleteTaps, GetHostTaps, HostTaps, InterfaceReport
-from bus.messages.vlan import DISCONNECTED, ResolveVlans, ReturnVlans
+from bus.messages.vlan import DISCONNECTED
 from bus.netspec import UNPLUGGED, NetspecError, check_bridge, check_vlan
-from cli.commands.declare import QUICK_S, Answer, Args, Both, Call, Command, CommandError
-from cli.commands.vlan_names import VLANS, labels
+from cli.commands.declare import Answer, Args, Both, Call, Command, CommandError
+from cli.commands.vlan_names import VLANS, give_back, labels, look_up
 from cli.response import Group, Response
 
-HEADER = ("bridge", "tap", "vlan")
+HEADER = ("bridge", "tap", "vlan", "address")
 CREATE_S = 60.0
 """A tap waits while the interfaces of a large launch are made."""
 
@@ -24,7 +23,7 @@ def tap_list(both: Both, args: Args) -> Answer:
     """A row for each of HostTaps."""
     names = labels(both.also)
     taps: HostTaps = both.reply
-    rows = [(tap.bridge, tap.name, names.get(tap.vlan, str(tap.vlan))) for tap in taps.taps]
+    rows = [(tap.bridge, tap.name, names.get(tap.vlan, str(tap.vlan)), tap.address) for tap in taps.taps]
     return Answer(header=HEADER, rows=rows)
 
 
@@ -39,7 +38,13 @@ def checked_address(text: str) -> str:
 
 def _request(args: Args, vlan: int) -> CreateTap:
     address = checked_address(args.text("ip")) if args.has("ip") else ""
-    return CreateTap(vlan=vlan, bridge=args.text("bridge", DEFAULT_BRIDGE), name=args.text("tap"), address=address)
+    return CreateTap(
+        vlan=vlan,
+        bridge=args.text("bridge", DEFAULT_BRIDGE),
+        name=args.text("tap"),
+        address=address,
+        dhcp=args.has("dhcp"),
+    )
 
 
 async def _create(call: Call) -> AsyncIterator[Group]:
@@ -54,8 +59,7 @@ async def _create(call: Call) -> AsyncIterator[Group]:
     except NetspecError as error:
         raise CommandError(str(error)) from error
     namespace, engine = call.session.namespace, call.engine
-    resolve = ResolveVlans(texts=(text,))
-    (vlan,) = (await engine.ask("namespace", resolve, timeout_s=QUICK_S, namespace=namespace)).vlans
+    (vlan,) = await look_up(call, [text])
     if vlan.number == DISCONNECTED:
         raise CommandError(f"a tap is plugged into a VLAN, it cannot be {UNPLUGGED}")
     try:
@@ -64,9 +68,7 @@ async def _create(call: Call) -> AsyncIterator[Group]:
     except OutcomeUnknownError:
         raise
     except BusError:
-        with contextlib.suppress(BusError):
-            back = ReturnVlans(aliases=(vlan.alias,))
-            await engine.ask("namespace", back, timeout_s=QUICK_S, namespace=namespace)
+        await give_back(call, [vlan])
         raise
     yield Group([Response(engine.host, "\n".join(tap.name for tap in made.taps))])
 
@@ -86,11 +88,12 @@ COMMANDS = (
         help_short="list, make and remove interfaces of the host",
         help_long="""\
 A host tap is an interface of the host that is plugged into a VLAN. `tap` alone
-lists those of the namespace, with bridge and VLAN.
+lists those of the namespace, with bridge, VLAN and address.
 
 	tap create LAN                    answers with the name of the new interface
 	tap create LAN name foo           chooses the name
 	tap create LAN ip 10.0.0.1/24     gives it an address
+	tap create LAN dhcp               has a server in the VLAN give it one
 	tap create 100 bridge br1         on another bridge than mega_bridge
 	tap create LAN bridge br1 ip 10.0.0.1/24 foo
 
@@ -105,15 +108,22 @@ A tap that cannot get its address is not made. Host taps end with `tap delete`,
         patterns=(
             "tap <create,> <vlan>",
             "tap <create,> <vlan> name <tap>",
+            "tap <create,> <vlan> <dhcp,> [tap]",
             "tap <create,> <vlan> ip <ip with mask> [tap]",
             "tap <create,> <vlan> bridge <bridge>",
             "tap <create,> <vlan> bridge <bridge> name [tap]",
+            "tap <create,> <vlan> bridge <bridge> <dhcp,> [tap]",
             "tap <create,> <vlan> bridge <bridge> ip <ip with mask> [tap]",
         ),
         help_short="plug a new interface of the host into a VLAN",
         help_long="""\
 Answers with its name, which is the next free mega_tapN unless one is given. An
-address without a mask is that of a single host.""",
+address without a mask is that of a single host.
+
+With `dhcp` the address is leased from a DHCP server in the VLAN, and the lease is
+renewed; without an answer within 20 seconds there is no tap. Routes and name servers
+that the server offers are not taken, nor an address in a network that another
+interface of the host is in.""",
         run=_create,
         completers={"vlan": "vlan", "bridge": "bridge"},
     ),

@@ -24,6 +24,24 @@ from cli.commands.vlan_names import VLANS, labels
 
 HELP_WIDTH = 80
 MAPS = (Shape.MAP, Shape.PATH_MAP)
+NETSPEC_HELP = """\
+
+A netspec is the VLAN that the interface is plugged into, by name or number, with
+the bridge before it and a MAC address and a model of card after it, if need be:
+
+	vm config net LAN                          one interface
+	vm config net LAN DMZ 100                  three of them
+	vm config net LAN,00:16:3e:00:00:01        with this MAC address
+	vm config net LAN,virtio-net-pci           with this card; for KVM guests only
+	vm config net br1,LAN                      on another bridge than mega_bridge
+	vm config net br1,LAN,00:16:3e:00:00:01,e1000
+	vm config net disconnected                 plugged in nowhere
+
+The list replaces the earlier one; a mistake in one of them changes nothing. A name
+that is new gets the next free number, see `help vlans`. Without a MAC address each
+VM gets one of its own. In a container the interfaces are veth0, veth1, and so on.
+`vm net` changes the interfaces of VMs that exist, `clear vm config net` empties the
+list."""
 
 
 def _patterns(param: Param, name: str) -> tuple[str, ...]:
@@ -72,6 +90,11 @@ def _default(param: Param) -> str:
     return f"The default is {shown}." if shown else "By default it is empty."
 
 
+def _help(param: Param) -> str:
+    text = textwrap.fill(f"Sets or shows {param.help}. {_kinds(param)} {_default(param)}", HELP_WIDTH)
+    return f"{text}\n{NETSPEC_HELP}" if param.shape is Shape.NETSPECS else text
+
+
 def _completers(param: Param) -> dict[str, str]:
     if param.shape is Shape.NETSPECS:
         return {"netspec": "netspec"}
@@ -91,7 +114,7 @@ def _param_command(param: Param) -> Command:
     return Command(
         patterns=tuple(pattern for name in param.names for pattern in _patterns(param, name)),
         help_short=f"configure {param.help}",
-        help_long=textwrap.fill(f"Sets or shows {param.help}. {_kinds(param)} {_default(param)}", HELP_WIDTH),
+        help_long=_help(param),
         to="namespace",
         request=request,
         answer=answer if param.shape is Shape.NETSPECS else lambda reply, args: answer(Both(reply, None), args),

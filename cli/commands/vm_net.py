@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from bus.errors import BusError, OutcomeUnknownError
 from bus.messages.network import AddInterfaces, ConnectInterfaces, GetInterfaces, GuestInterfaces
-from bus.messages.vlan import DISCONNECTED, ResolveVlans, Vlan
+from bus.messages.vlan import DISCONNECTED, Vlan
 from bus.messages.vm import VmInfo, WireVms
 from bus.netspec import MAX_INTERFACES, NetspecError, check_bridge, check_vlan, parse_all, resolved
 from cli.commands.declare import QUICK_S, Answer, Call, Command, CommandError, Scope
+from cli.commands.vlan_names import give_back, look_up
 from cli.commands.vm import TARGET_HELP
 from cli.commands.vm_targets import interface_report, nic_of, on_targets
 from cli.response import Group
@@ -38,7 +40,7 @@ async def _connect(call: Call) -> AsyncIterator[Group]:
     async def connect(host: str, vms: Sequence[VmInfo]) -> Answer:
         # First of all: what fails must not give a number to an alias.
         await _check_position(call, host, vms, position)
-        (found,) = await _resolve(call, [vlan])
+        (found,) = await look_up(call, [vlan])
         return await _move(call, host, vms, position, found, bridge)
 
     yield await on_targets(call, connect)
@@ -55,8 +57,7 @@ async def _disconnect(call: Call) -> AsyncIterator[Group]:
 
 async def _move(call: Call, host: str, vms: Sequence[VmInfo], position: int, vlan: Vlan, bridge: str = "") -> Answer:
     request = ConnectInterfaces(vms=tuple(map(nic_of, vms)), index=position, vlan=vlan.number, bridge=bridge)
-    reply = await call.engine.ask(f"network@{host}", request, timeout_s=CONNECT_S, namespace=call.session.namespace)
-    return interface_report(reply, call)
+    return await _plug_in(call, host, request, [vlan])
 
 
 async def _add(call: Call) -> AsyncIterator[Group]:
@@ -72,15 +73,14 @@ async def _add(call: Call) -> AsyncIterator[Group]:
         for vm in vms:
             if counts.get(vm.vm_id, 0) + len(specs) > MAX_INTERFACES:
                 raise CommandError(f"{vm.name}: a VM can have {MAX_INTERFACES} network interfaces")
-        vlans = await _resolve(call, [spec.vlan for spec in specs])
+        vlans = await look_up(call, [spec.vlan for spec in specs])
         networks = [resolved(spec, vlan) for spec, vlan in zip(specs, vlans, strict=True)]
         namespace = call.session.namespace
         # Before there is anything: from here on they are removed with the guests and forgotten with the VMs.
         wire = WireVms(target=",".join(str(vm.vm_id) for vm in vms))
         await call.engine.ask(f"vm@{host}", wire, timeout_s=QUICK_S, namespace=namespace)
         request = AddInterfaces(vms=tuple(nic_of(vm, networks) for vm in vms))
-        reply = await call.engine.ask(f"network@{host}", request, timeout_s=CONNECT_S, namespace=namespace)
-        return interface_report(reply, call)
+        return await _plug_in(call, host, request, vlans)
 
     yield await on_targets(call, add)
 
@@ -99,10 +99,19 @@ async def _interfaces(call: Call, host: str) -> Sequence[GuestInterfaces]:
     return reply.guests
 
 
-async def _resolve(call: Call, texts: Sequence[str]) -> Sequence[Vlan]:
-    request = ResolveVlans(texts=tuple(texts))
-    reply = await call.engine.ask("namespace", request, timeout_s=QUICK_S, namespace=call.session.namespace)
-    return reply.vlans
+async def _plug_in(call: Call, host: str, request: ConnectInterfaces | AddInterfaces, vlans: Sequence[Vlan]) -> Answer:
+    """Have it done; VLANs that only those were to be in who could not be plugged in are given back."""
+    namespace = call.session.namespace
+    try:
+        reply = await call.engine.ask(f"network@{host}", request, timeout_s=CONNECT_S, namespace=namespace)
+    except OutcomeUnknownError:
+        raise
+    except BusError:
+        await give_back(call, vlans)
+        raise
+    if len(reply.errors) >= len(request.vms):
+        await give_back(call, vlans)
+    return interface_report(reply, call)
 
 
 POSITION_HELP = "POSITION is the number of the interface, 0 for the first one."

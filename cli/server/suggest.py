@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from bus.errors import BusError
 from bus.messages.base import WILDCARD, Message, Request
+from bus.messages.dnsmasq import GetDnsmasqs
 from bus.messages.files import MatchFiles
 from bus.messages.host import GetJobs
 from bus.messages.namespace import GetNamespaces, GetSavedConfigs
@@ -133,6 +134,11 @@ async def _host_tap_targets(asker: Asker, namespace: str) -> Sequence[str]:
     return [*await _host_taps(asker, namespace), WILDCARD]
 
 
+async def _dnsmasqs(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("network", GetDnsmasqs(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [*(str(one.id) for one in reply.servers), WILDCARD]
+
+
 async def _taps(asker: Asker, namespace: str) -> Sequence[str]:
     reply = await asker.ask("network", GetInterfaces(), timeout_s=SUGGEST_S, namespace=namespace)
     of_guests = [interface.tap for guest in reply.guests for interface in guest.interfaces]
@@ -166,6 +172,7 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "bridge": _bridges,
     "trunk": _trunks,
     "tap": _taps,
+    "dnsmasq": _dnsmasqs,
     "host_tap": _host_taps,
     "host_tap_target": _host_tap_targets,
 }

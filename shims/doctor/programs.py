@@ -36,7 +36,7 @@ WANTED: Final = (
     Wanted("tcpdump", "tcpdump", "looking at traffic by hand"),
     Wanted("libnftables.so.1", "libnftables1", _NFT, minor=False),
     Wanted("/usr/lib/python3/dist-packages/nftables", "python3-nftables", _NFT, minor=False),
-    Wanted("dnsmasq", "dnsmasq-base", "addresses by DHCP, once containers have networks"),
+    Wanted("dnsmasq", "dnsmasq-base", "addresses and names for guests, which is `dnsmasq start`"),
     Wanted("libpcap.so.0.8", "libpcap0.8", "captures, once there are such"),
     Wanted("qemu-system-x86_64", "qemu-system-x86", "KVM guests, once there are any"),
     Wanted("qemu-img", "qemu-utils", "disks of KVM guests, once there are any"),

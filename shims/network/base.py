@@ -71,6 +71,8 @@ class Survey:
     segments: frozenset[Segment] = frozenset()
     trunks: frozenset[tuple[str, str]] = frozenset()
     """Bridge and interface of the host."""
+    mirrors: frozenset[tuple[str, str]] = frozenset()
+    """Source and destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,10 @@ class Fabric(Protocol):
         ...
 
     def remove_ports(self, names: list[str]) -> None:
-        """Remove ports of either kind, and segments that are empty then; returns when the kernel has none of them."""
+        """Remove ports of either kind; returns when the kernel has none of them.
+
+        Of empty segments some go each time, because the kernel takes its time for them.
+        """
         ...
 
     def plug(self, name: str, segment: Segment | None) -> None:

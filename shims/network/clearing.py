@@ -8,14 +8,14 @@ import os
 from shims.netlink import Netlink
 from shims.network import links, netns
 from shims.network.fabric import KernelFabric
-from shims.network.host_ends import HostEnds
+from shims.network.host_ends import HostEnds, read_note
 from shims.network.links import Link
-from shims.network.segments import GUESTS, HOST_TAPS, TRUNKS
+from shims.network.segments import GUESTS, HOST_TAPS
 
 
 def devices(tag: str) -> list[str]:
     """Interfaces of guests and host taps, and interfaces of the host that are plugged in; raises OSError."""
-    inside = [link.name for link in _in_fabric(tag) if link.group in (GUESTS, HOST_TAPS, TRUNKS)]
+    inside = [link.name for link in _in_fabric(tag) if link.group in (GUESTS, HOST_TAPS) or read_note(link.alias)]
     return [*(f"device {name} (in {netns.path(tag)})" for name in inside), *(f"device {name}" for name in _marked(tag))]
 
 
@@ -25,14 +25,12 @@ def left(tag: str) -> list[str]:
     return [*devices(tag), *own]
 
 
-def clear(tag: str) -> int:
-    """Remove all of it; returns how many devices there were.
+def clear(tag: str) -> None:
+    """Remove all of it.
 
     Raises OSError or FabricError, and goes no further, if an interface of the host cannot be given back.
     """
-    count = len(devices(tag))
     KernelFabric(tag).destroy()
-    return count
 
 
 def _in_fabric(tag: str) -> list[Link]:

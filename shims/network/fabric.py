@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from bus.messages.network import Shaping
@@ -24,10 +25,8 @@ from shims.network.segments import (
     BRIDGES,
     GUESTS,
     HOST_TAPS,
-    PATCHES,
     PORTS_LIMIT,
     SCRATCH,
-    TRUNKS,
     UNTAGGED,
     Segments,
     remove_group,
@@ -77,13 +76,17 @@ class KernelFabric:
                 self._ports = Ports(self._netlink, self._segments, (outside, inside))
                 self._traffic = Traffic(self._netlink)
                 self._read()
-                return self._traffic.abilities(vlan_filtering=filters)
+                self._ends.try_guard()
+                lacks = (*self._traffic.lacks, self._ends.lack) if self._ends.lack else tuple(self._traffic.lacks)
+                return replace(self._traffic.abilities(vlan_filtering=filters), lacks=lacks)
             except BaseException:
                 self.close()
                 raise
 
     def close(self) -> None:
         """Let go of it; the thread is back on the host."""
+        if self._host:
+            self._ends.close()
         for one in (self._netlink, self._host):
             if one:
                 one.close()
@@ -104,22 +107,26 @@ class KernelFabric:
             if self._netlink:
                 for interface in self._ports.trunks:
                     self._ends.take_back(self._netlink, interface)
-                for group in (GUESTS, HOST_TAPS, PATCHES, BRIDGES):
-                    remove_group(self._netlink, group)
+                for group in (GUESTS, HOST_TAPS):
+                    remove_group(self._netlink, group)  # bridges go with the network namespace, and nobody waits
+            had_host_taps = self._netlink is not None and any(known.is_host for known in self._ports.known.values())
             self.close()
             netns.remove(self._tag)
-            _remove_marked(self._tag)
+            _remove_marked(self._tag, had_any=had_host_taps)
 
     def survey(self) -> Survey:
         """What exists, looked up."""
         with _refusals("the networks cannot be looked at"):
             self._read()
+            self._ports.tidy()
+            self._ends.guard()
         ports = {
             name: Seen(known.segment, is_host=known.is_host, on_host=known.on_host)
             for name, known in self._ports.known.items()
         }
         segments = frozenset(seen.segment for seen in ports.values() if seen.segment)
-        return Survey(ports, segments, frozenset((bridge, name) for name, bridge in self._ports.trunks.items()))
+        trunks = frozenset((bridge, name) for name, bridge in self._ports.trunks.items())
+        return Survey(ports, segments, trunks, self._traffic.mirrors() if self._traffic else frozenset())
 
     # --- ports
 
@@ -134,8 +141,11 @@ class KernelFabric:
         with _refusals("interfaces cannot be removed"):
             traffic = self._traffic_of_ports()
             traffic.before_removal(names)
+            with_host = any(known.is_host for name, known in self._ports.known.items() if name in names)
             self._ports.remove(names)
             traffic.after_removal(names)
+            if with_host:
+                self._ends.guard()
 
     def plug(self, name: str, segment: Segment | None) -> None:
         """Move a port; see `Fabric.plug`."""
@@ -211,6 +221,8 @@ class KernelFabric:
         found = {link.alias.split(" ")[1:2] == [str(ALL)] for link in links.listed(netlink) if link.group == BRIDGES}
         if found:
             return True in found
+        if self._way not in ("", PLAIN, FILTERING):
+            raise FabricError(f"MINIBUS_FABRIC must be {PLAIN} or {FILTERING}, not {self._way!r}")
         if self._way == PLAIN:
             return False
         message = links.new_bridge(_PROBE, index=0, group=SCRATCH, mac="02:00:00:00:00:01", filters=True)
@@ -237,20 +249,25 @@ class KernelFabric:
             for link in found
             if link.group in (GUESTS, HOST_TAPS)
         }
-        notes = {link.name: read_note(link.alias) for link in found if link.group == TRUNKS}
-        self._ports.trunks = {name: note[0] for name, note in notes.items() if note}
+        notes = {link: note for link in found if (note := read_note(link.alias))}
+        for link in notes:
+            if not link.master:  # whoever moved it ended before it was plugged in
+                self._ends.take_back(netlink, link.name)
+        self._ports.trunks = {link.name: note[0] for link, note in notes.items() if link.master}
 
     def _is_whole(self, link: Link) -> bool:
         """Whether the end on the host is there, if it should be."""
         return link.group != HOST_TAPS or self._ends.is_own(link.name)
 
 
-def _remove_marked(tag: str) -> None:
+def _remove_marked(tag: str, *, had_any: bool) -> None:
     """The ends of host taps whose other ends are nowhere that can be reached."""
     before = netns.open_own()
     try:
         with contextlib.closing(Netlink()) as host:
-            HostEnds(host, before, tag).remove_marked()
+            ends = HostEnds(host, before, tag)
+            if had_any or ends.marked():
+                ends.remove_marked()
     finally:
         os.close(before)
 

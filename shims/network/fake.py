@@ -75,7 +75,8 @@ class FakeFabric:
         }
         seen = guests | hosts
         segments = frozenset(one.segment for one in seen.values() if one.segment is not None)
-        return Survey(ports=seen, segments=segments, trunks=frozenset(self.trunks))
+        mirrors = frozenset((source, destination) for destination, source in self.mirrors.items())
+        return Survey(ports=seen, segments=segments, trunks=frozenset(self.trunks), mirrors=mirrors)
 
     def add_ports(self, ports: list[Port]) -> dict[str, str]:
         """See `Fabric`."""

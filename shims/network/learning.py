@@ -75,8 +75,12 @@ class Learning:
             nft.run(_RULES)
 
     def addresses(self) -> dict[str, Addresses]:
-        """By port; raises NftError."""
-        ip, ip6 = self._elements(V4), self._elements(V6)
+        """By port; raises NftError. Tables that somebody has removed are made again."""
+        try:
+            ip, ip6 = self._elements(V4), self._elements(V6)
+        except NftError:
+            self._nft.run(_RULES)
+            return {}
         return {name: Addresses(ip=ip.get(name, ""), ip6=ip6.get(name, "")) for name in {**ip, **ip6}}
 
     def forget(self, names: Iterable[str]) -> None:

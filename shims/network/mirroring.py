@@ -24,8 +24,15 @@ class Mirroring:
         self._nft = nft
         self._replace(_LOOPBACK, _LOOPBACK)
         self._replace("", _LOOPBACK)
-        self.sources = {destination: source for _, destination, source in self._chains()}
+        self.sources: dict[str, str] = {}
         """By destination."""
+        self.look()
+
+    def look(self) -> None:
+        """See which mirrors there are: those that have all their chains."""
+        found = self._chains()
+        ends = [(destination, source) for _, destination, source in found]
+        self.sources = {destination: source for destination, source in ends if ends.count((destination, source)) == 2}
 
     def mirror(self, source: str, destination: str) -> None:
         """See `Fabric.mirror`; takes the place of an earlier mirror to the same destination."""

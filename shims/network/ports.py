@@ -164,6 +164,10 @@ class Ports:
             self.known.pop(name, None)
         remove_devices(self._netlink, [*names, *self._segments.tidy()])
 
+    def tidy(self) -> None:
+        """Remove some empty segments; raises NetlinkError."""
+        remove_devices(self._netlink, self._segments.tidy())
+
     def plug(self, name: str, segment: Segment | None) -> None:
         """See `Fabric.plug`."""
         known = self.known.get(name)
@@ -183,7 +187,7 @@ class Ports:
                 before.ports.add(name)
             raise FabricError(f"{name} cannot be plugged in there: {_reason(error)}") from error
         known.segment = segment
-        remove_devices(self._netlink, self._segments.tidy())
+        self.tidy()
 
     def _move(self, name: str, known: Known, old: Part | None, new: Part | None, segment: Segment | None) -> None:
         """At no moment is it in both, nor in another VLAN: a port that joins a filtering bridge is in none."""
@@ -216,7 +220,7 @@ class Ports:
         except (NetlinkError, FabricError):
             self._segments.forget([interface])
             ends.take_back(self._netlink, interface)
-            remove_devices(self._netlink, self._segments.tidy())
+            self.tidy()
             raise
         self.trunks[interface] = bridge
 
@@ -227,7 +231,7 @@ class Ports:
         ends.take_back(self._netlink, interface)
         del self.trunks[interface]
         self._segments.forget([interface])
-        remove_devices(self._netlink, self._segments.tidy())
+        self.tidy()
 
 
 def _sentence(port: Port | HostPort, error: Exception) -> str:

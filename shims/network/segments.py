@@ -36,6 +36,8 @@ SCRATCH: Final = 0x6D6200FF
 
 PORTS_LIMIT: Final = 1000
 """In one bridge; the kernel has 1,023, and the first of several needs some for the patches to the others."""
+DEVICES_AT_ONCE: Final = 12
+"""How many devices of empty segments go with one call: the kernel waits some 16 ms for each bridge (rcu_barrier)."""
 UNTAGGED: Final = 4094
 """The VLAN by which a filtering bridge knows frames without a tag, between ports of VLAN 0.
 
@@ -185,17 +187,24 @@ class Segments:
         return [links.set_vlans(index, [(1, UNTAGGED, 0)], remove=True)] if part.key[1] == ALL else []
 
     def tidy(self) -> list[str]:
-        """Bridges without ports, and their patches, are none any more; returns the devices that are to be removed."""
-        doomed = []
-        for key, parts in list(self._parts.items()):
-            for part in reversed(parts):
-                if part.ports or (part.number == 0 and len(parts) > 1):
-                    continue
-                parts.remove(part)
-                doomed += [part.name, *self._patches_of(part)]
-            if not parts:
-                del self._parts[key]
+        """Some bridges without ports are none any more; returns the devices that are to be removed.
+
+        The others wait for the next time, and may be used again meanwhile.
+        """
+        doomed: list[str] = []
+        for part in list(reversed(self.parts())):
+            if not part.ports and (part.number or len(self._parts[part.key]) == 1):
+                doomed += self._drop(part)
+                if len(doomed) >= DEVICES_AT_ONCE:
+                    break
         return doomed
+
+    def _drop(self, part: Part) -> list[str]:
+        """It is none any more; returns its devices."""
+        self._parts[part.key].remove(part)
+        if not self._parts[part.key]:
+            del self._parts[part.key]
+        return [part.name, *self._patches_of(part)]
 
     # --- bridges
 
@@ -220,7 +229,7 @@ class Segments:
             self._netlink.ask(links.set_link(part.name, text(IFLA_IFALIAS, alias_of(key, part.number))))
             self._join(part, set())
         except (NetlinkError, FabricError):
-            remove_devices(self._netlink, self.tidy())
+            remove_devices(self._netlink, self._drop(part))
             raise
         return part
 

@@ -69,6 +69,13 @@ class Traffic:
         if self._mirroring:
             self._mirroring.unmirror(destination)
 
+    def mirrors(self) -> frozenset[tuple[str, str]]:
+        """Source and destination of each, looked up."""
+        if self._mirroring is None:
+            return frozenset()
+        self._mirroring.look()
+        return frozenset((source, destination) for destination, source in self._mirroring.sources.items())
+
     def addresses(self) -> dict[str, Addresses]:
         """See `Fabric.addresses`; ports and others, such as interfaces of the host."""
         if self._learning is None:

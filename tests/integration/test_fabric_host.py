@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shims.netlink import Netlink
-from shims.network import addressing, clearing, links
+from shims.netlink import Netlink, number
+from shims.network import addressing, clearing, host_guard, links
 from shims.network.base import FabricError, HostPort, Segment
+from shims.nft import Nft
 from tests.integration.frames import Ear, frame
 from tests.integration.guest_ends import Guest, OpenFabric, guests
 from tests.integration.test_fabric import plugged
@@ -124,6 +125,31 @@ def test_the_host_says_little_behind_a_tap(fabric: OpenFabric, ends: list[Guest]
         assert answers == {socket.inet_aton("10.9.0.100")}
 
 
+def test_a_guest_reaches_the_tap_s_addresses_and_no_others(fabric: OpenFabric, ends: list[Guest]) -> None:
+    """Those of other interfaces neither by a route nor by the tap's hardware address; one that is added counts at once."""
+    guest, listening = ends[0], []
+    fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN, ("10.9.0.100/24",)))
+    fabric.do(fabric.fabric.add_host_port, HostPort(f"{TAP}2", OTHER, ("10.10.0.100/24",)))
+    with plugged(fabric, {guest: LAN}), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as here:
+        fabric.running(TAP)
+        fabric.running(f"{TAP}2")
+        here.bind(("0.0.0.0", 0))
+        here.settimeout(10)
+        guest.run("ip", "address", "add", f"{guest.address}/24", "dev", "veth0")
+        guest.run("ip", "route", "add", "default", "via", "10.9.0.100")
+        ip("address", "add", "10.9.7.1/24", "dev", TAP)
+        with guest.udp() as there:
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            for address in ("10.10.0.100", "10.10.0.255", "10.9.7.1", "10.9.0.100", "10.9.0.255"):
+                there.sendto(address.encode(), (address, here.getsockname()[1]))
+            while "10.9.0.255" not in listening:
+                listening.append(here.recv(100).decode())
+        assert host_guard.guarded(Nft(), TAG) == {TAP, f"{TAP}2"}
+        fabric.do(fabric.fabric.remove_ports, [TAP, f"{TAP}2"])
+        assert not any(table["table"]["name"].endswith(TAG) for table in Nft().listed("tables netdev"))
+    assert listening == ["10.9.7.1", "10.9.0.100", "10.9.0.255"]
+
+
 def test_a_host_tap_is_there_whole_or_not_at_all(fabric: OpenFabric) -> None:
     add = fabric.fabric.add_host_port
     with pytest.raises(FabricError, match="this host has an interface lo already"):
@@ -216,13 +242,25 @@ def test_clearing_gives_interfaces_of_the_host_back(fabric: OpenFabric, wire: Ea
     fabric.do(fabric.fabric.trunk, "mega_bridge", PLUG, True)
     fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
     fabric.do(fabric.fabric.close)
-    assert clearing.devices(TAG) == [
-        *(f"device {name} (in /run/netns/minibus_{TAG})" for name in (PLUG, TAP)),
-        f"device {TAP}",
-    ]
-    assert clearing.clear(TAG) == 3
+    inside = [f"device {name} (in /run/netns/minibus_{TAG})" for name in (PLUG, TAP)]
+    assert sorted(clearing.devices(TAG)) == sorted([*inside, f"device {TAP}"])
+    clearing.clear(TAG)
     assert not on_host(TAP)
     came_back()
+
+
+def test_a_trunk_that_was_not_finished_goes_back(fabric: OpenFabric, wire: Ear) -> None:
+    fabric.do(fabric.fabric.trunk, "mega_bridge", PLUG, True)
+    fabric.do(unplug)
+    assert fabric.do(fabric.fabric.survey).trunks == frozenset()
+    came_back()
+    fabric.do(fabric.fabric.trunk, "mega_bridge", PLUG, True)
+    assert fabric.do(fabric.fabric.survey).trunks == {("mega_bridge", PLUG)}
+
+
+def unplug() -> None:
+    with closing(Netlink()) as netlink:
+        netlink.ask(links.set_link(PLUG, number(links.IFLA_MASTER, 0)))
 
 
 @contextmanager

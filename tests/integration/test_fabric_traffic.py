@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from bus.messages.network import Shaping
 from shims.netlink import NLM_F_CREATE, Message, text
-from shims.network import qdisc, shaping
+from shims.network import mirroring, qdisc, shaping
 from shims.network.base import Addresses, FabricError
 from shims.network.traffic import Traffic
-from shims.nft import NftError
+from shims.nft import Nft, NftError
 from tests.integration.guest_ends import WAIT_S, Guest, OpenFabric, arp, guests, neighbour
 from tests.system import patience
 
 pytestmark = pytest.mark.system
-T = TypeVar("T")
 TAG = f"t{os.getpid() % 46656:03x}"
 
 
@@ -47,14 +46,14 @@ def ends() -> Iterator[list[Guest]]:
 def plugged(opened: OpenFabric, ends: list[Guest]) -> Iterator[list[Guest]]:
     """Four guests on one segment, up, with addresses, of which nothing is known yet."""
     assert opened.do(opened.fabric.add_ports, [guest.port() for guest in ends]) == {}
+    assert opened.do(opened.fabric.addresses) == {}
     for guest in ends:
         guest.bring_up()
-    assert opened.do(opened.fabric.addresses) == {}
     yield ends
     opened.do(opened.fabric.remove_ports, [guest.tap for guest in ends])
 
 
-def until(look: Callable[[], T], wanted: T) -> None:
+def until(look: Callable[[], object], wanted: object) -> None:
     """Wait until a look shows what is wanted."""
     end_s = time.monotonic() + WAIT_S
     while (seen := look()) != wanted:
@@ -72,6 +71,8 @@ def throughput_bps(sender: Guest, receiver: Guest, for_s: float) -> float:
     accepted, _ = server.accept()
     end_s = time.monotonic() + for_s
     client.settimeout(0.2)
+    for one in (client, accepted):  # closed at once: nothing is sent again in a later test
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def send() -> None:
         while time.monotonic() < end_s:
@@ -97,14 +98,14 @@ def throughput_bps(sender: Guest, receiver: Guest, for_s: float) -> float:
 def test_a_rate_is_what_the_guest_receives(opened: OpenFabric, plugged: list[Guest]) -> None:
     first, second = plugged[:2]
     assert opened.do(opened.fabric.shape, second.tap, Shaping(rate_bps=1_000_000)) == []
-    assert 0.6e6 < throughput_bps(first, second, 2.0) < 1.3e6
-    assert throughput_bps(second, first, 0.5) > 20e6
+    assert 0.6e6 < throughput_bps(first, second, 1.5) < 1.3e6
+    assert throughput_bps(second, first, 0.3) > 20e6
     opened.do(opened.fabric.plug, second.tap, None)
     opened.do(opened.fabric.plug, second.tap, first.port().segment)
-    assert throughput_bps(first, second, 1.5) < 1.5e6, "it does not stay when the port is moved"
+    assert throughput_bps(first, second, 1.0) < 1.7e6, "it does not stay when the port is moved"
     assert opened.do(opened.fabric.shape, second.tap, Shaping()) == []
     assert opened.do(opened.fabric.shape, second.tap, Shaping()) == []
-    assert throughput_bps(first, second, 0.5) > 20e6
+    assert throughput_bps(first, second, 0.3) > 20e6
 
 
 def test_what_the_kernel_refuses_leaves_what_was(
@@ -120,7 +121,7 @@ def test_what_the_kernel_refuses_leaves_what_was(
     monkeypatch.setattr(shaping, "message", unknown)
     with pytest.raises(FabricError, match=f"^the kernel refuses these constraints for {second.tap}: "):
         opened.do(opened.fabric.shape, second.tap, Shaping(rate_bps=2_000_000))
-    assert throughput_bps(first, second, 1.5) < 1.5e6
+    assert throughput_bps(first, second, 1.0) < 1.7e6
 
 
 def test_constraints_for_an_interface_that_is_gone(opened: OpenFabric) -> None:
@@ -153,7 +154,7 @@ def test_addresses_are_learned(
     with plugged[0].raw_socket() as line:
         for frame in frames:
             line.send(frame)
-    until(lambda: opened.do(opened.fabric.addresses), {plugged[0].tap: learned})
+    until(lambda: opened.do(opened.fabric.addresses).get(plugged[0].tap), learned)
 
 
 def test_addresses_of_ordinary_guests(opened: OpenFabric, plugged: list[Guest]) -> None:
@@ -274,6 +275,22 @@ def test_mirrors_end_with_their_ends_and_survive_the_process(opened: OpenFabric,
     opened.do(opened.fabric.survey)
     with pytest.raises(FabricError, match=f"^{first.tap} cannot be mirrored to {third.tap}: "):
         opened.do(opened.fabric.mirror, first.tap, third.tap)
+
+
+def test_rules_that_somebody_has_removed(opened: OpenFabric, plugged: list[Guest]) -> None:
+    first, second = plugged[:2]
+    opened.do(opened.fabric.mirror, first.tap, second.tap)
+    assert opened.do(opened.fabric.survey).mirrors == {(first.tap, second.tap)}
+    opened.do(opened.do(Nft).run, f"delete chain netdev {mirroring.TABLE} mb_in_{second.tap}")
+    assert opened.do(opened.fabric.survey).mirrors == set(), "half a mirror is none"
+    opened.do(opened.fabric.mirror, first.tap, second.tap)
+    assert opened.do(opened.fabric.survey).mirrors == {(first.tap, second.tap)}
+    opened.do(opened.do(Nft).run, "flush ruleset")
+    assert opened.do(opened.fabric.survey).mirrors == set()
+    assert opened.do(opened.fabric.addresses) == {}
+    with first.raw_socket() as line:
+        line.send(arp("10.9.0.77"))
+    until(lambda: opened.do(opened.fabric.addresses).get(first.tap), Addresses(ip="10.9.0.77"))
 
 
 def test_two_mirrors_in_a_ring_do_no_harm(opened: OpenFabric, plugged: list[Guest]) -> None:

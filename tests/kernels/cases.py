@@ -10,7 +10,7 @@ from tests.kernels.kernel import ROOT
 
 MODULES: Final = (
     *("overlay", "bridge", "veth", "8021q", "sch_tbf", "sch_netem"),
-    *("nf_tables", "nft_meta_bridge", "nft_limit", "nft_dup_netdev"),
+    *("sch_ingress", "cls_bpf", "nf_tables", "nft_meta_bridge", "nft_limit", "nft_dup_netdev"),
 )
 _OVERLAY: Final = "insmod /modules/overlay.ko\n"
 _NETWORKS: Final = "while read -r file; do insmod /modules/$file; done </modules/order\n"
@@ -54,7 +54,7 @@ _CONTAINERS: Final = (
 _PRODUCT: Final = ("tests/kernels/inside/product.py", "tests/system/test_whole.py")
 _TRAFFIC: Final = (
     *("tests/kernels/inside/netem.py", "tests/integration/test_fabric.py"),
-    "tests/integration/test_fabric_traffic.py",
+    *("tests/integration/test_fabric_traffic.py", "tests/integration/test_fabric_host.py"),
 )
 _LACKS: Final = "tests/kernels/inside/lacks.py::test_"
 
@@ -106,8 +106,10 @@ CASES: Final = {
 
 _LIFE: Final = "tests/system/test_container_life.py::test_"
 _INSIDE: Final = "tests/system/test_container_inside.py::test_"
+_FABRIC: Final = "tests/integration/test_fabric.py::test_"
+_FABRIC_TRAFFIC: Final = "tests/integration/test_fabric_traffic.py::test_"
 SHORT: Final = Case(
-    "cgroup v2 alone: what every change is tested with",
+    "cgroup v2 alone, bridges that know VLANs, netem: what every change is tested with",
     (
         "tests/kernels/inside/version2.py",
         "tests/system/test_container_cgroup2.py",
@@ -119,6 +121,14 @@ SHORT: Final = Case(
         "tests/system/test_host_lacks.py::test_devices_without_rules",
         "tests/system/test_host_lacks.py::test_a_tree_that_is_read_only[memory]",
         "tests/kernels/inside/product.py",
+        "tests/kernels/inside/netem.py",
+        *(f"{_FABRIC}{name}" for name in ("segments_do_not_hear_each_other", "nothing_of_the_fabric_answers")),
+        *(f"{_FABRIC}{name}" for name in ("a_port_is_moved_and_unplugged", "a_new_process_finds_everything")),
+        f"{_FABRIC_TRAFFIC}addresses_of_ordinary_guests",
+        f"{_FABRIC_TRAFFIC}addresses_are_learned[frames5-learned5]",
+        f"{_FABRIC_TRAFFIC}a_mirror_shows_both_directions",
     ),
-    prepare=f"{_V2}cd {ROOT}\n.venv/bin/python -m pytest -p no:cacheprovider -q {_LACKS}no_overlay || exit\n{_OVERLAY}",
+    prepare=f"{_V2}cd {ROOT}\n"
+    f".venv/bin/python -m pytest -p no:cacheprovider -q {_LACKS}no_overlay || exit\n"
+    f"{_NETWORKS}",
 )

@@ -1,6 +1,6 @@
-"""Containers on cgroup version 2 alone, which this machine need not have: in an emulated guest with Debian's kernel.
+"""cgroup version 2 alone, VLANs on bridges, netem, which this machine need not have: in a guest with Debian's kernel.
 
-`just kernels` runs all container tests in guests of several kinds.
+`just kernels` runs all tests of containers and networks in guests of several kinds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.kernels.cases import MODULES, SHORT
 
 
 @pytest.mark.timeout(1000)
-def test_version_2_of_cgroups(tmp_path: Path) -> None:
+def test_another_kernel(tmp_path: Path) -> None:
     chosen = kernel.get()
     root = tmp_path / "root.img"
     image.build(root, chosen, MODULES)

@@ -20,10 +20,11 @@ NOBODY = 65534
 
 @pytest.fixture
 def product(base_dir: Path, rootfs: Path) -> Iterator[Product]:
-    """minibus with running, waiting and frozen containers, and a file in the file area."""
+    """minibus with running, waiting and frozen containers, their networks, and a file in the file area."""
     with product_on(base_dir, rootfs) as product:
         with product.configured() as console:
-            console.ok("vm launch container web[1-5]", "vm start web[1-3]", "vm stop web3")
+            console.ok("vm config net LAN OTHER", "vm launch container web[1-5]", "vm start web[1-3]", "vm stop web3")
+            console.ok(f"tap create LAN name mb-{product.tag}")
         (base_dir / "files" / "image").write_text("precious")
         try:
             yield product
@@ -65,7 +66,7 @@ def test_a_healthy_one_and_once_more(product: Product) -> None:
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0] == "minibus ended"
-    assert "5 instance directories removed" in lines
+    assert {"5 instance directories removed", "networks removed"} <= set(lines)
     assert done.out.endswith(GONE.format(base=product.base))
     assert nuked(product) == Done(0, "there was nothing to remove\n" + GONE.format(base=product.base), "")
     usable_again(product)

@@ -35,7 +35,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "namespace": ("vm config",),
     "scheduler": ("ns schedule status",),
     "vm": ("vm info",),
-    "network": ("tap create 900 name drill{n}", "tap delete drill{n}"),
+    "network": ("tap create 900 name drill{n}", "clear tap"),
     "host": ("shell true",),
     "files": ("file list",),
     "plumber": ("pipe probe word", "clear pipe probe"),

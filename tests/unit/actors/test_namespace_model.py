@@ -61,7 +61,7 @@ REQUESTS: tuple[Request[Message], ...] = (
     SetConfig(param="net", words=("LAN", "exp//LAN,00:11:22:33:44:55")),
     SetConfig(param="net", words=("A", "102", "B")),
     ResolveVlans(texts=("A", "C")),
-    ReturnVlans(aliases=("minimega//A", "exp//C", "minimega//LAN")),
+    ReturnVlans(aliases=("minimega//A", "exp//C", "minimega//LAN"), numbers=(102, 104)),
     AddVlan(alias="B", number=105),
     SetVlanRange(minimum=103, maximum=106),
     BlacklistVlan(number=104),

@@ -188,10 +188,15 @@ def test_ranges_that_cannot_be(table: NamespaceTable, low: int, high: int, code:
 def test_fixed_numbers(table: NamespaceTable) -> None:
     ok(table, AddVlan(alias="LAN", number=105))
     ok(table, AddVlan(alias="exp//LAN", number=101))
-    assert refused(table, AddVlan(alias="LAN", number=106)) == ("conflict", "alias already in use")
-    assert refused(table, AddVlan(alias="WAN", number=101)) == ("conflict", "vlan already in use")
+    assert refused(table, AddVlan(alias="LAN", number=106)) == (
+        "conflict",
+        "alias already in use: minimega//LAN is 105",
+    )
+    sentence = "vlan already in use: 101 is exp//LAN"
+    assert refused(table, AddVlan(alias="WAN", number=101)) == ("conflict", sentence)
     ok(table, BlacklistVlan(number=110))
-    assert refused(table, AddVlan(alias="WAN", number=110)) == ("conflict", "vlan already in use")
+    sentence = "vlan already in use: somebody has typed or listed 110, see `vlans blacklist`"
+    assert refused(table, AddVlan(alias="WAN", number=110)) == ("conflict", sentence)
     assert refused(table, AddVlan(alias="WAN", number=4096)) == ("invalid", "invalid VLAN (0 <= vlan < 4096)")
     assert refused(table, AddVlan(alias="5", number=5))[0] == "invalid"
     sentence = "vlan already in use: 101 is exp//LAN, which `clear vlans` can forget"
@@ -277,6 +282,22 @@ def test_what_nobody_else_has_looked_up_can_be_given_back(table: NamespaceTable)
     assert numbers(table, "D") == [101]
     clear(table, "all")
     assert table.vlans == VlanBook()
+
+
+def test_a_number_that_was_typed_for_nothing_is_free_again(table: NamespaceTable) -> None:
+    numbers(table, "101", "102", "103")
+    numbers(table, "102")
+    ok(table, BlacklistVlan(number=103))
+    ok(table, ReturnVlans(numbers=(101, 102, 103, 104)))
+    assert table.vlans.blacklist == {102, 103}
+    assert numbers(table, "A") == [101]
+
+
+def test_an_alias_whose_number_somebody_typed_is_not_given_back(table: NamespaceTable) -> None:
+    numbers(table, "A")
+    numbers(table, "101")
+    ok(table, ReturnVlans(aliases=("minimega//A",), numbers=(101,)))
+    assert table.vlans.aliases == {"minimega//A": 101}
 
 
 def test_what_others_have_reserved_is_not_touched(table: NamespaceTable) -> None:

@@ -136,13 +136,16 @@ async def test_guests_keep_their_fabric_when_the_actor_stops_and_the_next_one_ta
     assert not fabric.exists
 
 
-async def test_without_guests_nothing_stays_but_host_taps_come_back(base_dir: Path) -> None:
+async def test_host_taps_stay_when_the_actor_stops_and_come_back_if_they_are_gone(base_dir: Path) -> None:
     fabric = FakeFabric()
     async with running(base_dir, fabric) as bench:
         await bench.ask(CreateTap(vlan=5, name="foo"))
-    assert not fabric.exists
-    async with running(base_dir, fabric):
+    assert "foo" in fabric.taps
+    fabric.destroy()
+    async with running(base_dir, fabric) as bench:
         await until(lambda: "foo" in fabric.taps)
+        await bench.ask(DeleteTaps(name="foo"))
+    assert not fabric.exists
 
 
 async def test_a_crash_leaves_the_fabric_and_what_is_left_is_removed(
@@ -248,3 +251,10 @@ async def test_what_is_asked_at_the_very_end_is_done_by_the_next_actor(base_dir:
     async with running(base_dir, fabric) as bench:
         await until(lambda: "last" in dict(bench.port.replies))
     assert not fabric.exists
+
+
+async def test_a_look_makes_no_fabric(base_dir: Path) -> None:
+    fabric = FakeFabric()
+    async with running(base_dir, fabric) as bench:
+        assert await bench.actor._kernel.look(FakeFabric.counters) is None  # type: ignore[arg-type]
+    assert fabric.calls == []

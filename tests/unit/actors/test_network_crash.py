@@ -149,8 +149,18 @@ def test_what_has_gone_wrong_is_mended_and_told() -> None:
         "strange",
         "stranger",
     }
-    assert logged(effects) == ["interface_repaired"] * 7
+    assert logged(effects) == ["interface_repaired"] * 8  # the mirror as well
     assert told(model.audit()) == []
+
+
+def test_mirrors_are_begun_again_and_strange_ones_end() -> None:
+    model = full()
+    wanted = kernel(model)
+    model.fabric.unmirror("see")
+    model.fabric.mirror("mega_tap1", "mega_tap2")
+    effects = model.audit()
+    assert kernel(model) == wanted
+    assert [(what, tap) for what, tap, _, _ in told(effects)] == [("repaired", "mega_tap0")]
 
 
 def test_a_fabric_that_is_gone_comes_back_whole() -> None:

@@ -203,6 +203,7 @@ def test_what_the_kernel_cannot_do_is_a_warning() -> None:
     model.fabric.refuses = {"shape"}
     (again,) = model.plug(guest(1))
     assert (again.error, again.warnings) == ("", ("the traffic of mega_tap0 is not shaped: shape: the kernel refused",))
+    assert model.table.guests[1].nics[0].shaping == Shaping()
 
 
 def test_if_the_fabric_cannot_be_entered_everybody_is_told() -> None:

@@ -74,7 +74,7 @@ def test_generated_names_are_new_on_the_host_and_among_the_guests() -> None:
         ({"name": "-a"}, "invalid", "invalid tap name"),
         ({"name": "a\n"}, "invalid", "invalid tap name"),
         ({"name": "\u00e4" * 9000}, "invalid", "invalid tap name"),
-        ({"name": "lo"}, "invalid", "invalid tap name"),
+        ({"name": "lo"}, "invalid", "invalid tap name `lo`: every"),
         ({"name": "eth0"}, "conflict", "this host has an interface eth0 already"),
         ({"name": "there"}, "conflict", "tap already on bridge: there"),
         ({"name": "mega_tap0"}, "conflict", "tap already on bridge: mega_tap0"),
@@ -219,6 +219,17 @@ def test_a_mirror_comes_back_with_its_guest() -> None:
     assert model.fabric.mirrors == {}
     model.plug(guest(1))
     assert model.fabric.mirrors == {"see": "mega_tap0"}
+
+
+def test_a_mirror_between_guests_waits_for_both() -> None:
+    model = with_mirror()
+    model.ask(ClearMirrors())
+    assert model.ask(MirrorTap(source="mega_tap1", destination="mega_tap0")) == Ack()
+    model.ask(UnplugGuests(vm_ids=(1, 2)))
+    assert model.plug(guest(1))[0].warnings == ()
+    assert model.fabric.mirrors == {}
+    assert model.plug(guest(2))[0].warnings == ()
+    assert model.fabric.mirrors == {"mega_tap0": "mega_tap1"}
 
 
 # ---------------------------------------------------------------- trunks and bridges

@@ -105,6 +105,10 @@ def test_what_was_typed_as_a_number_stays_one() -> None:
     [
         (Netspec(vlan=101), "mega_bridge,LAN (101)"),
         (Netspec(vlan=103), "mega_bridge,foo//BAR (103)"),
+        (Netspec(vlan=101, alias="minimega//LAN"), "mega_bridge,LAN (101)"),
+        (Netspec(vlan=103, alias="foo//BAR"), "mega_bridge,foo//BAR (103)"),
+        (Netspec(vlan=101, alias="minimega//FORGOTTEN"), "mega_bridge,minimega//FORGOTTEN"),
+        (Netspec(vlan=104, alias="minimega//FORGOTTEN"), "mega_bridge,minimega//FORGOTTEN"),
         (Netspec(vlan=7, bridge="br", mac=MAC), f"br,7,{MAC}"),
         (Netspec(vlan=-1, driver="igb"), "mega_bridge,disconnected,igb"),
     ],

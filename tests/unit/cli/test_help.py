@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from bus.netspec import parse_all
 from cli.commands.declare import Command
 from cli.commands.help import LIST_TITLE, help_text, no_help
 from cli.commands.registry import COMMANDS
+from cli.grammar.lexer import lex
+from cli.grammar.matcher import Grammar
 from cli.testing import EngineBench
 
 ONE = Command(patterns=("vm config init [value]...",), help_short="configure init", help_long="Long\ninit.")
@@ -102,3 +107,28 @@ async def test_completion_of_nothing_offers_every_command() -> None:
 def test_every_long_help_fits_a_terminal() -> None:
     wide = {line for command in COMMANDS for line in command.help_long.split("\n") if len(line.expandtabs()) > 100}
     assert wide == set()
+
+
+GRAMMAR = Grammar((pattern, command) for command in COMMANDS for pattern in command.patterns)
+NOUNS = {command.patterns[0].split()[0] for command in COMMANDS} - {"clear"}
+
+
+def examples() -> list[str]:
+    """The commands that helps show, without what explains them; names of files and directories are no commands."""
+    lines = [line for command in COMMANDS for line in command.help_long.splitlines()]
+    found = (re.split(r"\s{2,}", line[1:])[0] for line in lines if re.match(r"\t\S", line))
+    return sorted({line for line in found if " " in line and line.split()[0] in NOUNS})
+
+
+def test_examples_are_commands() -> None:
+    shown = examples()
+    assert len(shown) > 50
+    for line in shown:
+        GRAMMAR.parse(list(lex(line).words))
+
+
+def test_netspecs_of_the_help_are_such() -> None:
+    shown = [line for line in examples() if line.startswith("vm config net ")]
+    assert len(shown) > 5
+    for line in shown:
+        parse_all(line.split()[3:])

@@ -11,11 +11,14 @@ from bus.messages.base import Ack, Message
 from bus.messages.network import (
     ClearMirrors,
     GetInterfaces,
+    GetMirrors,
     GuestInterfaces,
     GuestNic,
     Interface,
     InterfaceList,
     InterfaceReport,
+    Mirror,
+    Mirrors,
     MirrorTap,
     ShapeInterfaces,
     Shaping,
@@ -152,6 +155,12 @@ async def test_mirrors(line: str, expected: list[Message]) -> None:
     one = bench()
     assert await one.text(line) == ""
     assert [asked.request for asked in one.bus.asked if isinstance(asked.request, MirrorTap | ClearMirrors)] == expected
+
+
+async def test_mirrors_are_listed() -> None:
+    one = bench({GetMirrors: Mirrors(mirrors=(Mirror(source="a", destination="b"),))})
+    answer = await one.one("tap mirror")
+    assert (answer.header, answer.rows) == (("source", "destination"), [("a", "b")])
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,11 @@ def bench(**more: Any) -> EngineBench:
         ("vlans", ("alias", "vlan"), [("LAN", "101"), ("WAN", "102")]),
         ("vlans range", ("min", "max", "next"), [("101", "4096", "102")]),
         ("vlans blacklist", ("vlan",), [("7",), ("9",)]),
-        ("tap", ("bridge", "tap", "vlan"), [("mega_bridge", "mega_tap0", "LAN (101)"), ("br1", "t", "7")]),
+        (
+            "tap",
+            ("bridge", "tap", "vlan", "address"),
+            [("mega_bridge", "mega_tap0", "LAN (101)", ""), ("br1", "t", "7", "10.0.0.1/24")],
+        ),
         (
             "bridge",
             ("bridge", "preexisting", "vlans", "trunks", "tunnels"),
@@ -175,6 +179,8 @@ async def test_mistakes_are_asked_of_nobody(line: str, sentence: str) -> None:
     [
         ("tap create LAN", CreateTap(vlan=101)),
         ("tap create LAN name t", CreateTap(vlan=101, name="t")),
+        ("tap create LAN dhcp", CreateTap(vlan=101, dhcp=True)),
+        ("tap create LAN bridge b dhcp t", CreateTap(vlan=101, bridge="b", name="t", dhcp=True)),
         ("tap create LAN ip 10.0.0.1/24", CreateTap(vlan=101, address="10.0.0.1/24")),
         ("tap create LAN ip fd00::1/64 t", CreateTap(vlan=101, address="fd00::1/64", name="t")),
         ("tap create LAN ip 10.0.0.1", CreateTap(vlan=101, address="10.0.0.1/32")),
@@ -199,6 +205,9 @@ async def test_a_tap_that_cannot_be_made() -> None:
     engine = bench(reactions={CreateTap: ConflictError("tap already on bridge"), ReturnVlans: Ack()})
     assert await engine.error("tap create LAN") == "tap already on bridge"
     assert engine.bus.asked[-1].request == ReturnVlans(aliases=("minimega//LAN",))
+    typed = bench(reactions=engine.bus.reactions | {ResolveVlans: Vlans(vlans=(Vlan(number=77),))})
+    assert await typed.error("tap create 77") == "tap already on bridge"
+    assert typed.bus.asked[-1].request == ReturnVlans(numbers=(77,))
     unknown = bench(reactions={CreateTap: DeadlineError("no answer in time"), ReturnVlans: Ack()})
     assert await unknown.error("tap create LAN") == "no answer in time"
     assert ReturnVlans not in map(type, [asked.request for asked in unknown.bus.asked])

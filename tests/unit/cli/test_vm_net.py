@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.errors import InvalidError, NotFoundError, UnavailableError
+from bus.errors import DeadlineError, InvalidError, NotFoundError, UnavailableError
 from bus.messages.base import Ack, Message
 from bus.messages.network import (
     AddInterfaces,
@@ -19,7 +19,7 @@ from bus.messages.network import (
     InterfaceReport,
     Netspec,
 )
-from bus.messages.vlan import DISCONNECTED, ResolveVlans, Vlan, Vlans
+from bus.messages.vlan import DISCONNECTED, ResolveVlans, ReturnVlans, Vlan, Vlans
 from bus.messages.vm import GetVms, VmList, WireVms
 from cli.testing import Asked, EngineBench, make_vm
 
@@ -49,6 +49,7 @@ def bench(**more: Any) -> EngineBench:
         ConnectInterfaces: InterfaceReport(),
         AddInterfaces: InterfaceReport(),
         WireVms: Ack(),
+        ReturnVlans: Ack(),
     }
     return EngineBench(reactions, **more)
 
@@ -146,6 +147,39 @@ async def test_an_alias_that_cannot_be_resolved(error: Exception) -> None:
     one.bus.reactions[ResolveVlans] = error  # type: ignore[assignment]  # a BusError
     assert await one.error("vm net connect web 0 LAN") == str(error)
     assert "ConnectInterfaces" not in asked(one)
+
+
+@pytest.mark.parametrize(
+    ("line", "returned"),
+    [
+        ("connect web 0 LAN", ReturnVlans(aliases=("minimega//LAN",))),
+        ("connect web 0 77", ReturnVlans(numbers=(77,))),
+        ("add web LAN 77", ReturnVlans(aliases=("minimega//LAN",), numbers=(77,))),
+    ],
+)
+@pytest.mark.parametrize("outcome", [UnavailableError("no"), InterfaceReport(errors=("no",))])
+async def test_what_could_be_plugged_in_nowhere_leaves_no_vlan(line: str, returned: Message, outcome: Any) -> None:
+    one = bench()
+    one.bus.reactions |= {GetVms: VmList(vms=(make_vm(0, "web"),))}
+    one.bus.reactions |= {ConnectInterfaces: outcome, AddInterfaces: outcome}
+    assert await one.error(f"vm net {line}") == "no"
+    assert one.bus.asked[-1].request == returned
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("connect web,db 0 LAN", InterfaceReport(errors=("web: no",))),
+        ("connect web 0 LAN", DeadlineError("no answer in time")),
+        ("disconnect web 0", UnavailableError("no")),
+    ],
+)
+async def test_vlans_that_something_may_be_in_stay(line: str, outcome: Any) -> None:
+    one = bench()
+    one.bus.reactions[GetVms] = VmList(vms=(make_vm(0, "web"), make_vm(1, "db"))[: 2 if "db" in line else 1])
+    one.bus.reactions[ConnectInterfaces] = outcome
+    assert await one.error(f"vm net {line}")
+    assert "ReturnVlans" not in asked(one)
 
 
 async def test_several_hosts_of_which_one_has_the_vm() -> None:

@@ -103,6 +103,15 @@ def test_the_command_makes_room_for_as_many_as_are_expected() -> None:
         assert capacity.capacity(mended, Guest(), expected).fits >= expected
 
 
+def test_interfaces_take_memory() -> None:
+    def each(guest: Guest) -> float:
+        rows = capacity.capacity(FIGURES, guest).resources
+        return next(row.per_guest for row in rows if row.name == "memory (MiB)")
+
+    assert each(Guest(interfaces=10)) == pytest.approx(each(Guest()) + 0.74)
+    assert each(Guest(memory_mib=100, interfaces=1)) == pytest.approx(100.074)
+
+
 def test_nothing_known_is_no_room_and_no_error() -> None:
     room = capacity.capacity(Figures(), Guest())
     assert [row.name for row in room.resources] == ["memory cgroups"]
