@@ -21,6 +21,7 @@ from bus.messages import (
     console,
     control,
     debug,
+    dnsmasq,
     files,
     gateway,
     guest,
@@ -86,9 +87,17 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         # These open ports of the host, or reach for its interfaces.
         *(cc.Listen, cc.Unlisten, tunnel.OpenTunnel, tunnel.GetTunnels, tunnel.CloseTunnel),
         *(network.CreateTap, network.DeleteTaps, network.MirrorTap, network.ClearMirrors, network.TrunkBridge),
-        *(network.GetBridges, network.GetRates),
+        *(network.GetBridges, network.GetRates, network.GetMirrors, vm.WireVms),
+        *(
+            dnsmasq.GetDnsmasqs,
+            dnsmasq.StartDnsmasq,
+            dnsmasq.KillDnsmasqs,
+            dnsmasq.ConfigureDnsmasq,
+            dnsmasq.UnconfigureDnsmasq,
+        ),
         # The words may name a VLAN of another namespace; the numbers are everybody's.
         *(vlan.ResolveVlans, vlan.GetVlans, vlan.AddVlan, vlan.SetVlanRange, vlan.BlacklistVlan, vlan.ClearVlans),
+        vlan.ReturnVlans,
         *(pipeline.StartPipeline, namespace.GetNamespaces, vm.GetHostLoad, vm.GetVmCounts),
         gateway.ReloadKeys,
     ),

@@ -7,6 +7,8 @@ belongs to everybody: the file area, logs, processes. Pure.
 
 from __future__ import annotations
 
+from bus.access import REACH, Reach
+from bus.messages.base import Message
 from bus.vm_config import PARAMS, Param, reaches_host
 from cli.commands.declare import Args, Command, CommandError
 from cli.session import Session
@@ -65,6 +67,11 @@ def check(command: Command, args: Args, session: Session) -> None:
     named = command.namespace(args, session.namespace) if command.namespace is not None else session.namespace
     if named not in session.confined:
         raise CommandError(f"this key may not act in namespace {named}: it is limited to {', '.join(session.confined)}")
+
+
+def may_ask(request: Message, session: Session) -> bool:
+    """Whether a session may ask this beside its command's own question; what it may not know is left out of answers."""
+    return session.confined is None or REACH.get(type(request)) is Reach.NAMESPACE
 
 
 def _is_harmless_param(pattern: str) -> bool:

@@ -17,7 +17,7 @@ EXIT_PIPE_CLOSED = 141
 """As a shell reports programs that SIGINT and SIGPIPE ended."""
 
 START_FLAGS = ("filepath", "level", "logfile", "console-address", "v", "verbose")
-SETTINGS = ("durable", "tune-host", "metrics", "group", "log-format", "listen")
+SETTINGS = ("durable", "tune-host", "metrics", "group", "log-format", "listen", "vlan-range")
 SUBCOMMANDS = {
     "attach": ("namespace",),
     "exec": ("namespace", "json"),

@@ -17,7 +17,7 @@ from bus.retry import Retry
 from cli.commands.declare import Also, Answer, Args, Both, Call, Command, CommandError, Scope
 from cli.commands.output import RECORD
 from cli.commands.stop import ConnectionEnds
-from cli.confinement import check
+from cli.confinement import check, may_ask
 from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
 from cli.grammar.matcher import Grammar, Match
@@ -173,28 +173,32 @@ class Engine:
         namespace = session.namespace if command.namespace is None else command.namespace(args, session.namespace)
         request = command.request(args)
         hosts = (self.host,) if command.scope is Scope.LOCAL else self.hosts(namespace)
-        asks = [self._ask_host(command, args, request, host, namespace) for host in hosts]
+        asks = [self._ask_host(command, args, request, host, namespace, session) for host in hosts]
         responses = list(await asyncio.gather(*asks))
         return Group(without_misses(responses) if command.scope is Scope.TARGETED else responses)
 
     async def _ask_host(
-        self, command: Command, args: Args, request: Request[Any], host: str, namespace: str
+        self, command: Command, args: Args, request: Request[Any], host: str, namespace: str, session: Session
     ) -> Response:
         try:
             ask = self.ask(f"{command.to}@{host}", request, timeout_s=command.timeout_s, namespace=namespace)
             if command.also is None:
                 reply = await ask
             else:
-                reply = Both(*await asyncio.gather(ask, self._ask_also(command.also, args, host, namespace)))
+                reply = Both(*await asyncio.gather(ask, self._ask_also(command.also, args, host, namespace, session)))
             return _response(host, command.answer(reply, args))
         except BusError as error:
             return Response(host, error=str(error))
 
-    async def _ask_also(self, also: Also | tuple[Also, ...], args: Args, host: str, namespace: str) -> Any:
+    async def _ask_also(
+        self, also: Also | tuple[Also, ...], args: Args, host: str, namespace: str, session: Session
+    ) -> Any:
         if isinstance(also, tuple):
-            return tuple(await asyncio.gather(*(self._ask_also(one, args, host, namespace) for one in also)))
+            return tuple(await asyncio.gather(*(self._ask_also(one, args, host, namespace, session) for one in also)))
+        request: Request[Message] = also.request(args)
+        if not may_ask(request, session):
+            return None
         try:
-            request: Request[Message] = also.request(args)
             return await self.bus.ask(f"{also.to}@{host}", request, timeout_s=also.timeout_s, namespace=namespace)
         except BusError:
             return None
