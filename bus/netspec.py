@@ -20,6 +20,7 @@ MAX_INTERFACES = 64
 MAX_VLAN = 4095
 MAX_BRIDGE = 15
 """Characters of a bridge's name, as Linux has it."""
+LOOPBACK = "lo"
 SEPARATOR = "//"
 """Between the namespace and the alias in a qualified alias."""
 UNPLUGGED = "disconnected"
@@ -65,6 +66,8 @@ _SHOWN = 80
 _LIKENESS = 0.75
 """How much a word must resemble the name of a driver to be taken for a mistyped one."""
 _ALMOST_DRIVER = re.compile(r"(virtio|vmxnet|ne2k|e1000|i825|rtl8|pcnet)[a-z0-9_-]*", re.IGNORECASE)
+_INTERFACE = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{MAX_BRIDGE - 1}}}")
+"""The kernel takes more; but these need no quotes anywhere."""
 _GROUPS = re.compile(r"[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2})*|[0-9a-f]{4}(?:\.[0-9a-f]{4})+", re.IGNORECASE)
 _ALMOST_MAC = re.compile(
     r"""
@@ -258,8 +261,10 @@ def check_bridge(name: str, what: str = "bridge") -> None:
     """Raise NetspecError if no bridge can be called so; `what` is how the sentence calls it."""
     if name == WILDCARD:
         raise NetspecError(f"`{WILDCARD}` is a reserved word -- cannot use for {what} name")
-    if len(name) > MAX_BRIDGE or not is_valid(name):
-        allowed = f"1 to {MAX_BRIDGE} letters, digits, `-`, `_` and `.`"
+    if name == LOOPBACK:
+        raise NetspecError(f"invalid {what} name, every network namespace has an interface `{LOOPBACK}`")
+    if not _INTERFACE.fullmatch(name):
+        allowed = f"1 to {MAX_BRIDGE} letters, digits, `_`, `-` and `.`, the last two not at the beginning"
         raise NetspecError(f"invalid {what} name, `{name[:_SHOWN]}` is not {allowed}")
 
 

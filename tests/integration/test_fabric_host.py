@@ -126,7 +126,7 @@ def test_the_host_says_little_behind_a_tap(fabric: OpenFabric, ends: list[Guest]
 
 
 def test_a_guest_reaches_the_tap_s_addresses_and_no_others(fabric: OpenFabric, ends: list[Guest]) -> None:
-    """Those of other interfaces neither by a route nor by the tap's hardware address; one that is added counts at once."""
+    """Nothing leads to those of other interfaces; one that is added to the tap counts at once."""
     guest, listening = ends[0], []
     fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN, ("10.9.0.100/24",)))
     fabric.do(fabric.fabric.add_host_port, HostPort(f"{TAP}2", OTHER, ("10.10.0.100/24",)))
