@@ -22,6 +22,7 @@ from bus.actor import Actor, RequestContext, query
 from bus.by_hand import base_from_arguments
 from bus.gateway_connections import Connections
 from bus.gateway_doors import Doors, GatewaySockets
+from bus.gateway_greed import Greed
 from bus.gateway_relay import Relay
 from bus.gateway_watchers import Heard, Watchers
 from bus.key_files import KeyStore
@@ -41,7 +42,8 @@ from bus.vm_names import is_valid
 TICK_S = 1.0
 MEMORY_S = 0.25
 MAX_RSS_BYTES = 1024 * 1024 * 1024
-"""Memory of this process from which on it cuts who sends most; at twice as much it ends."""
+"""Memory of this process from which on it cuts who sends most; a quarter is enough to cut who is far behind with
+reading, and at twice as much it ends."""
 MAX_HEAD = 64 * 1024
 """Bytes of an envelope."""
 LINES = 20
@@ -69,7 +71,8 @@ class Gateway(Actor):
         self._lost_s = 0.0
         """When the broker went away last: until it knows this process again, requests would have no name."""
         self._watchers = Watchers()
-        self._received: dict[int, int] = {}
+        self._greed = Greed()
+        self._published_bytes = 0
         self._syncing: list[tuple[int, str]] = []
         """Connections that wait to hear that their subscriptions are in force, and on which topics."""
         self._asked_sync = ""
@@ -130,17 +133,19 @@ class Gateway(Actor):
 
         What was taken is not always given back; then this process ends, and clients come back to the next one.
         """
-        if rss <= MAX_RSS_BYTES // 2:
-            self._received.clear()
+        if rss <= MAX_RSS_BYTES // 8:
+            self._greed = Greed()
             return
-        received = self._sockets.received()
-        grown = {fd: size - self._received.get(fd, 0) for fd, size in received.items()}
-        self._received = received
+        self._greed.look(self._sockets.traffic(self._published_bytes))
+        sent, behind = self._greed.sent, self._greed.behind
         if rss > 2 * MAX_RSS_BYTES:
             self.log.error("gateway_memory", rss_bytes=rss)
             self.begin_stop(EXIT_BUG)
-        elif rss > MAX_RSS_BYTES and grown:
-            self._sockets.cut(max(grown, key=lambda fd: grown[fd]), "it sent most, and memory is short")
+        elif rss > MAX_RSS_BYTES and sent:
+            self._sockets.cut(max(sent, key=lambda fd: sent[fd]), "it sent most, and memory is short")
+        if rss > MAX_RSS_BYTES // 4:
+            for fd in [fd for fd, size in behind.items() if size > MAX_RSS_BYTES // 16]:
+                self._sockets.cut(fd, "it does not read what it asked for, and memory is short")
 
     def _reload(self) -> None:
         old = self._ring
@@ -284,15 +289,18 @@ class Gateway(Actor):
         self._send_client(identity, envelope, codec.encode(body))
 
     def _send_client(self, identity: bytes, envelope: Envelope, body: bytes) -> None:
+        connection = self._connections.by_identity.get(identity)
+        if connection is None:
+            self._counts["unsent"] += 1  # it has gone
+            return
         try:
             self._sockets.requests.send([identity, codec.encode(envelope), body])
+            connection.offered_bytes += len(body)
         except zmq.Again:
             self._counts["unsent"] += 1
-            for connection in tuple(self._connections.by_fd.values()):
-                if connection.identity == identity:
-                    self._sockets.cut(connection.fd, "it does not read its answers")
+            self._sockets.cut(connection.fd, "it does not read its answers")
         except zmq.ZMQError:
-            self._counts["unsent"] += 1  # it has gone
+            self._counts["unsent"] += 1
 
     # --- events
 
@@ -352,6 +360,7 @@ class Gateway(Actor):
         self._sync()
 
     def _publish_out(self, frames: list[bytes]) -> None:
+        self._published_bytes += sum(map(len, frames))
         with contextlib.suppress(zmq.Again):
             self._sockets.events.send(frames)
 

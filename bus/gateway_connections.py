@@ -33,6 +33,8 @@ class Connection(msgspec.Struct):
     """Key of its client; empty while it has said nothing."""
     identity: bytes = b""
     """Of a connection for requests: how the socket calls it."""
+    offered_bytes: int = 0
+    """Of answers."""
     cut: bool = False
     """It is being closed."""
 
@@ -42,6 +44,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.by_fd: dict[int, Connection] = {}
+        self.by_identity: dict[bytes, Connection] = {}
         self._of_key: Counter[str] = Counter()
         self._accepted: dict[str, deque[float]] = {}
         self._silent: dict[int, None] = {}
@@ -87,6 +90,8 @@ class Connections:
         if connection.public:
             return "a connection has one key"
         connection.public, connection.identity = public, identity
+        if identity:
+            self.by_identity[identity] = connection
         self._silent.pop(fd, None)
         self._of_key[public] += 1
         return f"the key has {MAX_OF_KEY} connections" if self._of_key[public] > MAX_OF_KEY else ""
@@ -97,6 +102,7 @@ class Connections:
         self._silent.pop(fd, None)
         if connection is not None:
             self._being_cut -= connection.cut
+            self.by_identity.pop(connection.identity, None)
         if connection is not None and connection.public:
             self._of_key[connection.public] -= 1
             if not self._of_key[connection.public]:

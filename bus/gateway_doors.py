@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
+import struct
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from zmq.utils.monitor import parse_monitor_message
 from bus import codec
 from bus.errors import UnavailableError
 from bus.gateway_connections import MAX_CONNECTIONS, Connections
+from bus.gateway_greed import Traffic
 from bus.key_files import Pair
 from bus.keys import Verdict
 from bus.listen_address import Endpoint
@@ -42,8 +43,10 @@ EVENTS_QUEUE = 2_000
 LINGER_MS = 200
 SLACK = 64 * 1024
 """What a request may be longer on the wire than a body."""
-BYTES_RECEIVED = 128
-"""Where `tcpi_bytes_received` stands in the kernel's struct tcp_info."""
+ACKED = 120
+ACKED_RECEIVED_UNSENT = struct.Struct("=QQ8xI")
+"""`tcpi_bytes_acked`, `tcpi_bytes_received` and `tcpi_notsent_bytes` in the kernel's struct tcp_info, and where."""
+TCP_INFO_BYTES = ACKED + ACKED_RECEIVED_UNSENT.size
 MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
@@ -202,16 +205,18 @@ class GatewaySockets:
             if why:
                 self.cut(origin.fd, why)
 
-    def received(self) -> dict[int, int]:
-        """How many bytes each connection has sent so far, whether or not they make up messages yet (tcp(7))."""
-        found: dict[int, int] = {}
-        for fd in self._connections.by_fd:
+    def traffic(self, published_bytes: int) -> dict[int, Traffic]:
+        """Of each connection; so much was published so far."""
+        found: dict[int, Traffic] = {}
+        for fd, known in self._connections.by_fd.items():
             try:
                 with socket.socket(fileno=os.dup(fd)) as same:
-                    info = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED + 8)
+                    info = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
             except OSError:
                 continue
-            found[fd] = int.from_bytes(info[BYTES_RECEIVED:], sys.byteorder)
+            if len(info) == TCP_INFO_BYTES:
+                acked, received, unsent = ACKED_RECEIVED_UNSENT.unpack_from(info, ACKED)
+                found[fd] = Traffic(received, acked, unsent, known.offered_bytes if known.identity else published_bytes)
         return found
 
     # --- what goes out

@@ -14,6 +14,8 @@ import zmq
 
 BURST = 500
 """Messages taken in one go, before other work of the loop gets its turn."""
+BURST_BYTES = 4 * 1024 * 1024
+"""Likewise, of large ones."""
 
 
 class Pump:
@@ -59,6 +61,7 @@ class Pump:
         self._scheduled = False
         if self._closed:
             return
+        size_bytes = 0
         for _ in range(BURST):
             try:
                 frames = self._receive()
@@ -76,6 +79,9 @@ class Pump:
                 raise
             if self._closed:
                 return
+            size_bytes += len(frames[-1])  # the body
+            if size_bytes > BURST_BYTES:
+                break
         self._wake()
 
 

@@ -10,6 +10,7 @@ import zmq
 from bus import gateway_connections, gateway_relay, gateway_watchers
 from bus.errors import DeniedError, InvalidError, OverloadedError, UnreachableError
 from bus.gateway_connections import Connections
+from bus.gateway_greed import Greed, Traffic
 from bus.gateway_relay import Relay
 from bus.gateway_watchers import Heard, Watchers
 from bus.key_files import ClientFile
@@ -189,12 +190,14 @@ def test_a_connection_is_its_keys_from_the_first_word_on() -> None:
     assert connections.spoke(5, ALICE.public, b"id") == ""
     assert connections.spoke(5, ALICE.public, b"id") == ""
     assert connections.spoke(5, BOB.public) == "a connection has one key"
+    assert connections.by_identity == {b"id": connections.by_fd[5]}
     assert [one.fd for one in connections.of_keys(frozenset((ALICE.public,)))] == [5, 6]
     assert connections.of_keys(frozenset()) == []
     assert [one.fd for one in connections.silent(61.0)] == [6]
     gone = connections.gone(5)
     assert gone is not None
     assert (gone.peer, gone.identity) == ("10.0.0.1:1000", b"id")
+    assert connections.by_identity == {}
     assert connections.gone(5) is None
 
 
@@ -236,6 +239,21 @@ def test_who_says_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert connections.crowded_out() == 5
     connections.gone(4)
     assert connections.crowded_out() is None
+
+
+def test_who_does_not_read_falls_behind_and_who_sends_is_seen() -> None:
+    greed = Greed()
+    greed.look({1: Traffic(10, 0, 0, 0), 2: Traffic(0, 0, 0, 0)})
+    assert (greed.sent, greed.behind) == ({1: 0, 2: 0}, {})
+    greed.look({1: Traffic(90, 50, 0, 100), 2: Traffic(0, 40, 60, 100), 3: Traffic(7, 0, 9, 100)})
+    assert greed.sent == {1: 80, 2: 0, 3: 0}
+    assert greed.behind == {2: 60}  # what the first got is on its way; of the third nothing is known yet
+    greed.look({2: Traffic(0, 50, 60, 500), 3: Traffic(7, 0, 9, 500)})
+    assert greed.behind == {2: 450, 3: 400}
+    greed.look({2: Traffic(0, 500, 0, 500), 3: Traffic(7, 0, 9, 500)})
+    assert greed.behind == {3: 400}
+    greed.look({3: Traffic(2, 0, 9, 900)})  # another connection with the same number
+    assert (greed.sent, greed.behind) == ({3: 0}, {})
 
 
 def test_a_key_is_banished_for_a_while() -> None:
