@@ -118,6 +118,7 @@ class KernelFabric:
         """What exists, looked up."""
         with _refusals("the networks cannot be looked at"):
             self._read()
+            netns.keep(self._tag)
             self._ports.tidy()
             self._ends.guard()
         ports = {

@@ -176,6 +176,21 @@ def test_a_new_process_finds_everything(fabric: OpenFabric, ends: list[Guest]) -
         other.close()
 
 
+def test_a_name_that_somebody_took_away_is_given_again(fabric: OpenFabric, ends: list[Guest]) -> None:
+    with plugged(fabric, {ends[0]: LAN, ends[1]: LAN}) as (one, other):
+        before = Path(netns.path(TAG)).stat()
+        subprocess.run(["ip", "netns", "delete", f"minibus_{TAG}"], check=True)
+        assert not netns.exists(TAG)
+        fabric.do(fabric.fabric.survey)
+        assert os.path.samestat(before, Path(netns.path(TAG)).stat())
+        subprocess.run(["ip", "netns", "delete", f"minibus_{TAG}"], check=True)
+        subprocess.run(["ip", "netns", "add", f"minibus_{TAG}"], check=True)
+        fabric.do(fabric.fabric.survey)
+        assert os.path.samestat(before, Path(netns.path(TAG)).stat())
+        one.send(frame("still here", ends[0].mac))
+        assert other.until("still here") == []
+
+
 def test_counters_are_the_guest_s(fabric: OpenFabric, ends: list[Guest]) -> None:
     with plugged(fabric, {ends[0]: LAN, ends[1]: LAN}) as ears:
         before = fabric.do(fabric.fabric.counters)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shims.netlink import Netlink, number
+from shims.netlink import Netlink, number, text
 from shims.network import addressing, clearing, host_guard, links
 from shims.network.base import FabricError, HostPort, Segment
+from shims.network.host_ends import HostEnds, mark
 from shims.nft import Nft
 from tests.integration.frames import Ear, frame
 from tests.integration.guest_ends import Guest, OpenFabric, guests
@@ -174,6 +175,23 @@ def test_a_tap_that_lost_its_end_is_made_again(fabric: OpenFabric, ends: list[Gu
     assert not fabric.do(fabric.fabric.survey).ports[TAP].on_host
     fabric.do(fabric.fabric.remove_ports, [TAP])
     fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
+    assert fabric.do(fabric.fabric.survey).ports[TAP].on_host
+
+
+def test_a_tap_of_which_a_crash_left_half_is_made_again(fabric: OpenFabric, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(self: HostEnds, port: HostPort) -> None:
+        self.netlink.ask(links.set_link(port.name, text(links.IFLA_IFALIAS, mark(TAG))))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(HostEnds, "dress", crash)
+        fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
+    assert on_host(TAP)
+    fabric.do(fabric.fabric.open)
+    assert fabric.do(fabric.fabric.survey).ports == {}
+    assert not on_host(TAP)
+    fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
+    fabric.do(fabric.fabric.open)
     assert fabric.do(fabric.fabric.survey).ports[TAP].on_host
 
 
