@@ -78,7 +78,7 @@ class HostEnds:
             return
         try:
             marked = set(self.marked())
-            if host_guard.guarded(self._nft, self._tag) != marked:
+            if host_guard.guarded(self._nft, self._tag) != (marked or None):
                 host_guard.guard(self._nft, self._tag, sorted(marked))
         except NftError as error:
             raise FabricError(f"the other addresses of this host cannot be guarded: {error}") from error

@@ -54,8 +54,11 @@ def commands(name: str, taps: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def guarded(nft: Nft, tag: str) -> set[str]:
-    """The interfaces that are guarded, looked up; raises NftError."""
+def guarded(nft: Nft, tag: str) -> set[str] | None:
+    """The interfaces that are guarded, looked up; None if there is no table. Raises NftError."""
+    tables = (item["table"] for item in nft.listed(f"tables {FAMILY}") if "table" in item)
+    if not any(one["name"] == table(tag) for one in tables):
+        return None
     chains = (item["chain"] for item in nft.listed(f"chains {FAMILY}") if "chain" in item)
     return {chain["name"] for chain in chains if chain["table"] == table(tag)}
 
