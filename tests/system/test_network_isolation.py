@@ -37,8 +37,10 @@ def plans(base_dir: Path) -> Path:
 def net(shared: Product, console: Console, kit: Path, plans: Path) -> Iterator[Console]:
     """A connection whose guests have the programs and the plans; afterwards nothing of any network is left."""
     console.ok(f"vm config volume /kit {kit}", f"vm config volume /plans {plans}")
-    yield console
-    console.ok("clear all")
+    try:
+        yield console
+    finally:
+        console.ok("clear all")
     assert shared.guests_left() == []
 
 
