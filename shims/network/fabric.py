@@ -62,6 +62,7 @@ class KernelFabric:
         """Enter it; see `Fabric.open`."""
         with _refusals("the network namespace of minibus cannot be made"):
             self.close()
+            is_new = not netns.exists(self._tag)
             try:
                 self._host_netns = netns.open_own()
                 self._host = Netlink()
@@ -81,6 +82,8 @@ class KernelFabric:
                 return replace(self._traffic.abilities(vlan_filtering=filters), lacks=lacks)
             except BaseException:
                 self.close()
+                if is_new:
+                    netns.remove(self._tag)
                 raise
 
     def close(self) -> None:
