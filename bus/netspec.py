@@ -142,8 +142,9 @@ def parse(text: str) -> Parsed:
 
 def _checked(spec: Parsed, *, has_mac: bool) -> Parsed:
     """The spec with its defaults and a MAC address in the usual form."""
-    if _is_hardware_address(spec.vlan):
-        raise NetspecError(f"malformed netspec, `{spec.vlan}` is a MAC address, which comes after the VLAN")
+    for word in (spec.vlan, spec.bridge):
+        if _is_hardware_address(word):
+            raise NetspecError(f"malformed netspec, `{word}` is a MAC address, which comes after the VLAN")
     check_vlan(spec.vlan)
     bridge = spec.bridge or DEFAULT_BRIDGE
     check_bridge(bridge)

@@ -134,7 +134,8 @@ def test_two_guests_with_the_same_address_cannot_meet() -> None:
     model = two_guests()
     model.plug(guest(3, net(5, mac=MAC)))
     reply = model.ask(connect(0, 101, 3))
-    assert reply == InterfaceReport(errors=(f"VM vm2 has the same hardware address {MAC} in VLAN 101 of mega_bridge",))
+    sentence = f"VM vm2 has the same hardware address {MAC} in VLAN 101 of mega_bridge, where each needs one of its own"
+    assert reply == InterfaceReport(errors=(sentence,))
     assert model.fabric.ports["mega_tap3"].segment == Segment("mega_bridge", 5)
 
 

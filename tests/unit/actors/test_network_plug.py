@@ -183,7 +183,7 @@ def test_an_address_is_refused_while_another_guest_lives_with_it() -> None:
     model = Model()
     model.plug(guest(1, net(5, mac=MAC)))
     assert model.plug(guest(2, net(5, mac=MAC)))[0].error == (
-        f"VM vm1 has the same hardware address {MAC} in VLAN 5 of mega_bridge"
+        f"VM vm1 has the same hardware address {MAC} in VLAN 5 of mega_bridge, where each needs one of its own"
     )
     assert model.plug(guest(3, net(6, mac=MAC)))[0].error == ""
     unplugged(model, 1)

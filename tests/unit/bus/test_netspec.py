@@ -82,6 +82,7 @@ def test_parse(text: str, spec: Parsed) -> None:
         (f"br,LAN,{MAC},foo", "malformed netspec, invalid driver: foo"),
         (f"LAN,{MAC},foo", "malformed netspec, invalid driver: foo"),
         (MAC, f"malformed netspec, `{MAC}` is a MAC address, which comes after the VLAN"),
+        (f"{MAC},LAN", f"malformed netspec, `{MAC}` is a MAC address, which comes after the VLAN"),
         (f"{MAC},LAN", "invalid bridge name, "),
     ],
 )
