@@ -157,6 +157,7 @@ def test_it_has_no_rights_where_its_files_can_be_reached(base_dir: Path, rootfs:
             console.ok(SERVER)
         assert product.minibus("nuke", "--yes").status == 0
         assert leftovers.find(base, base_tag(base.resolve())) == []
+        assert sorted(path.name for path in base.iterdir()) == ["files", "log"]
 
 
 def asked(name: str) -> str:
