@@ -13,6 +13,7 @@ from bus.keys import Key, Role
 from bus.messages import cc, cli, control, debug, files, gateway, guest, host, namespace, pipe, pipeline, vm
 from bus.messages.base import Message, Query
 from bus.messages.debug import Inspection
+from bus.messages.vm import VmConfig
 from bus.vm_config import PARAMS, reaches_host
 
 PUBLIC = "x" * 40
@@ -100,6 +101,14 @@ def test_a_limited_key_sets_no_parameter_that_reaches_for_the_host() -> None:
             assert allowed(LIMITED, request) != reaches_host(param)
             assert allowed(CONTROL, request)
     assert allowed(LIMITED, namespace.SetConfig(param="nonsense", words=("x",)))  # its owner says that there is none
+
+
+def test_a_limited_key_cannot_make_guests_write_to_what_they_were_given() -> None:
+    for param in ("snapshot", "filesystem", "volume", "net", "networks", "seccomp"):
+        assert not allowed(LIMITED, namespace.SetConfig(param=param, words=("false",)))
+        assert allowed(LIMITED, namespace.ClearConfig(param=param))
+    assert VmConfig().snapshot
+    assert VmConfig().seccomp
 
 
 def test_a_command_line_of_a_limited_key_is_confined_whatever_it_claims() -> None:
