@@ -91,6 +91,12 @@ vectors:
 docs:
     {{ python }} -m tools.protocol_page
     {{ python }} -m tools.commands_page
+    {{ python }} -m tools.settings_page
+
+# Units of systemd, the template of the configuration file and what else is installed: packaging/
+[group('make')]
+units:
+    {{ python }} -m tools.units
 
 # The guest agent, one static program: build/agent/minibus-agent
 [group('make')]

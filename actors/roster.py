@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bus import descriptors, metrics_address
+from bus import descriptors, listen_address, metrics_address
 from bus.supervision import ChildSpec
 from shims.linux import process
 
@@ -21,12 +21,14 @@ ROSTER: tuple[ChildSpec, ...] = (
     ChildSpec("cli", "cli.server.actor:CliActor.run_process"),
 )
 METRICS = ChildSpec("metrics", "actors.metrics.actor:MetricsActor.run_process")
-"""Only if somebody asked for it: who does not use it pays nothing for it."""
+GATEWAY = ChildSpec("gateway", "bus.gateway:Gateway.run_process")
+"""Like METRICS only if somebody asked for it: who does not use it pays nothing for it."""
 
 
 def children() -> tuple[ChildSpec, ...]:
     """The processes of the node that is about to start."""
-    return (*ROSTER, METRICS) if metrics_address.wanted() else ROSTER
+    metrics = (METRICS,) if metrics_address.wanted() else ()
+    return (*ROSTER, *metrics, *((GATEWAY,) if listen_address.wanted() else ()))
 
 
 def prepare_node() -> None:

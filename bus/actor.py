@@ -90,6 +90,7 @@ def _handlers(klass: type[Actor]) -> dict[type[Message], Handler]:
 class Actor(Process):
     """See the module. Subclasses set `kind` and write handlers."""
 
+    needs_broker = True
     handlers: ClassVar[dict[type[Message], Handler]] = {}
 
     def __init_subclass__(cls) -> None:

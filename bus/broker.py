@@ -18,7 +18,7 @@ from typing import Any
 
 import zmq
 
-from bus import codec, errors, node_calls, paths
+from bus import codec, errors, group, hello_token, node_calls, paths
 from bus.address import parse_address
 from bus.lifecycle import Process, run_process
 from bus.messages import control as msg
@@ -58,6 +58,7 @@ class Broker(Process):
         self.readers = Readers()
         self.topics = TopicTable()
         self.counters = {"requests": 0, "replies": 0, "events": 0, "dropped": 0, "malformed": 0, "refused": 0}
+        self._token = ""
         self._plumber = f"{PLUMBER}@{context.host}"
         self._seq = 0
         self._numbers = TopicNumbers()
@@ -69,12 +70,16 @@ class Broker(Process):
     async def start(self) -> None:
         """Bind the endpoints."""
         where = self.context.paths
+        members = group.group_id()
+        self._token = hello_token.make(where.run)
         where.bus.mkdir(mode=0o700, parents=True, exist_ok=True)
-        where.bus.chmod(0o700)
         self._requests = Pump(self._bound(zmq.ROUTER, where.requests, {zmq.ROUTER_MANDATORY: 1}), self._on_request)
         self._xpub = Pump(self._bound(zmq.XPUB, where.events, {zmq.XPUB_VERBOSER: 1}), self._on_subscription)
         xsub = self._bound(zmq.XSUB, where.publish, {})
         self._xsub = Pump(xsub, self._on_event)
+        for endpoint in (where.requests, where.events):
+            group.share(endpoint, members, alone=0o600, shared=0o660)
+        group.share(where.bus, members, alone=0o700, shared=0o750)
         self._xsub.send([b"\x01"])  # everything: publishers never filter
         self.spawn(self._tick(), name="tick")
 
@@ -108,7 +113,11 @@ class Broker(Process):
         sock.setsockopt(zmq.MAXMSGSIZE, codec.MAX_BODY)
         for option, value in options.items():
             sock.setsockopt(option, value)
-        sock.bind(f"ipc://{path}")
+        umask = os.umask(0o177)  # until it is known whom it is shared with
+        try:
+            sock.bind(f"ipc://{path}")
+        finally:
+            os.umask(umask)
         return sock
 
     # --- requests
@@ -245,7 +254,9 @@ class Broker(Process):
         try:
             if parse_address(hello.actor).host or hello.actor in OWN_NAMES:
                 raise errors.InvalidError(f"an actor cannot be called `{hello.actor}`")
-        except errors.InvalidError as error:
+            if not hello_token.is_same(hello.token, self._token):
+                raise errors.DeniedError("denied: an actor shows with `token` that it can read `run/token`")
+        except errors.BusError as error:
             self._fail(identity, envelope.id, envelope.namespace, error)
             return
         self._cancel(self.router.register(hello.actor, Peer(identity, hello.epoch, hello.pid)))
@@ -267,7 +278,9 @@ class Broker(Process):
 
     async def _ask_node(self, identity: bytes, envelope: Envelope, request: Message) -> None:
         try:
-            self._reply(identity, envelope, await node_calls.answer(self.lane, self.context, request))
+            self._reply(
+                identity, envelope, await node_calls.answer(self.lane, self.context, request, self.router.peers)
+            )
         except errors.BusError as error:
             self._fail(identity, envelope.id, envelope.namespace, error)
         except Exception as error:

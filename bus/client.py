@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bus.errors import DeadlineError, DeniedError, UnreachableError
-from bus.lock import holder
+from bus.group import denied
 from bus.messages.control import Ping
 from bus.paths import context
 from bus.port import Port
+from bus.presence import is_running
 
 CONNECT_S = 3.0
 
 
 @asynccontextmanager
-async def connect(base: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIterator[Port]:
-    """A connection to the bus of a base directory; it can ask and subscribe, not publish.
+async def connect(base: Path | str, *, timeout_s: float = CONNECT_S, queues: bool = True) -> AsyncIterator[Port]:
+    """A connection to the bus of a base directory; it can ask and subscribe, not publish. For `queues` see `Port`.
 
     Raises UnreachableError when no broker answers there, DeniedError when this user may not connect, InvalidError when
     the path is too long.
@@ -27,21 +28,43 @@ async def connect(base: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIte
     try:
         present = where.paths.requests.is_socket()
     except PermissionError:
-        raise DeniedError(f"user {os.geteuid()} may not use the bus of {where.base}") from None
-    locks = (where.paths.run / "node.lock", where.paths.run / "broker.lock")
-    if not present or not any(holder(lock) for lock in locks):
-        raise UnreachableError(_not_running(where.base))
-    port = Port(where)
+        raise DeniedError(denied(where.base)) from None
+    if not present or not is_running(where.base):
+        raise UnreachableError(not_running(where.base))
+    port = Port(where, queues=queues)
     try:
         await port.open()
         try:
             await port.ask("broker", Ping(), timeout_s=timeout_s)
         except DeadlineError:
-            raise UnreachableError(_not_running(where.base)) from None
+            raise UnreachableError(not_running(where.base)) from None
         yield port
     finally:
         await port.close()
 
 
-def _not_running(base: Path) -> str:
+@asynccontextmanager
+async def connect_remote(address: str, key: Path | str, *, timeout_s: float = CONNECT_S) -> AsyncIterator[Port]:
+    """A connection through the gateway of another host, at `tcp://HOST:PORT`, by default where the client's file says.
+
+    Raises UnreachableError when no gateway answers there, DeniedError when it refuses the key, InvalidError or
+    NotFoundError if the file or the address is none.
+    """
+    from bus.remote import remote, remote_context
+
+    gateway = remote(address, key)
+    port = Port(remote_context(), remote=gateway)
+    try:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await port.open()
+        except TimeoutError:
+            raise UnreachableError(f"{gateway} does not answer") from None
+        yield port
+    finally:
+        await port.close()
+
+
+def not_running(base: Path) -> str:
+    """What to tell whoever finds nobody there."""
     return f"minibus is not running on {base}: start it with `minibus up --base {base}`"

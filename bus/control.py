@@ -89,6 +89,14 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], int | None] | None:
     return (packet if isinstance(packet, dict) else {}), fd
 
 
+def hand_back(lane: socket.socket, stored: dict[str, int]) -> None:
+    """Give a child the descriptors that it has stored, or those up to the first that it does not take in time."""
+    lane.settimeout(STORE_S)
+    packets = [*(({"type": "fd", "name": name}, fd) for name, fd in stored.items()), ({"type": "fds_end"}, None)]
+    all(send(lane, packet, fd) for packet, fd in packets)
+    lane.setblocking(False)
+
+
 class ControlLane:
     """The child's end, on the asyncio loop. Without a node (an actor started by hand) every call does nothing."""
 

@@ -14,7 +14,9 @@ BusError
 │   ├── DeadlineError     deadline       out of time
 │   └── CancelledError    cancelled      the receiver went away; retryable
 ├── InternalError         internal       a bug at the origin, where the log has the trace under the message's id
-└── RemoteError           anything else  a code this version does not know
+├── RemoteError           anything else  a code this version does not know
+├── ClosedError           never sent     the client, subscription or pipe that was used has been closed
+└── CommandFailed         never sent     a command line of `Client.rows` failed on some host
 """
 
 from __future__ import annotations
@@ -121,6 +123,18 @@ class RemoteError(BusError):
     """A failure with a code that this version does not know; `detail["code"]` has it."""
 
     code = "remote"
+
+
+class ClosedError(BusError):
+    """What was used has been closed, or belongs to another process."""
+
+    code = "closed"
+
+
+class CommandFailed(BusError):
+    """A command line failed on some host; `str()` has a line for each."""
+
+    code = "command_failed"
 
 
 CODES: dict[str, type[BusError]] = {

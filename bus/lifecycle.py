@@ -13,11 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bus import descriptors
+from bus import descriptors, notify
 from bus.control import MAX_WORDS, ControlLane, send
 from bus.errors import BusError, InvalidError
 from bus.inputs import Inputs
-from bus.lock import MOMENT_S, FileLock
+from bus.lock import MOMENT_S, FileLock, holder
 from bus.log_settings import from_environment
 from bus.logs import OUTLET, Log
 from bus.messages.base import Message
@@ -34,8 +34,13 @@ EXIT_REFUSED = 1
 EXIT_BUG = 70
 """EX_SOFTWARE of sysexits.h: a broken invariant."""
 STOP_GRACE_S = 5.0
+BROKER_LOOK_S = 0.1
 PREDECESSOR_S = STOP_GRACE_S + 2.0
 """How long a child of a node waits for the lock: that of a node which was killed may still be ending."""
+
+
+class StoppedEarlyError(Exception):
+    """Told to stop before it had started."""
 
 
 class Phase(StrEnum):
@@ -51,6 +56,8 @@ class Process:
     """Base of the broker and of every actor."""
 
     kind: ClassVar[str]
+    needs_broker: ClassVar[bool] = False
+    """Whether it can start only when the broker is there."""
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         self.context = context
@@ -112,15 +119,38 @@ class Process:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.exception("task_failed", error, task=task.get_name())
 
+    async def _wait_for_broker(self) -> None:
+        """Without a node nobody has seen to it that the broker is there first. Raises StoppedEarlyError."""
+        lock = self.context.paths.run / "broker.lock"
+        is_new = True
+        while not self.lane.present and not holder(lock):
+            if is_new:
+                self.log.info("waits_for_broker", base=str(self.context.base))
+            is_new = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BROKER_LOOK_S):
+                    await self._stopping.wait()
+                    raise StoppedEarlyError
+
     async def run(self) -> int:
         """From start to stop; returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        await self.start()
+        notifier = notify.take()  # of a service manager; a node has taken it away from its children
+        try:
+            if self.needs_broker:
+                await self._wait_for_broker()
+            await self.start()
+        except StoppedEarlyError:
+            return self.exit_status
         self.phase = Phase.RUNNING
         self.lane.ready()
+        notifier.ready()
+        if notifier.watchdog_s:
+            self.spawn(_keep_alive(notifier), name="watchdog")
         await self._stopping.wait()
+        notifier.stopping()
         self.phase = Phase.DRAINING
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stop(), STOP_GRACE_S)
@@ -135,6 +165,12 @@ class Process:
         if self._stopping.is_set():
             os._exit(EXIT_OK)  # the second signal means now; everything that matters is in the journal
         self.begin_stop()
+
+
+async def _keep_alive(notifier: notify.Notifier) -> None:
+    while True:
+        notifier.alive()
+        await asyncio.sleep(notifier.watchdog_s / 3)
 
 
 def run_process(process: type[Process], base: Path, lane_socket: socket.socket | None) -> int:

@@ -8,6 +8,7 @@ it, and `clear log` goes back to it.
 | `MINIBUS_LOG_LEVEL` | `debug`, `info` (without it), `warn`, `error` or `fatal` |
 | `MINIBUS_LOG_FILE` | a file to append to as well, in minimega's line format |
 | `MINIBUS_LOG_STDERR` | `0`: nothing on stderr |
+| `MINIBUS_LOG_FORMAT` | of what goes to stderr: `json` (without it) or `text` |
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from typing import Any, NamedTuple
 LEVEL_VARIABLE = "MINIBUS_LOG_LEVEL"
 FILE_VARIABLE = "MINIBUS_LOG_FILE"
 STDERR_VARIABLE = "MINIBUS_LOG_STDERR"
+FORMAT_VARIABLE = "MINIBUS_LOG_FORMAT"
 
+FORMATS = ("json", "text")
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50}
 SYSLOG_LOCAL = "local"
 MAX_RING = 10_000
@@ -32,7 +35,7 @@ MAX_PATH = 4095
 
 
 class LogSettings(NamedTuple):
-    """See `bus.messages.debug.Logging`, which has the same fields."""
+    """See `bus.messages.debug.Logging`, which has the same fields but `format`: that stays while a node runs."""
 
     level: str = "info"
     stderr: bool = True
@@ -40,6 +43,8 @@ class LogSettings(NamedTuple):
     filters: tuple[str, ...] = ()
     syslog: str = ""
     ring: int = 0
+    format: str = "json"
+    """Of what goes to stderr."""
 
 
 class SyslogAddress(NamedTuple):
@@ -68,8 +73,12 @@ def from_environment(environment: Mapping[str, str]) -> LogSettings:
     stderr = environment.get(STDERR_VARIABLE) or "1"
     if stderr not in ("0", "1"):
         raise ValueError(f"{STDERR_VARIABLE} is `{stderr[:40]}`: expected 0 or 1")
+    form = environment.get(FORMAT_VARIABLE) or FIRST.format
+    if form not in FORMATS:
+        raise ValueError(f"{FORMAT_VARIABLE} is `{form[:40]}`: expected json or text")
     file = environment.get(FILE_VARIABLE, "")
-    return checked(FIRST, {"level": level, "stderr": stderr == "1", "file": os.path.abspath(file) if file else ""})  # noqa: PTH100 - no pathlib: the warden loads this
+    file = os.path.abspath(file) if file else ""  # noqa: PTH100 - no pathlib: the warden loads this
+    return checked(FIRST, {"level": level, "stderr": stderr == "1", "file": file, "format": form})
 
 
 def checked(settings: LogSettings, changes: Mapping[str, Any]) -> LogSettings:
@@ -115,6 +124,11 @@ def _check_level(value: Any) -> None:
         raise ValueError(f"unknown log level `{str(value)[:40]}`: expected one of {', '.join(LEVELS)}")
 
 
+def _check_format(value: Any) -> None:
+    if value not in FORMATS:
+        raise ValueError(f"unknown log format `{str(value)[:40]}`: expected json or text")
+
+
 def _check_stderr(value: Any) -> None:
     if not isinstance(value, bool):
         raise ValueError("whether stderr is written to is true or false")
@@ -153,4 +167,5 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "filters": _check_filters,
     "syslog": _check_syslog,
     "ring": _check_ring,
+    "format": _check_format,
 }

@@ -63,15 +63,19 @@ class Outlet:
         """Write one record; False if a filter holds it back."""
         now_s = time.time()
         settings = self.settings
-        if self._sinks or settings.filters or settings.ring:
-            text = f"{_caller()}: {log_format.message(actor, event, fields)}"
-            if any(part in text for part in settings.filters):
+        line: Line | None = None
+        if self._sinks or settings.filters or settings.ring or settings.format == "text":
+            line = Line(now_s, level, actor, f"{_caller()}: {log_format.message(actor, event, fields)}")
+            if any(part in line.text for part in settings.filters):
                 return False
-            self._spread(Line(now_s, level, actor, text))
+            self._spread(line)
         if settings.stderr:
             with contextlib.suppress(OSError, ValueError):
-                line = log_format.json_line(level, actor, event, fields, now_s)
-                os.write(self._fd, line.encode("utf-8", "replace"))
+                if line is not None and settings.format == "text":
+                    shown = log_format.text_line(line) + "\n"
+                else:
+                    shown = log_format.json_line(level, actor, event, fields, now_s)
+                os.write(self._fd, shown.encode("utf-8", "replace"))
         return True
 
     def flush(self) -> None:

@@ -20,6 +20,7 @@ MAX_INTERFACES = 64
 MAX_VLAN = 4095
 MAX_BRIDGE = 15
 """Characters of a bridge's name, as Linux has it."""
+LOOPBACK = "lo"
 SEPARATOR = "//"
 """Between the namespace and the alias in a qualified alias."""
 UNPLUGGED = "disconnected"
@@ -65,6 +66,8 @@ _SHOWN = 80
 _LIKENESS = 0.75
 """How much a word must resemble the name of a driver to be taken for a mistyped one."""
 _ALMOST_DRIVER = re.compile(r"(virtio|vmxnet|ne2k|e1000|i825|rtl8|pcnet)[a-z0-9_-]*", re.IGNORECASE)
+_INTERFACE = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{MAX_BRIDGE - 1}}}")
+"""The kernel takes more; but these need no quotes anywhere."""
 _GROUPS = re.compile(r"[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2})*|[0-9a-f]{4}(?:\.[0-9a-f]{4})+", re.IGNORECASE)
 _ALMOST_MAC = re.compile(
     r"""
@@ -139,8 +142,9 @@ def parse(text: str) -> Parsed:
 
 def _checked(spec: Parsed, *, has_mac: bool) -> Parsed:
     """The spec with its defaults and a MAC address in the usual form."""
-    if _is_hardware_address(spec.vlan):
-        raise NetspecError(f"malformed netspec, `{spec.vlan}` is a MAC address, which comes after the VLAN")
+    for word in (spec.vlan, spec.bridge):
+        if _is_hardware_address(word):
+            raise NetspecError(f"malformed netspec, `{word}` is a MAC address, which comes after the VLAN")
     check_vlan(spec.vlan)
     bridge = spec.bridge or DEFAULT_BRIDGE
     check_bridge(bridge)
@@ -183,8 +187,17 @@ def resolved(spec: Parsed, vlan: Vlan) -> Netspec:
 
 def spec_text(spec: Netspec, labels: Mapping[int, str]) -> str:
     """A netspec as `vm config` prints it: `bridge,VLAN[,mac][,driver]`; `labels` from `vlan_labels`."""
-    vlan = UNPLUGGED if spec.vlan == DISCONNECTED else labels.get(spec.vlan, str(spec.vlan))
+    vlan = UNPLUGGED if spec.vlan == DISCONNECTED else _spec_vlan(spec, labels)
     return ",".join(filter(None, (spec.bridge, vlan, spec.mac, spec.driver)))
+
+
+def _spec_vlan(spec: Netspec, labels: Mapping[int, str]) -> str:
+    """An alias that was forgotten has no number until the launch; its old one may be another's meanwhile."""
+    label = labels.get(spec.vlan, "")
+    if not spec.alias:
+        return label or str(spec.vlan)
+    own = spec.alias.rpartition(SEPARATOR)[2]
+    return label if label in (f"{own} ({spec.vlan})", f"{spec.alias} ({spec.vlan})") else spec.alias
 
 
 # --- VLANs
@@ -249,8 +262,10 @@ def check_bridge(name: str, what: str = "bridge") -> None:
     """Raise NetspecError if no bridge can be called so; `what` is how the sentence calls it."""
     if name == WILDCARD:
         raise NetspecError(f"`{WILDCARD}` is a reserved word -- cannot use for {what} name")
-    if len(name) > MAX_BRIDGE or not is_valid(name):
-        allowed = f"1 to {MAX_BRIDGE} letters, digits, `-`, `_` and `.`"
+    if name == LOOPBACK:
+        raise NetspecError(f"invalid {what} name, every network namespace has an interface `{LOOPBACK}`")
+    if not _INTERFACE.fullmatch(name):
+        allowed = f"1 to {MAX_BRIDGE} letters, digits, `_`, `-` and `.`, the last two not at the beginning"
         raise NetspecError(f"invalid {what} name, `{name[:_SHOWN]}` is not {allowed}")
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bus import control, lock, outliving, supervision
+from bus import control, lock, notify, outliving, supervision
 from bus.log_owner import CALLS, LogOwner
 from bus.logs import OUTLET, Log
 from bus.paths import Paths
@@ -50,6 +50,7 @@ class Node:
         self.log = Log("node")
         self.failure = ""
         """Why the start failed, in one sentence."""
+        self._notifier = notify.take()
         self._ready_fd = ready_fd
         self._was_ready = False
         self._stopping = False
@@ -79,6 +80,7 @@ class Node:
     def begin_stop(self) -> None:
         """Stop the actors, then the broker; the warden stays while it owns a container."""
         self._stopping = True
+        self._notifier.stopping()
 
     # --- one turn of the loop
 
@@ -89,6 +91,8 @@ class Node:
         else:
             for child in supervision.to_start(self.children, now_s):
                 self._start(child)
+            for child in supervision.to_end(self.children, now_s):
+                self._ask_to_end(child)
             if not self._warm:
                 self._warm_up()
             self._check_start()
@@ -114,6 +118,7 @@ class Node:
                 control.send(lane, {"type": "ping", "n": self._ping})
             self._logging.tell(self._lanes)
             OUTLET.flush()
+            self._notifier.alive(supervision.status(self.children) if self._was_ready else "")
         for child in self.children:
             if child.spec.name in self._pidfds and child.spec.name not in self._lanes:
                 child.heard_s = now_s  # found running, takes no lane: only its death can be seen
@@ -135,6 +140,7 @@ class Node:
             self._was_ready = True
             self.log.info("ready", base=str(self.paths.base))
             self._say_start("ready")
+            self._notifier.ready(supervision.status(self.children))
 
     def _say_start(self, what: str) -> None:
         if self._ready_fd >= 0:
@@ -264,7 +270,7 @@ class Node:
             case "drop_fd":
                 fd = stored.pop(str(packet.get("name")), fd)
             case "fetch_fds":
-                self._hand_back(lane, stored)
+                control.hand_back(lane, stored)
             case "record":
                 self._logging.keep(packet)
             case "call":
@@ -274,13 +280,6 @@ class Node:
         if fd is not None:
             os.close(fd)
 
-    def _hand_back(self, lane: socket.socket, stored: dict[str, int]) -> None:
-        lane.setblocking(True)
-        lane.settimeout(1.0)
-        packets = [*(({"type": "fd", "name": name}, fd) for name, fd in stored.items()), ({"type": "fds_end"}, None)]
-        all(control.send(lane, packet, fd) for packet, fd in packets)  # up to the first that the child does not take
-        lane.setblocking(False)
-
     def _answer(self, packet: dict[str, Any]) -> dict[str, Any]:
         match packet.get("what"):
             case "actors":
@@ -288,6 +287,12 @@ class Node:
             case "stop_node":
                 self.begin_stop()
                 return {}
+            case "restart":
+                return (
+                    {}
+                    if self._stopping
+                    else supervision.restart(self.children, str(packet.get("actor")), time.monotonic())
+                )
             case "nuke":
                 return start_apart("shims.nuke", str(self.paths.base))
             case what if what in CALLS:
@@ -339,8 +344,9 @@ class Node:
     def _ended(self, child: Child, how: str) -> None:
         self._read(child)  # its last words may still lie in the lane
         self._close_lane(child)
+        was_asked = child.state is ChildState.STOPPING
         supervision.ended(child, how, time.monotonic(), time.time())
-        if child.state is ChildState.STOPPED:
+        if was_asked:
             return
         self.log.error("child_ended", child=child.spec.name, how=how, next=child.state.value)
         self._tell_broker(child, child.state.value)
@@ -361,10 +367,13 @@ class Node:
         for child in alive:
             if child.spec.stage == stage and child.state is not ChildState.STOPPING:
                 supervision.stopping(child, now_s)
-                lane = self._lanes.get(child.spec.name)
-                if lane is None or not control.send(lane, {"type": "stop"}):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(child.pid, signal.SIGTERM)
+                self._ask_to_end(child)
+
+    def _ask_to_end(self, child: Child) -> None:
+        lane = self._lanes.get(child.spec.name)
+        if lane is None or not control.send(lane, {"type": "stop"}):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)
 
     def _stays(self, child: Child) -> bool:
         return child.spec.outlives_node and (child.spec.name in self._pidfds or child.state is ChildState.STOPPING)

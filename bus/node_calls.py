@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from bus import log_settings
+from bus.by_hand import held_locks
 from bus.control import ControlLane
 from bus.errors import InvalidError, UnavailableError, UnknownTypeError
 from bus.messages import control as msg
@@ -20,12 +21,14 @@ from bus.messages.base import Ack, Message
 from bus.paths import Context, start_flags
 from bus.processes import pss_mib
 
+STARTED_BY_HAND = "not started by a node"
 CONNECT_S = 3.0
 """How long a syslog server is looked for before it is taken for unreachable."""
 
 REQUESTS = (
     msg.GetActors,
     msg.StopNode,
+    msg.RestartActor,
     msg.Nuke,
     debug.GetLogging,
     debug.SetLogging,
@@ -36,13 +39,21 @@ REQUESTS = (
 """To `node`."""
 
 
-async def answer(lane: ControlLane, context: Context, request: Message) -> Message:
-    """The node's reply to one of `REQUESTS`; raises BusError."""
+async def answer(lane: ControlLane, context: Context, request: Message, registered: Collection[str] = ()) -> Message:
+    """The node's reply to one of `REQUESTS`; raises BusError.
+
+    Where there is no node, those are told that hold their locks; of them the `registered` ones serve.
+    """
     match request:
+        case msg.GetActors() if not lane.present:
+            return await _looked_at(context, _by_hand(context, registered))
         case msg.GetActors():
-            return await _actors(lane)
+            return await _looked_at(context, await processes(lane))
         case msg.StopNode():
             await _call(lane, "stop_node")
+            return Ack()
+        case msg.RestartActor(actor=actor):
+            await _call(lane, "restart", actor=actor)
             return Ack()
         case msg.Nuke():
             await _call(lane, "nuke")
@@ -97,10 +108,30 @@ async def _call(lane: ControlLane, what: str, **arguments: Any) -> dict[str, Any
     return answer
 
 
-async def _actors(lane: ControlLane) -> msg.ActorList:
-    found = await processes(lane)
+def _by_hand(context: Context, registered: Collection[str]) -> tuple[msg.ActorStatus, ...]:
+    serving = {*registered, "broker", "warden", "node"}
+    return tuple(
+        msg.ActorStatus(
+            actor=one.name, pid=one.pid, state="running" if one.name in serving else "starting", reason=STARTED_BY_HAND
+        )
+        for one in held_locks(context.paths.run)
+    )
+
+
+async def _looked_at(context: Context, found: tuple[msg.ActorStatus, ...]) -> msg.ActorList:
+    """With their memory, and where they listen."""
     sizes = await asyncio.to_thread(lambda: {one.pid: pss_mib(one.pid) for one in found if one.pid})
-    return msg.ActorList(actors=tuple(msgspec.structs.replace(one, pss_mib=sizes.get(one.pid, 0.0)) for one in found))
+    files = {"gateway": context.paths.gateway, "metrics": context.paths.metrics}
+    addresses: dict[str, str] = {}
+    for actor, file in files.items():
+        with contextlib.suppress(OSError):
+            addresses[actor] = file.read_text().strip()
+    return msg.ActorList(
+        actors=tuple(
+            msgspec.structs.replace(one, pss_mib=sizes.get(one.pid, 0.0), address=addresses.get(one.actor, ""))
+            for one in found
+        )
+    )
 
 
 async def processes(lane: ControlLane) -> tuple[msg.ActorStatus, ...]:

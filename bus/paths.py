@@ -40,7 +40,7 @@ class Paths(NamedTuple):
 
     @property
     def bus(self) -> Path:
-        """The endpoints; mode 0700."""
+        """The endpoints; mode 0700, or 0750 if they are shared with a group."""
         return self.base / "bus"
 
     @property
@@ -82,6 +82,16 @@ class Paths(NamedTuple):
     def vlans(self) -> Path:
         """All VLAN aliases, for other programs to read."""
         return self.base / "vlans"
+
+    @property
+    def gateway(self) -> Path:
+        """Where the gateway listens, as `tcp://ADDRESS:PORT`; there while it does."""
+        return self.run / "gateway"
+
+    @property
+    def keys(self) -> Path:
+        """Keys of the gateway and its clients; mode 0700."""
+        return self.base / "keys"
 
     @property
     def files(self) -> Path:
@@ -139,5 +149,5 @@ def context(base: Path) -> Context:
         host=host_name(),
         tag=base_tag(base),
         files_dir=Path(os.environ.get(FILES) or Paths(base).files).absolute(),
-        durable=bool(os.environ.get(DURABLE)),
+        durable=os.environ.get(DURABLE, "") not in ("", "0"),
     )

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from bus.errors import BusError, OutcomeUnknownError
 from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
 from bus.messages.pipe import Delivery, LeavePipe, PipeRead, ReadPipe, WritePipe
+from bus.pipe_messages import payload, split
 
 PLUMBER = "plumber"
 READ_S = 10.0
@@ -116,6 +117,15 @@ class PipeReader:
         self._arrived_bytes -= len(delivery.data)
         self._is_done(delivery.number - 1)
         return delivery
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Each message by itself, a line without its newline; the last of a batch is done when the next is asked for.
+
+        Raises BusError.
+        """
+        while (delivery := await self.next()) is not None:
+            for message in messages_of(delivery):
+                yield message
 
     def _is_done(self, number: int) -> None:
         self._done = number
@@ -282,6 +292,12 @@ class PipeWriter:
             del self._open[number]
             self._open_bytes -= len(data)
             self._room.set()
+
+
+def messages_of(delivery: Delivery) -> Iterator[bytes]:
+    """The messages of a batch, lines without their newlines."""
+    framed = delivery.framed
+    return (payload(message, framed=framed) for message in split(delivery.data, framed=framed))
 
 
 async def _leave(bus: Asker, request: LeavePipe, namespace: str) -> None:

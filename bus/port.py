@@ -1,4 +1,7 @@
-"""A connection to the bus: asks, answers, events. With `bus/broker.py` the only file that makes ZeroMQ sockets."""
+"""A connection to the bus: asks, answers, events.
+
+With `bus/broker.py` and `bus/gateway_doors.py` the only file that makes ZeroMQ sockets.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import zmq
 
-from bus import codec, errors
+from bus import codec, errors, hello_token
+from bus.local_door import LocalDoor
 from bus.logs import message_id
 from bus.messages.base import DEFAULT_NAMESPACE, Event, Failure, Message, Request
 from bus.messages.control import Goodbye, Hello
@@ -19,10 +23,13 @@ from bus.messages.envelope import Envelope, Kind
 from bus.numbering import TopicNumbers
 from bus.paths import Context
 from bus.pump import Pump
-from bus.topics import sync_topic
+from bus.subscriptions import Delivery, Subscription, Subscriptions
 
 if TYPE_CHECKING:
     from bus.inputs import Inputs
+    from bus.remote import Door, Remote
+
+__all__ = ["HIGH_WATER_MARK", "Delivery", "Port", "Subscription"]
 
 HELLO_INTERVAL_S = 0.5
 PUBLISH_READY_S = 5.0
@@ -34,43 +41,6 @@ HIGH_WATER_MARK = 20_000
 R = TypeVar("R", bound=Message)
 
 
-class Delivery(NamedTuple):
-    """An event as it arrived; the body is still encoded."""
-
-    topic: str
-    envelope: Envelope
-    body: bytes
-
-
-class Subscription:
-    """Events under one prefix, in order; iterate to read. Beyond `capacity` unread, more are dropped and counted."""
-
-    def __init__(self, port: Port, prefix: str, capacity: int) -> None:
-        self.prefix = prefix
-        self.lost = 0
-        self._port = port
-        self._queue: asyncio.Queue[Delivery] = asyncio.Queue(capacity)
-
-    def offer(self, delivery: Delivery) -> None:
-        """Called by the port."""
-        try:
-            self._queue.put_nowait(delivery)
-        except asyncio.QueueFull:
-            self.lost += 1
-
-    async def next(self) -> Delivery:
-        """Wait for the next event."""
-        return await self._queue.get()
-
-    async def __aiter__(self) -> AsyncIterator[Delivery]:
-        while True:
-            yield await self._queue.get()
-
-    def close(self) -> None:
-        """Take no more events."""
-        self._port.unsubscribe(self)
-
-
 class Port:
     """One client of the bus. An actor gives its name and a handler for requests; others leave both out."""
 
@@ -80,21 +50,37 @@ class Port:
         *,
         actor: str = "",
         on_request: Callable[[Envelope, bytes], None] | None = None,
+        remote: Remote | None = None,
+        queues: bool = True,
     ) -> None:
+        """With `remote` it goes through the gateway of another host, with a key.
+
+        Without `queues`, as always with `remote`, what cannot be sent now is refused instead of kept for later: an ask
+        that failed must not be carried out when its asker has long given up.
+        """
         self.context = context
         self.epoch = f"{time.time_ns() // 1000:x}{secrets.token_hex(2)}"
         self.seq = 0
         self.counters = {"sent": 0, "received": 0, "published": 0, "late_replies": 0, "malformed": 0}
         self.inputs: Inputs | None = None
         """Where asks are noted; set by the actor that this is the port of."""
+        self.on_other_answer: Callable[[Envelope, bytes], None] | None = None
+        """Takes the answers that no ask of this port waits for: those to what was sent with `relay`."""
+        self.on_disconnected: Callable[[], None] | None = None
+        """Called when the broker went away: it has forgotten what was under way."""
+        self._where = str(remote or context.paths.bus)
+        self._remote = remote
+        self._queues = queues and remote is None
+        self._door: Door | LocalDoor | None = None
+        self._door_moved = asyncio.Event()
         self._actor = actor
         self._on_request = on_request
         self._pid = 0
+        self._token = ""
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pending: dict[str, asyncio.Future[Message]] = {}
         self._numbers = TopicNumbers()
-        self._subscriptions: list[Subscription] = []
-        self._syncing: dict[str, asyncio.Event] = {}
+        self.subscriptions = Subscriptions(self._sub_socket, self._where, self.counters)
         self._publishing = asyncio.Event()
         self._disconnected = asyncio.Event()
         self.welcomed_s = 0.0
@@ -103,18 +89,25 @@ class Port:
         self._requests: Pump | None = None
         self._monitor: Pump | None = None
         self._publisher: Pump | None = None
-        self._subscriber: Pump | None = None
-        self._sub_socket: zmq.Socket[bytes] | None = None
 
     # --- opening and closing
 
     async def open(self, *, publish: bool = False) -> None:
         """Connect; with `publish` also to the event side, and wait until nothing published is lost any more.
 
-        Raises UnreachableError when no broker takes the connection in time.
+        Raises UnreachableError when no broker takes the connection in time, DeniedError if a gateway refuses the key.
         """
         paths = self.context.paths
         dealer = self._socket(zmq.DEALER)
+        if self._remote is not None:
+            from bus.remote import Door, arm  # who stays on this host needs no keys
+
+            arm(dealer, self._remote)
+            await self._enter(Door(self._remote), dealer, self._remote.requests)
+            return
+        if not self._queues:
+            await self._enter(LocalDoor(), dealer, f"ipc://{paths.requests}")
+            return
         self._monitor = Pump(dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED), lambda frames: self._on_disconnected())
         dealer.connect(f"ipc://{paths.requests}")
         self._requests = Pump(dealer, self._on_message)
@@ -127,6 +120,29 @@ class Port:
                 await asyncio.wait_for(self._publishing.wait(), PUBLISH_READY_S)
             except TimeoutError:
                 raise errors.UnreachableError(f"no broker answers on {paths.bus}") from None
+
+    async def _enter(self, door: Door | LocalDoor, dealer: zmq.Socket[bytes], endpoint: str) -> None:
+        self._door = door
+        dealer.setsockopt(zmq.IMMEDIATE, 1)
+        self._monitor = Pump(dealer.get_monitor_socket(door.watched), lambda frames: self._on_door(door, frames))
+        dealer.connect(endpoint)
+        self._requests = Pump(dealer, self._on_message)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PUBLISH_READY_S):
+                while not door.is_open and door.trouble is None:
+                    self._door_moved.clear()
+                    await self._door_moved.wait()
+        if not door.is_open:
+            raise door.trouble or errors.UnreachableError(f"{self._where} does not answer")
+
+    def _on_door(self, door: Door | LocalDoor, frames: list[bytes]) -> None:
+        if door.heard(frames) == zmq.EVENT_DISCONNECTED:
+            self._on_disconnected()
+        elif self._requests is not None:
+            self._requests.look()
+        if isinstance(door.trouble, errors.DeniedError):
+            self.subscriptions.fail(door.trouble)
+        self._door_moved.set()
 
     async def register(self, pid: int) -> None:
         """Tell the broker which actor this is, and go on telling it; raises BusError if it refuses."""
@@ -146,11 +162,11 @@ class Port:
         if self._hello is not None:
             await self._end_hello(self._hello)
         self._fail_pending("this connection was closed")
-        self._subscriptions.clear()
-        for pump in (self._monitor, self._requests, self._publisher, self._subscriber):
+        await self.subscriptions.close()
+        for pump in (self._monitor, self._requests, self._publisher):
             if pump is not None:
                 pump.close()
-        self._monitor = self._requests = self._publisher = self._subscriber = self._sub_socket = None
+        self._monitor = self._requests = self._publisher = None
         self._zmq.term()
 
     async def _end_hello(self, hello: asyncio.Task[None]) -> None:
@@ -240,12 +256,18 @@ class Port:
             time=time.time(),
         )
 
+    def relay(self, envelope: Envelope, body: bytes) -> None:
+        """Send a request of somebody else's; its answer goes to `on_other_answer`. Raises OverloadedError."""
+        self._send(envelope, body)
+
     def _send(self, envelope: Envelope, body: bytes) -> None:
         if self._requests is None:
             return
         try:
             self._requests.send([codec.encode(envelope), body])
         except zmq.Again:
+            if self._door is not None and not self._door.is_open:
+                raise self._door.trouble or errors.UnreachableError(f"no connection to {self._where} now") from None
             raise errors.OverloadedError("the broker takes no more messages from here") from None
         self.counters["sent"] += 1
 
@@ -263,7 +285,10 @@ class Port:
             return
         future = self._pending.get(envelope.id)
         if future is None or future.done():
-            self.counters["late_replies"] += 1
+            if self.on_other_answer is not None:
+                self.on_other_answer(envelope, body)
+            else:
+                self.counters["late_replies"] += 1
             return
         try:
             message = codec.decode_body(body)
@@ -284,7 +309,14 @@ class Port:
     # --- presence
 
     async def _say_hello(self, timeout_s: float) -> None:
-        await self.ask("broker", Hello(actor=self._actor, epoch=self.epoch, pid=self._pid), timeout_s=timeout_s)
+        if not self._token:
+            self._token = hello_token.read(self.context.paths.run)
+        hello = Hello(actor=self._actor, epoch=self.epoch, pid=self._pid, token=self._token)
+        try:
+            await self.ask("broker", hello, timeout_s=timeout_s)
+        except errors.DeniedError:
+            self._token = ""  # read it again: the broker may have made a new one
+            raise
         self.welcomed_s = time.monotonic()
 
     async def _keep_saying_hello(self) -> None:
@@ -302,6 +334,8 @@ class Port:
     def _on_disconnected(self) -> None:
         self._fail_pending("the broker went away before there was an answer")
         self._disconnected.set()
+        if self.on_disconnected is not None:
+            self.on_disconnected()
 
     # --- events
 
@@ -337,54 +371,19 @@ class Port:
     async def subscribe(self, prefix: str, *, capacity: int = 10_000, timeout_s: float = 5.0) -> Subscription:
         """Follow a topic prefix; when this returns, nothing published from now on is missed.
 
-        Raises UnreachableError when no broker confirms in time.
+        Raises UnreachableError when no broker confirms in time, DeniedError if this client's key may not.
         """
-        subscription = Subscription(self, prefix, capacity)
-        self._subscriptions.append(subscription)
-        self._sub().setsockopt(zmq.SUBSCRIBE, prefix.encode())
-        try:
-            await self._sync(timeout_s)
-        except BaseException:
-            subscription.close()
-            raise
+        subscription = Subscription(self.subscriptions, prefix, capacity)
+        await self.subscriptions.add(subscription, timeout_s)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Forget a subscription; harmless when repeated."""
-        if subscription in self._subscriptions:  # not so after `close`
-            self._subscriptions.remove(subscription)
-            self._sub().setsockopt(zmq.UNSUBSCRIBE, subscription.prefix.encode())
+    def _sub_socket(self) -> zmq.Socket[bytes]:
+        sub = self._socket(zmq.SUB)
+        if self._remote is None:
+            sub.connect(f"ipc://{self.context.paths.events}")
+        else:
+            from bus.remote import arm
 
-    def _sub(self) -> zmq.Socket[bytes]:
-        if self._sub_socket is None:
-            self._sub_socket = self._socket(zmq.SUB)
-            self._sub_socket.connect(f"ipc://{self.context.paths.events}")
-            self._subscriber = Pump(self._sub_socket, self._on_event)
-        return self._sub_socket
-
-    async def _sync(self, timeout_s: float) -> None:
-        topic = sync_topic(secrets.token_hex(8))
-        arrived = self._syncing[topic] = asyncio.Event()
-        self._sub().setsockopt(zmq.SUBSCRIBE, topic.encode())
-        try:
-            await asyncio.wait_for(arrived.wait(), timeout_s)
-        except TimeoutError:
-            raise errors.UnreachableError(f"no broker answers on {self.context.paths.bus}") from None
-        finally:
-            del self._syncing[topic]
-            if self._sub_socket is not None:
-                self._sub_socket.setsockopt(zmq.UNSUBSCRIBE, topic.encode())
-
-    def _on_event(self, frames: list[bytes]) -> None:
-        try:
-            raw_topic, head, body = frames
-            delivery = Delivery(raw_topic.decode(), codec.decode_envelope(head), body)
-        except (ValueError, errors.MalformedError):
-            self.counters["malformed"] += 1
-            return
-        if delivery.topic in self._syncing:
-            self._syncing[delivery.topic].set()
-            return
-        for subscription in self._subscriptions:
-            if delivery.topic.startswith(subscription.prefix):
-                subscription.offer(delivery)
+            arm(sub, self._remote)
+            sub.connect(self._remote.events)
+        return sub

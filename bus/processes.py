@@ -50,6 +50,11 @@ def figures(pid: int, *, with_pss: bool = False) -> Figures | None:
         return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped a process, as SIGSTOP does."""
+    return _read(Path(f"/proc/{pid}/stat")).rpartition(") ")[2][:1] == "T"
+
+
 def kernel_stacks(pid: int) -> str:
     """Where the threads of a process are in the kernel (proc(5): stat, wchan, stack); empty if it is gone."""
     text = ""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import zmq
 
 BURST = 500
 """Messages taken in one go, before other work of the loop gets its turn."""
+BURST_BYTES = 4 * 1024 * 1024
+"""Likewise, of large ones."""
 
 
 class Pump:
@@ -33,12 +36,22 @@ class Pump:
         if not self._scheduled and int(self._sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._wake()
 
+    def look(self) -> None:
+        """Take what has arrived, new connections among it: sending alone does not always notice those at once."""
+        self._drain()
+
     def close(self) -> None:
         """Stop and close the socket; harmless when repeated."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._sock.FD)
             self._sock.close(linger=200)
+
+    def _receive(self) -> list[bytes]:
+        return self._sock.recv_multipart(zmq.NOBLOCK)
+
+    def _emptied(self) -> None:
+        """All that had arrived has been taken."""
 
     def _wake(self) -> None:
         self._scheduled = True
@@ -48,10 +61,12 @@ class Pump:
         self._scheduled = False
         if self._closed:
             return
+        size_bytes = 0
         for _ in range(BURST):
             try:
-                frames = self._sock.recv_multipart(zmq.NOBLOCK)
+                frames = self._receive()
             except zmq.Again:
+                self._emptied()
                 return
             except zmq.ZMQError:
                 if self._closed:
@@ -64,4 +79,45 @@ class Pump:
                 raise
             if self._closed:
                 return
+            size_bytes += len(frames[-1])  # the body
+            if size_bytes > BURST_BYTES:
+                break
         self._wake()
+
+
+class Origin(NamedTuple):
+    """Where a message came from, as the socket knows and the sender cannot change."""
+
+    user: str = ""
+    """What the ZAP handler called the client; empty if nobody did."""
+    fd: int = -1
+    """Descriptor of the connection; -1 if there is none."""
+
+
+class OriginPump(Pump):
+    """As Pump; `origin` says where the message that is being handled came from."""
+
+    def __init__(
+        self,
+        sock: zmq.Socket[bytes],
+        on_frames: Callable[[list[bytes]], None],
+        on_empty: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.origin = Origin()
+        self._on_empty = on_empty
+        super().__init__(sock, on_frames)
+
+    def _receive(self) -> list[bytes]:
+        frames = self._sock.recv_multipart(zmq.NOBLOCK, copy=False)
+        self.origin = _origin(frames[-1])
+        return [frame.bytes for frame in frames]
+
+    def _emptied(self) -> None:
+        self._on_empty()
+
+
+def _origin(frame: zmq.Frame) -> Origin:
+    try:
+        return Origin(str(frame.get("User-Id")), int(frame.get(zmq.SRCFD)))
+    except (AttributeError, zmq.ZMQError):  # of the library itself: a connection was closed
+        return Origin()

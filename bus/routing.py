@@ -22,6 +22,11 @@ MAX_ID = 1024
 """Characters of an id; those of a chain of requests contain each other."""
 
 
+GATEWAY = "gateway"
+KEY_SENDER = "key:"
+"""Begins the name of a sender that the gateway vouches for: a key, not an address."""
+
+
 class Peer(NamedTuple):
     """A registered actor's connection."""
 
@@ -112,7 +117,10 @@ class Router:
         expires_s = now_s + envelope.ttl_ms / 1000 + MIN_TTL_S
         receiver = str(address.on(self.host))
         self.pending[envelope.id] = Pending(asker, peer.identity, receiver, envelope.namespace, expires_s)
-        return peer.identity, msgspec.structs.replace(envelope, sender=self.name_of(asker), host=self.host)
+        sender = self.name_of(asker)
+        if self._names.get(asker) == GATEWAY and envelope.sender.startswith(KEY_SENDER):
+            sender = envelope.sender
+        return peer.identity, msgspec.structs.replace(envelope, sender=sender, host=self.host)
 
     def answer(self, answerer: bytes, envelope: Envelope) -> tuple[bytes, Envelope] | None:
         """Where a reply or failure goes; None if nobody waits for it or it comes from somebody who was not asked."""

@@ -19,6 +19,8 @@ START_S = 30.0
 """A child that is not ready by then counts as hung."""
 START_AGAIN_S = 1.0
 """After the system had no room for one more process."""
+ANSWER_S = 0.1
+"""Between the order to restart a child and its end, so that the broker can still pass on that it was given."""
 KEPT_FALLS = 5
 """Of each child that are told, newest last."""
 MAX_REASON = 300
@@ -78,6 +80,10 @@ class Child:
     falls: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_FALLS))
     """`time_s` (UTC), `kind` and `reason` of the last ones."""
     falls_by_kind: Counter[str] = field(default_factory=Counter)
+    end_at_s: float = 0.0
+    """When it is to be asked to end, because somebody wants it restarted."""
+    is_wanted_again: bool = False
+    """It has been asked to end and is then to be started again."""
 
     @property
     def alive(self) -> bool:
@@ -104,6 +110,7 @@ def started(child: Child, pid: int, now_s: float) -> None:
     child.pid, child.started_s, child.heard_s = pid, now_s, now_s
     child.state = ChildState.STARTING
     child.refusal = child.verdict = child.last_words = ""
+    child.end_at_s = 0.0
 
 
 def put_off(child: Child, now_s: float) -> None:
@@ -136,6 +143,39 @@ def stopping(child: Child, now_s: float) -> None:
     child.kill_at_s = now_s + child.spec.stop_grace_s
 
 
+def restart(children: list[Child], name: str, now_s: float) -> dict[str, str]:
+    """Somebody wants a child ended, if it lives, and started, with a clean slate; `error` says why that cannot be."""
+    child = next((child for child in children if child.spec.name == name), None)
+    if child is None:
+        return {"error": f"there is no process `{name[:80]}`; there are {', '.join(one.spec.name for one in children)}"}
+    if child.spec.outlives_node and child.alive:
+        return {"error": f"{name} is not ended while guests may depend on it; it is started again when it is down"}
+    child.falls_s.clear()
+    if child.alive and child.state is not ChildState.STOPPING:
+        child.end_at_s = now_s + ANSWER_S
+    elif not child.alive and child.state is not ChildState.WAITING:
+        _start_now(child, now_s)
+    return {}
+
+
+def to_end(children: list[Child], now_s: float) -> list[Child]:
+    """Whom to ask to end now, because it is to be restarted; it counts as asked."""
+    found = [child for child in children if child.end_at_s and child.alive and now_s >= child.end_at_s]
+    for child in found:
+        child.end_at_s = 0.0
+        child.is_wanted_again = True
+        stopping(child, now_s)
+    return found
+
+
+def _start_now(child: Child, now_s: float) -> None:
+    child.is_wanted_again = False
+    child.state = ChildState.BACKOFF
+    child.restarts += 1
+    child.reason = "asked for"
+    child.start_at_s = now_s
+
+
 def hung(child: Child, now_s: float) -> None:
     """It is being ended by force, because it does not answer; if that takes a while, it is tried again."""
     child.heard_s = now_s
@@ -148,6 +188,8 @@ def ended(child: Child, how: str, now_s: float, wall_s: float = 0.0) -> None:
     child.pid = child.inbox = 0
     if child.state is ChildState.STOPPING:
         child.state = ChildState.STOPPED
+        if child.is_wanted_again:
+            _start_now(child, now_s)
         return
     child.reason = _reason(child, how)
     kind = _kind_of_fall(child, how)
@@ -212,6 +254,12 @@ def to_start(children: list[Child], now_s: float) -> list[Child]:
     if all_ready(earlier):
         due += [child for child in waiting if child.spec.stage == stage]
     return due
+
+
+def status(children: list[Child]) -> str:
+    """How they are, in a line."""
+    others = [f"{child.spec.name} {child.state.value}" for child in children if child.state is not ChildState.RUNNING]
+    return ", ".join(others) if others else f"all {len(children)} processes run"
 
 
 def all_ready(children: list[Child]) -> bool:

@@ -154,6 +154,16 @@ def find(name: str) -> Param:
     return param
 
 
+def reaches_host(param: Param) -> bool:
+    """Whether its value names something of the host, or loosens what keeps a guest from it.
+
+    Who is limited to namespaces may not set it: with a volume, say, a guest gets any directory of the host, and without
+    a snapshot it writes to the image that it was given, which others are launched from.
+    """
+    shapes = (Shape.PATH, Shape.PATHS, Shape.PATH_MAP, Shape.PROGRAM)
+    return param.shape in shapes or param.field in ("networks", "snapshot", "qemu_append", "qemu_overrides", "seccomp")
+
+
 # --- words to values
 
 

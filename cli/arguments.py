@@ -7,10 +7,11 @@ from __future__ import annotations
 
 VALUES = (
     *("base", "namespace"),
-    *("filepath", "level", "logfile", "console-address"),
+    *("filepath", "level", "logfile", "log-format", "console-address", "config", "group", "listen"),
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
     *("expect", "memory", "interfaces", "processes", "watchers"),
     *("id", "timeout", "for", "metrics", "vlan-range", "vlanrange"),
+    *("role", "topic", "expires", "out", "address"),
 )
 """Flags that take a value."""
 SWITCHES = (
@@ -53,6 +54,8 @@ class Options:
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
+        self.lists: dict[str, list[str]] = {}
+        """All values of each flag, for subcommands that take several."""
         self.switches: dict[str, bool] = {}
 
     def take(self, arguments: list[str]) -> list[str]:
@@ -69,6 +72,7 @@ class Options:
                         raise UsageError(f"{argument} needs a value")
                     value = rest.pop(0)
                 self.values[name] = check_value(name, value)
+                self.lists.setdefault(name, []).append(value)
             elif name not in SWITCHES:
                 raise UsageError(f"unknown option {argument}")
             elif value not in WORDS or (equals and not value):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 
@@ -126,7 +125,11 @@ def cannot_connect(base: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return f"minibus is not running on {base}: start it with `minibus up --base {base}`"
     if isinstance(error, PermissionError):
-        return f"user {os.geteuid()} may not use {base}/minimega"
+        from pathlib import Path
+
+        from bus.group import denied
+
+        return denied(Path(base))
     return f"cannot connect to {base}/minimega: {error.strerror or error}"
 
 
@@ -139,7 +142,7 @@ def _connect(base: str) -> socket.socket:
             connection.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
-            if time.monotonic() > deadline or not _is_locked(base, NODE_LOCK):
+            if time.monotonic() > deadline or not _may_come_back(base):
                 raise
             time.sleep(RETRY_S)
         except OSError:
@@ -147,6 +150,19 @@ def _connect(base: str) -> socket.socket:
             raise
         else:
             return connection
+
+
+def _may_come_back(base: str) -> bool:
+    """Whether the node runs, or for who cannot see that, the broker."""
+    from pathlib import Path
+
+    from bus.errors import BusError
+    from bus.presence import is_running
+
+    try:
+        return is_running(Path(base))
+    except (BusError, OSError):
+        return False
 
 
 def _is_locked(base: str, lock: str) -> bool:

@@ -234,8 +234,8 @@ def daemon(base: Path, flags: Mapping[str, str], scripts: Sequence[str]) -> int:
     """Be minimega's daemon; `flags` are those that were given. Returns the exit status when it has ended."""
     flags = {"base": str(base), **DEFAULTS, **flags}
     fill_standard_streams()
-    export(flags)
     try:
+        export(flags)
         base = _prepare(base)
         _check_socket(Paths(base).command_socket)
         lock = FileLock(Paths(base).run / f"{MINIMEGA}.lock", MINIMEGA)

@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+from bus.by_hand import held_locks
 from bus.client import connect
 from bus.errors import BusError, NotFoundError, UnreachableError
+from bus.group import user_name
 from bus.lock import holder
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import StopNode
@@ -20,6 +22,7 @@ from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from bus.messages.vm import FlushVms, KillVms
 from bus.paths import Paths
 from bus.port import Port
+from bus.processes import is_stopped
 
 GUESTS_S = 600.0
 STOP_S = 60.0
@@ -36,10 +39,12 @@ def down(base: Path, *, guests: bool, namespaces: bool = False) -> int:
     try:
         lock.exists()
     except PermissionError:
-        return _fail(f"user {os.geteuid()} may not stop the minibus of {base}")
+        return _fail(f"user {user_name()} may not stop the minibus of {base}")
     pid = holder(lock)
     if not pid:
         return _fail(_not_running(base))
+    if is_stopped(pid):
+        return _fail(f"the node (pid {pid}) is suspended, nothing was stopped: first have it go on, `kill -CONT {pid}`")
     try:
         asyncio.run(_stop(base, guests=guests, namespaces=namespaces))
     except BusError as error:
@@ -49,6 +54,8 @@ def down(base: Path, *, guests: bool, namespaces: bool = False) -> int:
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while holder(lock) == pid:
+        if is_stopped(pid):
+            return _fail(f"the node (pid {pid}) has been suspended: it ends when you have it go on, `kill -CONT {pid}`")
         if time.monotonic() > deadline:
             return _fail(f"the node (pid {pid}) is still stopping after {STOP_S:g} s")
         time.sleep(POLL_S)
@@ -94,6 +101,9 @@ async def _end_namespaces(port: Port) -> None:
 
 
 def _not_running(base: Path) -> str:
+    by_hand = [f"{one.name} (pid {one.pid})" for one in held_locks(Paths(base).run)]
+    if [one for one in by_hand if not one.startswith("warden ")]:
+        return f"there is no node on {base}; end as you have started them: {', '.join(by_hand)}"
     if warden := holder(Paths(base).run / "warden.lock"):
         return (
             f"minibus is not running on {base}, but its containers are (warden: pid {warden}): "

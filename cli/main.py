@@ -17,14 +17,18 @@ EXIT_PIPE_CLOSED = 141
 """As a shell reports programs that SIGINT and SIGPIPE ended."""
 
 START_FLAGS = ("filepath", "level", "logfile", "console-address", "v", "verbose")
+SETTINGS = ("durable", "tune-host", "metrics", "group", "log-format", "listen", "vlan-range")
 SUBCOMMANDS = {
     "attach": ("namespace",),
     "exec": ("namespace", "json"),
     "read": ("namespace", "json", "check"),
     "pipe": ("namespace", "read", "write", "framed"),
     "console": ("namespace", "read-only", "new"),
-    "up": ("detach", "durable", "tune-host", "metrics", "vlan-range", *START_FLAGS),
+    "up": ("detach", "config", *SETTINGS, *START_FLAGS),
+    "config": ("config", "json", *SETTINGS, *START_FLAGS),
     "down": ("guests",),
+    "restart": (),
+    "key": ("role", "namespace", "topic", "expires", "out", "address", "json"),
     "nuke": ("yes",),
     "doctor": ("json", "expect", "memory", "interfaces", "processes", "watchers", "untune"),
     "ps": ("json",),
@@ -39,7 +43,7 @@ SUBCOMMANDS = {
 """Subcommands and their flags; all take `--base` and `--help` too."""
 ARGUMENTS = {
     **{"tap": 1, "pipe": 1, "read": 1, "console": 1},
-    **{"topics": 1, "rate": 1, "ask": 3, "inputs": 1, "trace": 1},
+    **{"config": 2, "restart": 1, "key": 3, "topics": 1, "rate": 1, "ask": 3, "inputs": 1, "trace": 1},
 }
 """How many arguments a subcommand takes at most; `exec` takes any number."""
 
@@ -191,7 +195,7 @@ def _subcommand(program: str, options: Options, subcommand: str, given: list[str
         case "version":
             return _version()
         case _:
-            return _host(base_directory(program, options), subcommand, options, rest)
+            return _host(program, base_directory(program, options), subcommand, options, rest)
 
 
 def _arguments(options: Options, subcommand: str, given: list[str]) -> list[str]:
@@ -209,7 +213,7 @@ def _arguments(options: Options, subcommand: str, given: list[str]) -> list[str]
     return words
 
 
-def _host(base_text: str, subcommand: str, options: Options, rest: list[str]) -> int:
+def _host(program: str, base_text: str, subcommand: str, options: Options, rest: list[str]) -> int:
     """What concerns the whole host: these load more than a command does."""
     from pathlib import Path
 
@@ -218,11 +222,24 @@ def _host(base_text: str, subcommand: str, options: Options, rest: list[str]) ->
         case "up":
             from cli.up import up
 
-            return up(base, _given_flags(options), detach=options.is_on("detach"))
+            flags = _given_flags(options)
+            if program == MINIMEGA or options.values.get("base"):
+                flags["base"] = base_text
+            return up(flags, detach=options.is_on("detach"), config=flags.pop("config", ""))
         case "down":
             from cli.down import down
 
             return down(base, guests=options.is_on("guests"))
+        case "config":
+            from cli.config import config
+
+            return config(rest, {**_given_flags(options), "base": options.values.get("base", "")})
+        case "restart":
+            from cli.restart import restart
+
+            if not rest:
+                raise UsageError("restart needs the name of an actor; `minibus ps` shows them")
+            return restart(base, rest[0])
         case "nuke":
             from cli.nuke import nuke
 
@@ -239,6 +256,10 @@ def _host(base_text: str, subcommand: str, options: Options, rest: list[str]) ->
             from cli.bus_tools import run
 
             return run(base, subcommand, options, rest)
+        case "key":
+            from cli.key import key
+
+            return key(base, options, rest)
         case "ps":
             from cli.ps import ps
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bus.errors import UnreachableError
-from bus.lock import holder
+from bus.presence import is_running
 from cli.running import running
 
 T = TypeVar("T")
@@ -29,11 +29,10 @@ async def while_there(base: Path, work: Coroutine[Any, Any, T]) -> T:
 
 async def _until_gone(base: Path) -> None:
     """Raise UnreachableError when minibus has ended and does not come back."""
-    locks = (base / "run" / "node.lock", base / "run" / "broker.lock")
     loop = asyncio.get_running_loop()
     seen_s = loop.time()
     while loop.time() - seen_s < GONE_S:
-        if any(map(holder, locks)):
+        if is_running(base):
             seen_s = loop.time()
         await asyncio.sleep(LOOK_S)
     raise UnreachableError(f"minibus does not run on {base} any more")

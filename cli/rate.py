@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bus.client import connect
+from bus.losses import LossDetector
 from bus.port import Delivery, Subscription
 from cli.processes import run
-from cli.tap import LossDetector, as_prefix
+from cli.tap import as_prefix
 
 PERIOD_S = 1.0
 CAPACITY = 200_000

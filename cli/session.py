@@ -55,6 +55,8 @@ class Session:
     """Whether `$NAME`, `file:` and `http:` in arguments are replaced."""
     reading: bool = False
     """A script is being read; scripts do not nest."""
+    confined: tuple[str, ...] | None = None
+    """The only namespaces that this client may act in, see `cli.confinement`; None if there is no such limit."""
     outer: list[str] = field(default_factory=list)
     """Namespaces that will be active again, the next one last."""
 

@@ -6,7 +6,6 @@ import base64
 import codecs
 import json
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,29 +14,12 @@ from typing import Any
 from bus import codec
 from bus.client import connect
 from bus.errors import MalformedError
+from bus.losses import LossDetector
 from bus.port import Delivery
 from cli.processes import run
 
 SHOWN_BYTES = 512
 """Of one value that is bytes, e.g. the messages of a pipe that came together."""
-MAX_FOLLOWED = 65_536
-"""Topics whose numbers are remembered."""
-
-
-class LossDetector:
-    """Notices jumps in the numbers of each topic of each publisher."""
-
-    def __init__(self) -> None:
-        self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
-
-    def lost(self, topic: str, epoch: str, topic_seq: int) -> int:
-        """How many events of the topic are missing before this one; 0 for the first that is seen."""
-        key = (epoch, topic)
-        last = self._last.pop(key, topic_seq - 1)
-        self._last[key] = topic_seq
-        if len(self._last) > MAX_FOLLOWED:
-            self._last.popitem(last=False)
-        return max(topic_seq - last - 1, 0)
 
 
 def as_prefix(topic: str) -> str:

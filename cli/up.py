@@ -10,11 +10,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bus import listen_address, settings, settings_file
 from bus.errors import BusError
-from bus.log_settings import FILE_VARIABLE, LEVEL_VARIABLE, STDERR_VARIABLE
-from bus.metrics_address import METRICS, wanted
-from bus.paths import CONSOLE_ADDRESS, DURABLE, FILES, START_FLAGS, Paths
-from bus.vlan_range import VLAN_RANGE
+from bus.metrics_address import wanted
+from bus.paths import START_FLAGS, Paths
 from cli.base_directory import prepare, sentence
 from cli.doctor import tune
 from cli.programs import fill_standard_streams
@@ -22,44 +21,38 @@ from cli.programs import fill_standard_streams
 EXIT_FAILED = 1
 
 
-def up(base: Path, flags: Mapping[str, str], *, detach: bool) -> int:
+def up(flags: Mapping[str, str], *, detach: bool, config: str = "") -> int:
     """Start everything; returns the exit status when it has ended, or with `detach` when every actor is ready.
 
-    `flags` are those of the command line, switches as `true` and `false`; see `export`.
+    `flags` are those of the command line, switches as `true` and `false`; `config` is a configuration file, without
+    which the one that the environment names is read. See `export`.
     """
     fill_standard_streams()
-    export({"base": str(base), "detach": str(detach).lower(), **flags})
+    base = Path()
     try:
+        held = export({"detach": str(detach).lower(), **flags}, config or os.environ.get(settings.CONFIG, ""))
+        base = Path(settings.value_of(held, "host.base")).absolute()
         base = prepare(base)
-        if flags.get("tune-host") == "true" and not tune(base):
+        if settings.value_of(held, "host.tune") == "true" and not tune(base):
             return _fail("the limits of this host could not be raised: `minibus up` works without --tune-host")
     except (BusError, OSError) as error:
         return _fail(sentence(base, error))
     return _detached(base) if detach else _foreground(base)
 
 
-def export(flags: Mapping[str, str]) -> None:
-    """Put what the processes of a node have to know into their environment.
+def export(flags: Mapping[str, str], config: str = "") -> tuple[settings.Effective, ...]:
+    """Put what the processes of a node have to know into their environment; gives what holds. Raises InvalidError.
 
-    `filepath`, `level`, `logfile`, `verbose` and `durable` have an effect; `bus.paths.start_flags` gives all of them.
+    `bus.settings` says which flags have an effect; `bus.paths.start_flags` gives all of them. `config` is a
+    configuration file, empty for none.
     """
-    if flags.get("durable") == "true":
-        os.environ[DURABLE] = "1"
-    for name, variable in (("filepath", FILES), ("logfile", FILE_VARIABLE)):
-        if flags.get(name):
-            os.environ[variable] = str(Path(flags[name]).absolute())
-    for name, variable in (
-        ("level", LEVEL_VARIABLE),
-        ("console-address", CONSOLE_ADDRESS),
-        ("metrics", METRICS),
-        ("vlan-range", VLAN_RANGE),
-        ("vlanrange", VLAN_RANGE),  # as minimega calls it
-    ):
-        if flags.get(name):
-            os.environ[variable] = flags[name]
-    if "verbose" in flags:
-        os.environ[STDERR_VARIABLE] = "1" if flags["verbose"] == "true" else "0"
+    filed = settings_file.read(Path(config)) if config else {}
+    if flags.get("vlanrange"):  # as minimega calls it
+        flags = {**flags, "vlan-range": flags["vlanrange"]}
+    held = settings.resolve(flags, os.environ, filed, config)
+    settings.export(held, os.environ)
     os.environ[START_FLAGS] = json.dumps(dict(flags))
+    return held
 
 
 def _run_node(base: Path, ready_fd: int) -> tuple[int, str]:
@@ -84,6 +77,7 @@ def _detached(base: Path) -> int:
     failure = await_ready(pipe)
     if not failure:
         _tell_of_metrics(base)
+        _tell_of_gateway(base)
         return 0
     os.waitpid(pid, 0)
     return _fail(f"{failure} (more in {Paths(base).log})")
@@ -93,6 +87,12 @@ def _tell_of_metrics(base: Path) -> None:
     if wanted():
         with contextlib.suppress(OSError):  # it has ended already
             print(f"metrics: http://{Paths(base).metrics.read_text().strip()}/metrics")
+
+
+def _tell_of_gateway(base: Path) -> None:
+    if listen_address.wanted():
+        with contextlib.suppress(OSError):
+            print(f"gateway: {Paths(base).gateway.read_text().strip()}")
 
 
 def fork_node(base: Path, settle: Callable[[], None]) -> tuple[int, int]:

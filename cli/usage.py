@@ -9,6 +9,9 @@ usage: minibus [--base DIR] SUBCOMMAND ...
 
   up        start minibus on this host
   down      stop it
+  restart   start one of its processes again
+  config    check a configuration file, show what holds
+  key       who may use the bus from other hosts, over TCP
   attach    a prompt, with Tab completion and history
   exec      run one command, e.g. minibus exec 'vm info'
   read      run the commands of a file
@@ -68,37 +71,51 @@ Instead of starting a daemon:
 The subcommands of minibus work too, e.g. `minimega ps`."""
 
 SUBCOMMANDS = {
-    "up": """\
-usage: minibus up [--base DIR] [--detach] [--durable] [--filepath DIR]
-                  [--level LEVEL] [--logfile FILE] [-v=false] [--tune-host]
-                  [--console-address ADDRESS] [--metrics [ADDRESS:]PORT]
-                  [--vlan-range MIN-MAX]
+    "config": """\
+usage: minibus config check [FILE]
+       minibus config show [--json] [--config FILE] [FLAG...]
+       minibus config template
 
-Starts all actors of this host and stays in the foreground; Ctrl-C ends it.
-Guests that were running before are taken over.
+About the configuration file of `minibus up --config FILE`.
 
-  --detach   go to the background and return when every actor is ready; what
-             they have to say goes to DIR/log/minibus.log
-  --durable  answer nothing before the disk has it: survives a power loss too,
-             and every change waits for the disk
-  --filepath DIR   images and other files for guests, else $MINIBUS_FILES, else
-                   files/ in the base directory
-  --level LEVEL    log debug, info, warn, error or fatal, and what is worse
-  --logfile FILE   log to this file as well
-  --console-address ADDRESS
-                   where the TCP ports of consoles are: an IP address, 127.0.0.1
-                   unless $MINIBUS_CONSOLE_ADDRESS says otherwise, or none. Who
-                   can connect needs no password to type there
-  -v=false         log nothing to stderr
-  --tune-host      raise limits of the host that many guests hit, and list them;
-                   `minibus doctor --untune` puts them back
-  --metrics [ADDRESS:]PORT
-                   serve metrics for Prometheus at http://ADDRESS:PORT/metrics,
-                   on 127.0.0.1 unless ADDRESS says otherwise, to anybody who
-                   can connect. Port 0: any that is free; DIR/run/metrics has it
-  --vlan-range MIN-MAX
-                   the numbers that names of VLANs get, without MAX: 101-4096
-                   unless $MINIBUS_VLAN_RANGE says otherwise""",
+  check      say everything that is wrong in FILE, /etc/minibus/minibus.toml if
+             none is named; the exit status is 1 if anything is
+  show       every setting as a start with these flags would have it, and where
+             it comes from: a flag, the environment, the file, or the default
+  template   a file in which every setting is explained""",
+    "key": """\
+usage: minibus key make NAME --role control|tap [--namespace NS]...
+                   [--topic PREFIX]... [--expires WHEN] [--out FILE]
+                   [--address tcp://HOST:PORT]
+       minibus key add NAME PUBLICKEY --role control|tap [...]
+       minibus key list [--json]
+       minibus key show NAME [--json]
+       minibus key revoke NAME
+       minibus key server [--json]
+
+The keys with which clients on other hosts come in, where `minibus up --listen`
+lets them. Works whether or not minibus runs; a change holds within a second.
+
+  make     a new key. What its owner needs is printed, or written to FILE, and
+           cannot be had again: name, address, both keys, the server's key
+  add      let in a key pair that its owner made himself
+  revoke   refuse it from now on and close its connections; its name stays taken
+  server   the public key by which clients know this host
+
+  --role control     may send requests and watch; without --namespace all that
+                     root may
+  --role tap         may watch events and read pipes
+  --namespace NS     only in this one; may be given several times
+  --topic PREFIX     of a tap: only topics that begin so, e.g. vm/exp1/; may be
+                     given several times
+  --expires WHEN     90m, 12h, 30d, 2w, or the last day: 2027-01-31 (UTC)
+  --address ADDRESS  where the client finds this host""",
+    "restart": """\
+usage: minibus restart [--base DIR] ACTOR
+
+Ends one process and starts it again, also one that was given up because it fell
+too often (`failed` in `minibus ps`); returns when it serves. Guests do not
+notice. The warden is started if it is down, but not ended.""",
     "attach": """\
 usage: minibus attach [--base DIR] [--namespace NS]
 
@@ -285,4 +302,8 @@ def usage(subcommand: str) -> str:
     """The help of a subcommand, of the link `minimega`, or the overview; empty if there is no such subcommand."""
     if subcommand == "minimega":
         return MINIMEGA
+    if subcommand == "up":
+        from cli.up_usage import up_usage
+
+        return up_usage()
     return SUBCOMMANDS.get(subcommand, "") if subcommand else OVERVIEW

@@ -18,8 +18,6 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import psutil
-
 from shims import process
 from shims.linux.process import start_ticks
 from shims.process_tree import MARK
@@ -112,6 +110,7 @@ def arguments(spec: Spec, interface: str, user: str) -> list[str]:
             f"--dhcp-lease-max={min(count, MAX_LEASES)}",
             "--no-hosts",
             "--quiet-dhcp",
+            "--no-ping",  # which takes three seconds for each new guest, one after the other
         ]
     return argv
 
@@ -163,6 +162,8 @@ def user_for(directory: Path) -> str:
 
 def find_place(address: str) -> Place:
     """The interface that has an address; raises DnsmasqError if none has."""
+    import psutil  # only here: most hosts run no server
+
     for name, found in psutil.net_if_addrs().items():
         for one in found:
             if one.family == socket.AF_INET and one.address == address:

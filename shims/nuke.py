@@ -21,7 +21,7 @@ from typing import Final
 from bus.errors import BusError, DeniedError, InvalidError
 from bus.lock import FileLock
 from bus.paths import Paths, base_tag
-from shims import guest_netns, instance, leftovers, own_processes, process_tree
+from shims import dnsmasq, guest_netns, instance, leftovers, own_processes, process_tree
 from shims.cgroup import Cgroups, host_layout
 from shims.cgroup_hierarchy import TOP
 from shims.linux import mountinfo
@@ -122,7 +122,7 @@ class Nuke:
             time.sleep(POLL_S)
 
     def _end_jobs(self) -> None:
-        """Programs that users have started in the background, and all that these have started."""
+        """Programs that users have started in the background, all that these have started, and servers for guests."""
         ended: set[int] = set()
         deadline = time.monotonic() + GONE_S
         while found := self._jobs():
@@ -131,7 +131,7 @@ class Nuke:
                 self.problems.append(f"jobs do not end: {', '.join(map(str, found))}")
                 break
             time.sleep(POLL_S)
-        self._note(len(ended), "process of background jobs killed", "processes of background jobs killed")
+        self._note(len(ended), "process of jobs and servers killed", "processes of jobs and servers killed")
 
     def _jobs(self) -> list[int]:
         return [pid for pid in process_tree.marked(f"{self.tag}-") if pid != os.getpid()]
@@ -212,7 +212,8 @@ class Nuke:
         free = [path for path in numbered if not any(point.is_relative_to(path) for point in mounted)]
         self._note(sum(map(self._remove, free)), "instance directory removed", "instance directories removed")
         if not self.problems:  # otherwise it must be known next time what this was
-            self.done += [f"{name} removed" for name in OURS if self._remove(self.base / name)]
+            servers = sorted(path.name for path in self.base.glob(f"{dnsmasq.PREFIX}*"))
+            self.done += [f"{name} removed" for name in (*servers, *OURS) if self._remove(self.base / name)]
         if file_type(self.base / TUNED):
             self.done.append("the limits of this host stay raised; `minibus doctor --untune` puts them back")
 

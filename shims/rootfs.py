@@ -31,6 +31,25 @@ while :; do
 done
 """
 
+# What busybox's udhcpc runs when it has got a lease, or lost it; it is where udhcpc looks for it.
+DHCP: Final = """#!/bin/sh
+case "$1" in
+deconfig)
+    ip address flush dev "$interface" scope global
+    ip link set "$interface" up
+    ;;
+bound | renew)
+    ip address replace "$ip/${mask:-32}" dev "$interface"
+    for gateway in $router; do
+        ip route replace default via "$gateway" dev "$interface"
+        break
+    done
+    for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
+    ;;
+esac
+"""
+DHCP_PATH: Final = "etc/udhcpc/default.script"
+
 FILES: Final = {
     "etc/minibus/uuid": "",  # something to mount on, which spares each container making it
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -71,9 +90,11 @@ def _build(directory: Path, busybox: Path) -> None:
         if not path.exists():
             path.parent.mkdir(mode=0o755, exist_ok=True)
             path.write_text(text)
-    init = directory / "init"
-    init.write_text(INIT)
-    init.chmod(0o755)
+    for program, text in (("init", INIT), (DHCP_PATH, DHCP)):
+        path = directory / program
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
 
 
 def _install(source: Path, program: Path) -> None:

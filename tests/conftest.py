@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 TESTS = Path(__file__).parent
+os.environ.setdefault("MINIBUS_GROUP", "none")  # a group of that name on this machine is none of the tests' business
 LEAK_GRACE_S = 2.0  # how long what a test has told to end may take to be gone
 KEPT_BY_OTHERS = ("/dev/urandom", "/memfd:", "/usr/lib/", "/proc/self/")  # opened once by libraries for the process
 

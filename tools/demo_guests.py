@@ -44,13 +44,9 @@ async def wait_for_agents(demo: Demo) -> str:
 
 async def command(demo: Demo) -> str:
     """A program in each guest, whose answers are collected; raises DemoError unless each gives its own name."""
-    async with _events(demo) as events:
-        begin = time.perf_counter()
-        number = await _post(demo, "cc exec hostname")
-        for count in range(demo.guests):
-            await _done(events, number)
-            demo.screen.count(count + 1, demo.guests)
-        took_s = time.perf_counter() - begin
+    begin = time.perf_counter()
+    number = await run_in_all(demo, "cc exec hostname")
+    took_s = time.perf_counter() - begin
     outcomes = await _json(demo, f"cc outcomes {number}")
     names = {outcome["uuid"]: outcome["vm"] for outcome in outcomes["Data"]["outcomes"]}
     answers = await demo.command(f".annotate false cc responses {number}")
@@ -61,6 +57,16 @@ async def command(demo: Demo) -> str:
     demo.screen.show(f"$ minibus exec 'cc exec hostname'\n$ minibus exec 'cc outcomes {number}'")
     demo.screen.show(f"{first_rows(table, ROWS)}\n")
     return f"{per_guest(took_s, demo.guests)}; each answered with its own name"
+
+
+async def run_in_all(demo: Demo, line: str) -> int:
+    """Run a program in each guest; returns the number of the command, raises DemoError if it fails in one."""
+    async with _events(demo) as events:
+        number = await _post(demo, line)
+        for count in range(demo.guests):
+            await _done(events, number)
+            demo.screen.count(count + 1, demo.guests)
+    return number
 
 
 async def pipe_between_guests(demo: Demo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -175,6 +176,8 @@ async def _stop(demo: Demo) -> None:
     if holder(run / "warden.lock") and not holder(run / "node.lock"):
         await demo.minibus("up", "--detach")  # the node was killed, and its containers run on
     if holder(run / "node.lock"):
+        with contextlib.suppress(DemoError):  # what is left is looked for afterwards
+            await demo.command("clear tap")
         await demo.minibus("down", "--guests")
 
 

@@ -14,7 +14,7 @@ from bus.pipes import PipeWriter
 from bus.port import Subscription
 from bus.topics import pipe_topic
 from shims import agent_build, rootfs
-from tools import demo_guests
+from tools import demo_guests, demo_network
 from tools.demo_program import DemoError
 from tools.demo_report import event_name, first_rows, per_guest, plural
 from tools.demo_run import Demo, Step
@@ -52,6 +52,7 @@ async def start_actors(demo: Demo) -> str:
 async def launch(demo: Demo) -> str:
     """Build all containers; none runs anything yet."""
     await demo.command(f"vm config filesystem {demo.rootfs}")
+    await demo.command(f"vm config net {demo_network.VLAN}")
     begin = time.perf_counter()
     await demo.watched(f"vm launch container {demo.names}", "launched")
     return per_guest(time.perf_counter() - begin, demo.guests)
@@ -137,13 +138,18 @@ async def flush(demo: Demo) -> str:
 STEPS = (
     Step("make a root file system", "making a root file system", make_rootfs),
     Step("start the actors", "starting the actors", start_actors),
+    Step("network", "making a network", demo_network.make_network),
     Step("launch", "launching containers", launch),
     Step("start", "starting containers", start),
     Step("look", "looking at them", look),
     Step("pipe", "tapping a pipe", pipe),
     Step("agents", "waiting for the agents in them", demo_guests.wait_for_agents),
+    Step("addresses", "giving them addresses", demo_network.addresses),
+    Step("ping", "having each of them ping the last", demo_network.ping),
     Step("command", "running a command in all of them", demo_guests.command),
     Step("pipe between guests", "connecting two of them by a pipe", demo_guests.pipe_between_guests),
+    Step("look again", "looking at their addresses", demo_network.look),
     Step("kill", "killing containers", kill),
     Step("flush", "flushing containers", flush),
+    Step("no network", "removing the network", demo_network.remove_network),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from actors.namespace import destroy, plan, schedules, state, vlans
 from actors.namespace.table import Located, Namespace, NamespaceTable, first_table
 from actors.namespace.vlan_requests import WriteVlans
@@ -97,9 +99,16 @@ class NamespaceActor(StepActor[NamespaceTable]):
     async def carry_out(self, effect: Effect) -> None:
         """The one effect of its own is a file."""
         if isinstance(effect, WriteVlans):
-            replaced_file.replace(self.context.paths.vlans, effect.text)  # small, as the journal's records are
+            self._write_vlans(effect.text)
         else:
             await super().carry_out(effect)
+
+    def _write_vlans(self, text: str) -> None:
+        path = self.context.paths.vlans
+        try:
+            replaced_file.replace(path, text)  # small, as the journal's records are
+        except OSError as error:  # the next change, or the next start, brings it up to date
+            self.log.warn("file_not_written", path=str(path), error=os.strerror(error.errno or 0))
 
     def take(self, envelope: Envelope, request: Message) -> None:
         """Commands open their namespace one by one: where it is open already, there is nothing to write down."""

@@ -7,15 +7,14 @@ import re
 from collections.abc import Container, Iterable
 
 from actors.network.table import NetworkTable, bridges_in_use
-from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE
 from bus.messages.vlan import DISCONNECTED
+from bus.netspec import NetspecError, check_bridge
 
 MAX_VLAN = 4095
 MAX_SHOWN = 64
 TAP_PREFIX = "mega_tap"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
-"""The kernel takes up to 15 bytes (IFNAMSIZ), and more characters; but these need no quotes anywhere."""
+MAX_SENTENCE = 400
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 ZERO_MAC = "00:00:00:00:00:00"
 VENDORS = (
@@ -35,20 +34,17 @@ VENDORS = (
 """Prefixes of makers of network cards, from the registry of the IEEE: guests are to look like machines."""
 
 
-def shown(text: str) -> str:
+def shown(text: str, most: int = MAX_SHOWN) -> str:
     """A text of somebody else's, as it may stand in a sentence."""
-    return text[:MAX_SHOWN].encode("unicode_escape").decode("ascii")
+    return text[:most].encode("unicode_escape").decode("ascii")
 
 
 def name_problem(name: str, what: str) -> str:
     """Why this cannot be the name of a bridge, a tap or an interface (`what`); empty if it can."""
-    if name == WILDCARD:
-        return f"`{WILDCARD}` is a reserved word -- cannot use for {what} name"
-    if name == "lo":
-        return f"invalid {what} name `lo`: every network namespace has an interface of this name"
-    if not NAME.fullmatch(name):
-        rule = "expected 1 to 15 letters, digits, `_`, `.` and `-`, not beginning with the last two"
-        return f"invalid {what} name `{shown(name)}`: {rule}"
+    try:
+        check_bridge(name, what)
+    except NetspecError as error:
+        return shown(str(error), MAX_SENTENCE)
     return ""
 
 

@@ -28,7 +28,8 @@ class Occupied:
             user = mine.get(place) or self._users.get(place)
             if user is not None and user[0] != nic.tap:
                 whose = "two of its interfaces have" if user[1] == guest.name else f"VM {user[1]} has"
-                return f"{whose} the same hardware address {nic.mac} in VLAN {nic.vlan} of {nic.bridge}"
+                where = f"in VLAN {nic.vlan} of {nic.bridge}"
+                return f"{whose} the same hardware address {nic.mac} {where}, where each needs one of its own"
             mine[place] = (nic.tap, guest.name)
         self._users |= mine
         return ""

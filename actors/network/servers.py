@@ -90,8 +90,9 @@ def end_on(table: ServerTable, interface: str) -> list[Effect]:
 
 
 def listed(table: ServerTable) -> Dnsmasqs:
-    """Those that serve or have served."""
-    return Dnsmasqs(servers=tuple(_shown(server) for server in table.servers.values() if not server.starting))
+    """Those that serve, or served until they ended by themselves."""
+    found = (server for server in table.servers.values() if not server.starting and not server.is_ending)
+    return Dnsmasqs(servers=tuple(map(_shown, found)))
 
 
 def _shown(server: Server) -> Dnsmasq:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.network import mirrors, moving, plugging, servers, taps, trunks, unplugging
 from actors.network.batch import next_batch
-from actors.network.operations import Audit, AuditDue, Leased, NoLease, Worked
+from actors.network.operations import Audit, AuditDue, Leased, Move, NoLease, Worked
 from actors.network.server_table import RESULTS
 from actors.network.table import Body, Job, NetworkTable, Work
 from actors.network.turn import Turn
@@ -73,6 +73,8 @@ def _worked(turn: Turn, outcome: Worked) -> None:
     turn.table.under_way = None
     if work.jobs:
         _finish(turn, work, outcome)
+        if isinstance(work.operation, Move) and outcome.errors:
+            turn.table.audit_wanted = True  # somebody may have removed the device: it is made again at once
     else:
         _audited(turn, outcome)
 

@@ -196,7 +196,9 @@ def _trunk(fabric: Fabric, number: int, operation: Trunk) -> Worked:
     if not fabric.name_taken(interface):
         return Worked(number=number, failed=f"this host has no interface {interface}", code="not_found")
     if not operation.force and fabric.carries_default_route(interface):
-        sentence = f"this host reaches the world through {interface}, and would not any more"
+        sentence = (
+            f"this host reaches the world through {interface}, and would not any more; `force` does it nevertheless"
+        )
         return Worked(number=number, failed=sentence, code="conflict")
     return _one(number, lambda: fabric.trunk(operation.bridge, interface, operation.force))
 

@@ -2,11 +2,13 @@
 
 from bus.messages import (
     cc,
+    cli,
     console,
     control,
     debug,
     dnsmasq,
     files,
+    gateway,
     guest,
     host,
     namespace,
@@ -21,11 +23,13 @@ from bus.messages import (
 
 __all__ = [
     "cc",
+    "cli",
     "console",
     "control",
     "debug",
     "dnsmasq",
     "files",
+    "gateway",
     "guest",
     "host",
     "namespace",

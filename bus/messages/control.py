@@ -26,6 +26,8 @@ class Hello(Query[Welcome], frozen=True, kw_only=True, omit_defaults=True, tag="
     """Kind only, e.g. `vm`; the broker adds the host."""
     epoch: str
     pid: int
+    token: str = ""
+    """What the file `run/token` of the base directory holds, which only root can read."""
 
 
 class Goodbye(Query[Ack], frozen=True, kw_only=True, tag="control.goodbye"):
@@ -91,8 +93,13 @@ class LogRecord(Event, frozen=True, kw_only=True, omit_defaults=True, tag="contr
     fields: dict[str, str | int | float | bool | None] = {}
 
 
-class Synced(Event, frozen=True, kw_only=True, tag="control.synced"):
+class Synced(Event, frozen=True, kw_only=True, omit_defaults=True, tag="control.synced"):
     """On `sync/<nonce>/`: every subscription sent before the one to this topic is in force."""
+
+    refused: tuple[str, ...] = ()
+    """Only from a gateway: subscriptions of this connection that its key may not have at all."""
+    narrowed: tuple[str, ...] = ()
+    """Only from a gateway: those of which it gets a part, see `gateway.rights`."""
 
 
 class TopicCount(Message, frozen=True, kw_only=True, tag="control.topic_count"):
@@ -203,6 +210,8 @@ class ActorStatus(Message, frozen=True, kw_only=True, omit_defaults=True, tag="n
     """The last five, newest last."""
     falls_by_kind: dict[str, int] = {}
     """How often it fell, since the node was started."""
+    address: str = ""
+    """Where it listens for clients on other hosts; empty if it does not."""
 
 
 class ActorList(Message, frozen=True, kw_only=True, tag="node.actors"):
@@ -236,6 +245,15 @@ class ActorChanged(Event, frozen=True, kw_only=True, omit_defaults=True, tag="no
 
 class StopNode(Request[Ack], frozen=True, kw_only=True, tag="node.stop"):
     """To `node`: end every actor; the warden stays while it owns a container."""
+
+
+class RestartActor(Request[Ack], frozen=True, kw_only=True, tag="node.actor.restart"):
+    """To `node`: end this process, if it runs, and start it again, also if it had been given up.
+
+    The answer comes when that has begun; `node/<host>/<actor>/restarted/` tells the rest. The warden is only started.
+    """
+
+    actor: str
 
 
 class Nuke(Request[Ack], frozen=True, kw_only=True, tag="node.nuke"):

@@ -8,7 +8,7 @@ from cli.commands.declare import Call, Command, Scope
 from cli.response import Group
 from cli.session import Session
 
-LINES = ("clear namespace all", "dnsmasq kill all", "clear vlans all", "clear plumb", "clear pipe", "clear history")
+LINES = ("dnsmasq kill all", "clear namespace all", "clear vlans all", "clear plumb", "clear pipe", "clear history")
 """What is run, in this order. A new part adds its line."""
 
 

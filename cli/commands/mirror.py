@@ -21,7 +21,7 @@ MIRROR_S: Final = 60.0
 async def _mirror_vms(call: Call) -> AsyncIterator[Group]:
     """From one VM's interface to another's, on the host that has both."""
     words = ((call.args.text("vm"), call.args.text("index")), (call.args.text("vm2"), call.args.text("index2")))
-    wanted = [(name, _number(index)) for name, index in words]
+    wanted = [(name, index_of(index, or_all=False)) for name, index in words]
     missing = ""
     for host in call.engine.hosts(call.session.namespace):
         vms = [await _vm(call, host, name) for name, _ in wanted]
@@ -55,13 +55,6 @@ async def _clear_of_vm(call: Call) -> AsyncIterator[Group]:
         yield Group([Response(host)])
         return
     raise CommandError(f"vm not found: {name[:80]}")
-
-
-def _number(text: str) -> int:
-    index = index_of(text)
-    if index == ALL:
-        raise CommandError(f"invalid tap index `{text}`: say which interface, 0 for the first one")
-    return index
 
 
 async def _vm(call: Call, host: str, name: str) -> VmInfo | None:

@@ -25,12 +25,13 @@ RATES_BPS: Final = {"kbit": 1000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 _MILLISECONDS: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,6})?")
 
 
-def index_of(text: str) -> int:
-    """Number of an interface, or ALL; raises CommandError."""
-    if text == WILDCARD:
+def index_of(text: str, *, or_all: bool = True) -> int:
+    """Number of an interface, or ALL where that makes sense; raises CommandError."""
+    if text == WILDCARD and or_all:
         return ALL
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
-        raise CommandError(f"invalid tap index `{text[:80]}`: interfaces are numbered 0, 1, 2, ..., or say {WILDCARD}")
+        more = f", or say {WILDCARD}" if or_all else ""
+        raise CommandError(f"invalid tap index `{text[:80]}`: interfaces are numbered 0, 1, 2, ...{more}")
     return int(text)
 
 

@@ -78,7 +78,11 @@ async def _add(call: Call) -> AsyncIterator[Group]:
         namespace = call.session.namespace
         # Before there is anything: from here on they are removed with the guests and forgotten with the VMs.
         wire = WireVms(target=",".join(str(vm.vm_id) for vm in vms))
-        await call.engine.ask(f"vm@{host}", wire, timeout_s=QUICK_S, namespace=namespace)
+        try:
+            await call.engine.ask(f"vm@{host}", wire, timeout_s=QUICK_S, namespace=namespace)
+        except BusError:
+            await give_back(call, vlans)
+            raise
         request = AddInterfaces(vms=tuple(nic_of(vm, networks) for vm in vms))
         return await _plug_in(call, host, request, vlans)
 

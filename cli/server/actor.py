@@ -9,19 +9,23 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from bus.actor import Actor
+from bus import group
+from bus.actor import Actor, RequestContext, query
 from bus.errors import ConflictError, UnavailableError
+from bus.messages.cli import LineOutput, RunLine
 from cli.commands.registry import COMMANDS
 from cli.server.connection import Connection
 from cli.server.engine import Engine
+from cli.server.lines import Lines
 from cli.server.listener import Listener, room_for_clients
 
 BACKLOG = 1024
 SOCKET_MODE = 0o600
+SHARED_MODE = 0o660
 
 
 class CliActor(Actor):
-    """Parses commands, asks the actors they concern, renders their replies. Keeps nothing but open connections."""
+    """Parses commands, asks the actors they concern, renders their replies. Keeps nothing that must outlive it."""
 
     kind = "cli"
 
@@ -31,6 +35,7 @@ class CliActor(Actor):
         self.engine = Engine(
             self.port, where.host, COMMANDS, self._spawn_named, self._log_bug, where.files_dir, self.inputs
         )
+        self._lines = Lines(self.engine, self._spawn_named)
         path = self.context.paths.command_socket
         await _remove_stale(path)
         self._listener = Listener(_listen(path), where.host, self._serve, self._spawn_client, room_for_clients())
@@ -40,6 +45,11 @@ class CliActor(Actor):
         """Take no more clients; the connections end with the actor's tasks."""
         self._listener.close()
         self.context.paths.command_socket.unlink(missing_ok=True)
+
+    @query
+    async def run_line(self, msg: RunLine, request: RequestContext) -> LineOutput:
+        """Run a command line that came over the bus."""
+        return await self._lines.run(msg, request.msg_id, request.namespace)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await Connection(self.engine, reader, writer).serve()
@@ -55,12 +65,13 @@ class CliActor(Actor):
 
 
 def _listen(path: Path) -> socket.socket:
-    """A socket that nobody else may use, from the first moment on; raises UnavailableError if it cannot be."""
+    """A socket that only root and the group may use, from the first moment on; raises UnavailableError."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     umask = os.umask(0o777 & ~SOCKET_MODE)
     try:
         listening.bind(str(path))
         listening.listen(BACKLOG)
+        group.share(path, group.group_id(), alone=SOCKET_MODE, shared=SHARED_MODE)
     except OSError as error:
         listening.close()
         raise UnavailableError(f"cannot listen on {path}: {error.strerror}") from error

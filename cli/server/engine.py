@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from bus.retry import Retry
 from cli.commands.declare import Also, Answer, Args, Both, Call, Command, CommandError, Scope
 from cli.commands.output import RECORD
 from cli.commands.stop import ConnectionEnds
+from cli.confinement import check, may_ask
 from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
 from cli.grammar.matcher import Grammar, Match
@@ -33,6 +35,18 @@ ABSENT_S = 5.0
 PAUSE_S = (0.05, 0.5)
 FAILED = "error"
 """Outcome of a command that some host answered with one."""
+
+
+RequestIds = Callable[[str, Message, str], str]
+"""To whom, what, in which namespace: the id to ask with."""
+
+
+def _random_id(to: str, request: Message, namespace: str) -> str:
+    return secrets.token_hex(8)
+
+
+request_ids: contextvars.ContextVar[RequestIds] = contextvars.ContextVar("request_ids", default=_random_id)
+"""Where the ids come from that are asked with on behalf of the command line that is being run."""
 
 
 class Bus(Protocol):
@@ -101,6 +115,7 @@ class Engine:
     async def run(self, match: Match[Command], session: Session) -> AsyncGenerator[Group, None]:
         """Run a parsed command; an error of it becomes a group. Raises PreprocessError or ConnectionEnds."""
         try:
+            check(match.owner, Args(match.values), session)
             args = Args(await self._preprocessed(match, session))
             if match.owner.run is None:
                 yield await self._ask_hosts(match.owner, args, session)
@@ -121,7 +136,7 @@ class Engine:
         return await suggest(self, self.grammar, text, session)
 
     async def _preprocessed(self, match: Match[Command], session: Session) -> Values:
-        if not session.preprocessing:
+        if not session.preprocessing or session.confined is not None:  # variables and files are the host's
             return match.values
         return await preprocess(match.values, session, self, free_text=match.owner.free_text)
 
@@ -142,7 +157,7 @@ class Engine:
         """Ask, and again with the same id while the receiver is away or was lost on the way. Raises BusError."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        msg_id = secrets.token_hex(8)
+        msg_id = request_ids.get()(to, request, namespace)
         retry = Retry(deadline_s, absent_s=ABSENT_S, pause_s=PAUSE_S, overload_is_absence=True)
         while True:
             left_s = max(deadline_s - loop.time(), 0.001)
@@ -158,28 +173,32 @@ class Engine:
         namespace = session.namespace if command.namespace is None else command.namespace(args, session.namespace)
         request = command.request(args)
         hosts = (self.host,) if command.scope is Scope.LOCAL else self.hosts(namespace)
-        asks = [self._ask_host(command, args, request, host, namespace) for host in hosts]
+        asks = [self._ask_host(command, args, request, host, namespace, session) for host in hosts]
         responses = list(await asyncio.gather(*asks))
         return Group(without_misses(responses) if command.scope is Scope.TARGETED else responses)
 
     async def _ask_host(
-        self, command: Command, args: Args, request: Request[Any], host: str, namespace: str
+        self, command: Command, args: Args, request: Request[Any], host: str, namespace: str, session: Session
     ) -> Response:
         try:
             ask = self.ask(f"{command.to}@{host}", request, timeout_s=command.timeout_s, namespace=namespace)
             if command.also is None:
                 reply = await ask
             else:
-                reply = Both(*await asyncio.gather(ask, self._ask_also(command.also, args, host, namespace)))
+                reply = Both(*await asyncio.gather(ask, self._ask_also(command.also, args, host, namespace, session)))
             return _response(host, command.answer(reply, args))
         except BusError as error:
             return Response(host, error=str(error))
 
-    async def _ask_also(self, also: Also | tuple[Also, ...], args: Args, host: str, namespace: str) -> Any:
+    async def _ask_also(
+        self, also: Also | tuple[Also, ...], args: Args, host: str, namespace: str, session: Session
+    ) -> Any:
         if isinstance(also, tuple):
-            return tuple(await asyncio.gather(*(self._ask_also(one, args, host, namespace) for one in also)))
+            return tuple(await asyncio.gather(*(self._ask_also(one, args, host, namespace, session) for one in also)))
+        request: Request[Message] = also.request(args)
+        if not may_ask(request, session):
+            return None
         try:
-            request: Request[Message] = also.request(args)
             return await self.bus.ask(f"{also.to}@{host}", request, timeout_s=also.timeout_s, namespace=namespace)
         except BusError:
             return None

@@ -4,6 +4,8 @@
  *     pipe_client BASE tap PIPE      print what passes, until the pipe is deleted; may lose, and says so
  *     pipe_client BASE write PIPE    write the lines of standard input; returns when the attached readers have them
  *     pipe_client BASE read PIPE     print every line from now on, until the pipe is deleted; loses nothing
+ *
+ * Instead of the base directory of this host, BASE may be a file that `minibus key make` wrote: it opens another one.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,16 +14,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
-enum { CHUNK = 65536, ASK_MS = 10000, WRITE_MS = 30000, DEPTH = 32 };
+enum { CHUNK = 65536, ASK_MS = 10000, WRITE_MS = 30000, DEPTH = 32, CONNECT_MS = 10000, HEARTBEAT_MS = 5000 };
 
 static void die(const char *why)
 {
     fprintf(stderr, "%s: %s\n", why, zmq_strerror(errno));
     exit(1);
+}
+
+static long long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
 /* ---- MessagePack, as much as it takes (https://github.com/msgpack/msgpack/blob/master/spec.md) */
@@ -186,21 +196,100 @@ static struct in get(struct in map, const char *key)
     return (struct in){NULL, map.end};
 }
 
-/* ---- Asking */
+/* ---- Connecting: to this host by its base directory, or to another one with a key, which is CURVE (ZeroMQ RFC 26) */
 
 static void *context, *requests;
 static zmq_msg_t head_frame, body_frame;
+static char gateway[256], public_key[41], secret_key[41], server_key[41]; /* of the key file; empty without one */
+
+/* A key file is TOML, and has a line `name = "value"` for each of these; in none of them can be a quote. */
+static void read_key_file(const char *path)
+{
+    char line[512];
+    FILE *file = fopen(path, "r");
+    if (!file)
+        die(path);
+    while (fgets(line, sizeof line, file)) {
+        sscanf(line, "address = \"%255[^\"]", gateway);
+        sscanf(line, "public = \"%40[^\"]", public_key);
+        sscanf(line, "secret = \"%40[^\"]", secret_key);
+        sscanf(line, "server = \"%40[^\"]", server_key);
+    }
+    fclose(file);
+    if (!strrchr(gateway, ':') || !*public_key || !*secret_key || !*server_key) {
+        fprintf(stderr, "%s: no file of `minibus key make` with an address\n", path);
+        exit(1);
+    }
+}
+
+/* A refused socket tries again for ever and says nothing: only its monitor tells. Waits for the first handshake. */
+static void await_welcome(void *monitor, const char *address)
+{
+    unsigned char event[6], peer[256]; /* two bytes of event and four of value, in this machine's order; the address */
+    uint16_t what = 0;
+    long long deadline = now_ms() + CONNECT_MS;
+    while (what != ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        long long left = deadline - now_ms();
+        zmq_pollitem_t item = {monitor, 0, ZMQ_POLLIN, 0};
+        if (left < 0 || zmq_poll(&item, 1, (long)left) <= 0) {
+            fprintf(stderr, "no minibus answers at %s\n", address);
+            exit(1);
+        }
+        if (zmq_recv(monitor, event, sizeof event, 0) < 2 || zmq_recv(monitor, peer, sizeof peer, 0) < 0)
+            die("monitor");
+        memcpy(&what, event, sizeof what);
+        if (what == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
+            fprintf(stderr, "%s refuses this key: it is unknown there, was revoked or has expired\n", address);
+            exit(1);
+        }
+    }
+    zmq_close(monitor);
+}
+
+static void set(void *socket, int option, const void *value, size_t size)
+{
+    if (zmq_setsockopt(socket, option, value, size))
+        die("option");
+}
+
+static void *connected_with_key(void *socket, int is_events)
+{
+    char address[300];
+    int beat_ms = HEARTBEAT_MS, yes = 1;
+    const char *port = strrchr(gateway, ':') + 1; /* requests are there, events at the next one */
+    snprintf(address, sizeof address, "%.*s%d", (int)(port - gateway), gateway, atoi(port) + is_events);
+    set(socket, ZMQ_CURVE_PUBLICKEY, public_key, sizeof public_key);
+    set(socket, ZMQ_CURVE_SECRETKEY, secret_key, sizeof secret_key);
+    set(socket, ZMQ_CURVE_SERVERKEY, server_key, sizeof server_key);
+    set(socket, ZMQ_HEARTBEAT_IVL, &beat_ms, sizeof beat_ms); /* a network that swallows everything is noticed */
+    set(socket, ZMQ_IPV6, &yes, sizeof yes);
+    const char *door = is_events ? "inproc://events" : "inproc://requests";
+    void *monitor = zmq_socket(context, ZMQ_PAIR);
+    if (zmq_socket_monitor(socket, door, ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) < 0 ||
+        zmq_connect(monitor, door) || zmq_connect(socket, address))
+        die(address);
+    await_welcome(monitor, address);
+    zmq_socket_monitor(socket, NULL, 0);
+    return socket;
+}
 
 static void *connected(const char *base, int type, const char *endpoint)
 {
     char address[256];
     int linger = 0;
     void *socket = zmq_socket(context, type);
+    if (!socket)
+        die("socket");
+    set(socket, ZMQ_LINGER, &linger, sizeof linger);
+    if (*server_key)
+        return connected_with_key(socket, type == ZMQ_SUB);
     snprintf(address, sizeof address, "ipc://%s/bus/%s", base, endpoint);
-    if (!socket || zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger) || zmq_connect(socket, address))
+    if (zmq_connect(socket, address))
         die(address);
     return socket;
 }
+
+/* ---- Asking */
 
 static void random_hex(char name[17])
 {
@@ -208,13 +297,6 @@ static void random_hex(char name[17])
     if (getrandom(&bits, sizeof bits, 0) != sizeof bits)
         die("getrandom");
     snprintf(name, 17, "%016llx", (unsigned long long)bits);
-}
-
-static long long now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
 static struct in content(zmq_msg_t *frame)
@@ -386,8 +468,8 @@ static void tap_pipe(const char *base, const char *pipe)
     random_hex(nonce);
     snprintf(sync, sizeof sync, "sync/%s/", nonce);
     void *events = connected(base, ZMQ_SUB, "events");
-    zmq_setsockopt(events, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
-    zmq_setsockopt(events, ZMQ_SUBSCRIBE, sync, strlen(sync));
+    set(events, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
+    set(events, ZMQ_SUBSCRIBE, sync, strlen(sync));
     char all[1200];
     snprintf(all, sizeof all, "%sall/", prefix);
     uint64_t last = 0;
@@ -398,7 +480,13 @@ static void tap_pipe(const char *base, const char *pipe)
             die("receive");
         topic[(size_t)size < sizeof topic ? (size_t)size : sizeof topic - 1] = 0;
         if (!strcmp(topic, sync)) { /* from now on nothing is missed */
-            zmq_setsockopt(events, ZMQ_UNSUBSCRIBE, sync, strlen(sync));
+            uint64_t bytes, refused = 0;
+            struct in list = get(content(&body_frame), "refused"); /* subscriptions that the key does not allow */
+            if (list.at && head_of(list, &bytes, &refused) && refused) {
+                fprintf(stderr, "this key may not tap that pipe\n");
+                exit(1);
+            }
+            set(events, ZMQ_UNSUBSCRIBE, sync, strlen(sync));
             fprintf(stderr, "joined\n");
             continue;
         }
@@ -427,19 +515,26 @@ int main(int argc, char **argv)
 {
     if (argc != 4)
         return fprintf(stderr, "usage: pipe_client BASE tap|write|read PIPE\n"), 2;
+    struct stat found;
+    if (stat(argv[1], &found))
+        die(argv[1]);
+    if (S_ISREG(found.st_mode))
+        read_key_file(argv[1]);
     context = zmq_ctx_new();
-    requests = connected(argv[1], ZMQ_DEALER, "requests");
     zmq_msg_init(&head_frame);
     zmq_msg_init(&body_frame);
-    if (!strcmp(argv[2], "tap"))
+    if (!strcmp(argv[2], "tap")) {
         tap_pipe(argv[1], argv[3]);
-    else if (!strcmp(argv[2], "write"))
-        write_pipe(argv[3]);
-    else
-        read_pipe(argv[3]);
+    } else {
+        requests = connected(argv[1], ZMQ_DEALER, "requests");
+        if (!strcmp(argv[2], "write"))
+            write_pipe(argv[3]);
+        else
+            read_pipe(argv[3]);
+        zmq_close(requests);
+    }
     zmq_msg_close(&head_frame);
     zmq_msg_close(&body_frame);
-    zmq_close(requests);
     zmq_ctx_term(context);
     return 0;
 }

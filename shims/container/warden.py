@@ -20,10 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bus import descriptors
+from bus import descriptors, notify
 from bus.errors import ConflictError
 from bus.lock import FileLock
-from bus.logs import Log
+from bus.logs import OUTLET, Log
 from shims import spare
 from shims.container.cloner_link import ClonerLink
 from shims.container.connection import Connection
@@ -89,6 +89,7 @@ class Warden:
         self._node = NodeLink(control, self._loop, self, inbox=lambda: self._lifecycle.queued, log=self.log)
         self.log.outlet.relay = self._node.record
         self._lifecycle.ending.expects_statuses = lambda: self._node.is_up
+        self._notifier = notify.take()
         self._wake, self._waker = socket.socketpair()
 
     def run(self) -> int:
@@ -100,13 +101,21 @@ class Warden:
         self._listen_again()
         self._loop.watch(self._compiler.fileno(), lambda _: self._take_filter())
         self._node.ready()
+        self._notifier.ready(f"{self._holdings.living} containers live")
+        self._keep_alive()
         self.log.info("ready", pid=os.getpid(), living=self._holdings.living)
         while not self._may_end():
             self._loop.run_once()
         self._close()
         return 0
 
-    # --- the node
+    # --- who looks after it
+
+    def _keep_alive(self) -> None:
+        """Tell a service manager, where there is no node."""
+        if self._notifier.watchdog_s:
+            self._notifier.alive(f"{self._holdings.living} containers live")
+            self._loop.call_later(self._notifier.watchdog_s / 3, self._keep_alive)
 
     def _take_lane(self) -> None:
         """A node has found this warden running, and will look after it as after one of its own."""
@@ -239,6 +248,7 @@ class Warden:
         return self._stopping and not self._holdings.has_living and not is_wanted
 
     def _close(self) -> None:
+        self._notifier.stopping()
         if self._planner is None:
             self._compiler.result()
         signal.set_wakeup_fd(-1)
@@ -329,11 +339,15 @@ class _Nobody:
 
 def main() -> int:
     """Run a warden by hand."""
-    import argparse
+    from bus.by_hand import base_from_arguments
+    from bus.log_settings import from_environment
 
-    parser = argparse.ArgumentParser(description="Run the warden of a base directory.")
-    parser.add_argument("--base", type=Path, required=True, help="the base directory")
-    return run(parser.parse_args().base.absolute(), None)
+    base = base_from_arguments("python -m shims.container.warden", "Run the warden of a base directory.")
+    try:
+        OUTLET.configure(from_environment(os.environ))
+    except ValueError as error:
+        return _refuse(None, str(error))
+    return run(base, None)
 
 
 if __name__ == "__main__":

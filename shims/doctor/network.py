@@ -60,7 +60,11 @@ WANTED: Final[dict[str, Wanted]] = {
         minor=False,
     ),
     "nftables netdev": Wanted(
-        "nf_tables", tries.nft_table(_NFPROTO_NETDEV), "`tap mirror`", "NF_TABLES_NETDEV", minor=False
+        "nf_tables",
+        tries.nft_table(_NFPROTO_NETDEV),
+        "`tap mirror`, and keeping guests behind a host tap from the host's other addresses",
+        "NF_TABLES_NETDEV",
+        minor=False,
     ),
     "tun": Wanted("tun", tries.tap("/dev/net/tun"), "interfaces of virtual machines, once there are such", "TUN"),
     "vxlan": Wanted(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from bus.messages.network import Shaping
@@ -61,6 +62,7 @@ class KernelFabric:
         """Enter it; see `Fabric.open`."""
         with _refusals("the network namespace of minibus cannot be made"):
             self.close()
+            is_new = not netns.exists(self._tag)
             try:
                 self._host_netns = netns.open_own()
                 self._host = Netlink()
@@ -75,13 +77,19 @@ class KernelFabric:
                 self._ports = Ports(self._netlink, self._segments, (outside, inside))
                 self._traffic = Traffic(self._netlink)
                 self._read()
-                return self._traffic.abilities(vlan_filtering=filters)
+                self._ends.try_guard()
+                lacks = (*self._traffic.lacks, self._ends.lack) if self._ends.lack else tuple(self._traffic.lacks)
+                return replace(self._traffic.abilities(vlan_filtering=filters), lacks=lacks)
             except BaseException:
                 self.close()
+                if is_new:
+                    netns.remove(self._tag)
                 raise
 
     def close(self) -> None:
         """Let go of it; the thread is back on the host."""
+        if self._host:
+            self._ends.close()
         for one in (self._netlink, self._host):
             if one:
                 one.close()
@@ -104,15 +112,18 @@ class KernelFabric:
                     self._ends.take_back(self._netlink, interface)
                 for group in (GUESTS, HOST_TAPS):
                     remove_group(self._netlink, group)  # bridges go with the network namespace, and nobody waits
+            had_host_taps = self._netlink is not None and any(known.is_host for known in self._ports.known.values())
             self.close()
             netns.remove(self._tag)
-            _remove_marked(self._tag)
+            _remove_marked(self._tag, had_any=had_host_taps)
 
     def survey(self) -> Survey:
         """What exists, looked up."""
         with _refusals("the networks cannot be looked at"):
             self._read()
+            netns.keep(self._tag)
             self._ports.tidy()
+            self._ends.guard()
         ports = {
             name: Seen(known.segment, is_host=known.is_host, on_host=known.on_host)
             for name, known in self._ports.known.items()
@@ -134,8 +145,11 @@ class KernelFabric:
         with _refusals("interfaces cannot be removed"):
             traffic = self._traffic_of_ports()
             traffic.before_removal(names)
+            with_host = any(known.is_host for name, known in self._ports.known.items() if name in names)
             self._ports.remove(names)
             traffic.after_removal(names)
+            if with_host:
+                self._ends.guard()
 
     def plug(self, name: str, segment: Segment | None) -> None:
         """Move a port; see `Fabric.plug`."""
@@ -250,12 +264,14 @@ class KernelFabric:
         return link.group != HOST_TAPS or self._ends.is_own(link.name)
 
 
-def _remove_marked(tag: str) -> None:
+def _remove_marked(tag: str, *, had_any: bool) -> None:
     """The ends of host taps whose other ends are nowhere that can be reached."""
     before = netns.open_own()
     try:
         with contextlib.closing(Netlink()) as host:
-            HostEnds(host, before, tag).remove_marked()
+            ends = HostEnds(host, before, tag)
+            if had_any or ends.marked():
+                ends.remove_marked()
     finally:
         os.close(before)
 

@@ -1,9 +1,8 @@
 """What the fabric has to do with the host: ends of host taps there, interfaces of the host in here.
 
 A host tap with an address is on its segment, and the host is reached from there under that address. The other doors are
-shut as far as that goes by settings of this one interface: the host answers ARP there for no other of its addresses,
-takes no routes and no addresses from there, and passes nothing on from there. What comes in addressed to another
-address of the host is answered, as Linux does on all its interfaces; who must not have that filters on the host.
+shut by settings of this one interface: the host answers ARP there for no other of its addresses, takes no routes and no
+addresses from there, and passes nothing on from there. What is for another of its addresses is dropped (`host_guard`).
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from shims.netlink import Netlink, NetlinkError, number, text
-from shims.network import addressing, links, netns
+from shims.network import addressing, host_guard, links, netns
 from shims.network.base import FabricError, HostPort
 from shims.network.links import IFF_LOOPBACK, IFF_UP, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_MASTER, Link
+from shims.nft import Nft, NftError
 
 SYSCTLS: Final = {
     "ipv4/conf/{}/arp_ignore": "1",
@@ -51,8 +51,37 @@ class HostEnds:
         self.netlink = host
         self.descriptor = host_netns
         self._tag = tag
+        self._nft: Nft | None = None
+        self.lack = ""
+        """Why the host's other addresses are not guarded, one sentence; empty if they are."""
 
     # --- host taps
+
+    def try_guard(self) -> None:
+        """Find out whether the host's other addresses can be guarded, and do it for the taps that there are."""
+        try:
+            with netns.inside(self.descriptor):
+                self._nft = Nft()
+                host_guard.probe(self._nft)
+        except NftError as error:
+            self._nft, self.lack = None, f"{host_guard.LACK}: {error}"
+        else:
+            self.guard()
+
+    def close(self) -> None:
+        """Let go of nftables; the rules stay."""
+        self._nft = None
+
+    def guard(self) -> None:
+        """Let what comes through the taps that there are now reach no other address of the host; raises FabricError."""
+        if self._nft is None:
+            return
+        try:
+            marked = set(self.marked())
+            if host_guard.guarded(self._nft, self._tag) != (marked or None):
+                host_guard.guard(self._nft, self._tag, sorted(marked))
+        except NftError as error:
+            raise FabricError(f"the other addresses of this host cannot be guarded: {error}") from error
 
     def find(self, name: str) -> Link | None:
         """The interface of the host that is called so."""
@@ -66,6 +95,7 @@ class HostEnds:
     def dress(self, port: HostPort) -> None:
         """Give the new end its mark, its settings and addresses, and bring it up; raises OSError or ValueError."""
         self.netlink.ask(links.set_link(port.name, text(IFLA_IFALIAS, mark(self._tag))))
+        self.guard()
         has_ip6 = any(":" in address for address in port.addresses)
         settings = SYSCTLS if has_ip6 else {**SYSCTLS, NO_LINK_LOCAL[0]: NO_LINK_LOCAL[1]}
         with netns.inside(self.descriptor):
@@ -78,9 +108,11 @@ class HostEnds:
             self.netlink.ask(addressing.new_address(ifindex, address))
 
     def remove_marked(self) -> None:
-        """Remove what carries the mark; goes on past errors."""
+        """Remove what carries the mark, and the rules about it; goes on past errors."""
         for name in self.marked():
             self.netlink.batch([links.delete(name)])
+        with contextlib.suppress(NftError), netns.inside(self.descriptor):
+            host_guard.guard(Nft(), self._tag, ())
 
     def marked(self) -> list[str]:
         """Interfaces of the host that are ends of host taps."""

@@ -78,6 +78,18 @@ def enter_fabric(tag: str) -> None:
             Path("/proc/sys", name).write_text(value)
 
 
+def keep(tag: str) -> None:
+    """Give the calling thread's network namespace its name again if somebody took it away; raises OSError.
+
+    Without a name it would end with the last process in it, and all that is plugged in with it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(path(tag)), os.stat(_OWN)):
+            return
+    with _locked():
+        _name(tag)
+
+
 def remove(tag: str) -> None:
     """Forget it: the kernel frees it when no process and no socket is in it any more; raises OSError."""
     target = path(tag)
@@ -103,29 +115,42 @@ def inside(descriptor: int) -> Iterator[None]:
 
 def _make(tag: str) -> None:
     """A new one for the calling thread; if it cannot be kept, the thread is back where it was."""
-    os.makedirs(DIRECTORY, 0o755, exist_ok=True)
     before = open_own()
+    try:
+        with _locked():
+            is_new = not exists(tag)  # it may have been made meanwhile
+            if is_new:
+                if LIBC.unshare(CLONE_NEWNET) != 0:
+                    raise_errno()
+                try:
+                    _name(tag)
+                except OSError:
+                    enter(before)
+                    remove(tag)
+                    raise
+        if not is_new:
+            enter_fabric(tag)
+    finally:
+        os.close(before)
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """As ip-netns(8) does it: two that share the directory at once would do it twice."""
+    os.makedirs(DIRECTORY, 0o755, exist_ok=True)
     lock = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as ip-netns(8) does: two that share the directory at once would do it twice
+        fcntl.flock(lock, fcntl.LOCK_EX)
         _share_directory()
-        if exists(tag):  # made meanwhile
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            enter_fabric(tag)
-            return
-        if LIBC.unshare(CLONE_NEWNET) != 0:
-            raise_errno()
-        try:
-            remove(tag)
-            os.close(os.open(path(tag), os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-            _mount(_OWN, path(tag), MS_BIND)
-        except OSError:
-            enter(before)
-            remove(tag)
-            raise
+        yield
     finally:
         os.close(lock)
-        os.close(before)
+
+
+def _name(tag: str) -> None:
+    remove(tag)
+    os.close(os.open(path(tag), os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    _mount(_OWN, path(tag), MS_BIND)
 
 
 def _share_directory() -> None:

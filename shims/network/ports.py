@@ -14,7 +14,7 @@ from shims.network import links, netns
 from shims.network.base import FabricError, HostPort, Port, Segment
 from shims.network.host_ends import HostEnds
 from shims.network.links import IFLA_GROUP, IFLA_MASTER
-from shims.network.segments import GUESTS, HOST_TAPS, TRUNKS, Part, Segments, remove_devices
+from shims.network.segments import GUESTS, HOST_TAPS, SCRATCH, TRUNKS, Part, Segments, remove_devices
 
 _EXCHANGE_FULL: Final = 54
 """EXFULL, which a bridge says that has all the ports it can have."""
@@ -129,7 +129,7 @@ class Ports:
                 port.name,
                 port.name,
                 index=known.ifindex,
-                group=HOST_TAPS,
+                group=SCRATCH,  # until it is whole: what a crash leaves is removed by the next one
                 master=part.index,
                 peer_place=links.in_netns(ends.descriptor),
             )
@@ -137,6 +137,7 @@ class Ports:
                 self._netlink.ask(message)
             ends.dress(port)
             self._netlink.ask(links.look_at(known.ifindex))
+            self._netlink.ask(links.set_link(port.name, number(IFLA_GROUP, HOST_TAPS)))
         except (OSError, ValueError, FabricError) as error:
             self.remove([port.name])
             raise FabricError(_sentence(port, error)) from error

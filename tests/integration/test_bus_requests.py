@@ -264,7 +264,8 @@ def envelope(**fields: object) -> bytes:
         (envelope(to="no vm"), PING, "invalid"),
         (envelope(), msgpack.packb({"type": "control.hello", "actor": "a b", "epoch": "e", "pid": 1}), "invalid"),
         (envelope(), msgpack.packb({"type": "control.hello", "actor": "broker", "epoch": "e", "pid": 1}), "invalid"),
-        (envelope(to="node"), msgpack.packb({"type": "node.actors.get"}), "unavailable"),
+        (envelope(), msgpack.packb({"type": "control.hello", "actor": "vm", "epoch": "e", "pid": 1}), "denied"),
+        (envelope(to="node"), msgpack.packb({"type": "log.settings.get"}), "unavailable"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-",
 )
@@ -301,11 +302,32 @@ async def test_nobody_answers_for_another(client: Port, raw: zmq.Socket[bytes]) 
     assert await waiting == VmUsages(usages=())
 
 
-async def test_goodbye_takes_a_name_away(client: Port) -> None:
-    await client.ask("broker", Hello(actor="guest", epoch="e", pid=os.getpid()), timeout_s=5.0)
+async def test_goodbye_takes_a_name_away(client: Port, bus: Bus) -> None:
+    token = (bus.base / "run" / "token").read_text()
+    await client.ask("broker", Hello(actor="guest", epoch="e", pid=os.getpid(), token=token), timeout_s=5.0)
     assert (await client.ask("broker", Lookup(address="guest"), timeout_s=5.0)).present
     assert await client.ask("broker", Goodbye(), timeout_s=5.0) == Ack()
     assert not (await client.ask("broker", Lookup(address="guest"), timeout_s=5.0)).present
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64, "ä" * 64])
+async def test_who_does_not_know_the_token_is_no_actor(client: Port, bus: Bus, token: str) -> None:
+    for name in ("vm", "guest"):
+        with pytest.raises(errors.DeniedError, match="denied: an actor shows with `token`"):
+            await client.ask("broker", Hello(actor=name, epoch="e", pid=1, token=token), timeout_s=5.0)
+    assert not (await client.ask("broker", Lookup(address="guest"), timeout_s=5.0)).present
+    names = await client.ask("vm", GetVmNames(), timeout_s=5.0)
+    assert names.uuids["pid"] == str(bus.vm.pid)
+
+
+async def test_the_token_is_for_root_alone_and_outlives_the_broker(client: Port, bus: Bus) -> None:
+    file = bus.base / "run" / "token"
+    before = file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    kill(bus.broker)
+    bus.toys.start("broker")
+    await serves(client, "vm")
+    assert file.read_text() == before
 
 
 # --- the place
@@ -341,12 +363,26 @@ async def test_where_nothing_runs_a_client_is_told_at_once(base_dir: Path) -> No
     assert time.monotonic() - started < 1.0
 
 
-async def test_an_actor_without_a_broker_says_so_and_ends(base_dir: Path) -> None:
+async def test_an_actor_by_hand_waits_for_the_broker(base_dir: Path) -> None:
+    async def waits() -> bool:
+        return "waits_for_broker" in processes.said("vm")
+
     with toys(base_dir) as processes:
         vm = processes.start("vm")
-        assert vm.wait(20) == 1
-        assert f"vm: no broker answers on {base_dir}/bus" in processes.said("vm")
-        assert "Traceback" not in processes.said("vm")
+        await until(waits)
+        vm.terminate()
+        assert vm.wait(10) == 0
+        processes.start("vm")
+        processes.start("broker")
+        await broker_serves(base_dir)
+        async with connect(base_dir) as client:
+            await serves(client, "vm")
+            rows = (await client.ask("node", GetActors(), timeout_s=10.0)).actors
+        assert [(row.actor, row.state, row.reason) for row in rows] == [
+            ("broker", "running", "not started by a node"),
+            ("vm", "running", "not started by a node"),
+        ]
+        assert all(row.pss_mib > 0 for row in rows)
 
 
 async def test_counts_are_told(client: Port) -> None:

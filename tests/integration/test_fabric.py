@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from shims.network import clearing, netns
 from shims.network.base import Counters, FabricError, Port, Segment
+from shims.network.fabric import KernelFabric
 from tests.integration.frames import Ear, frame
 from tests.integration.guest_ends import Guest, OpenFabric, guests
 
@@ -176,6 +178,21 @@ def test_a_new_process_finds_everything(fabric: OpenFabric, ends: list[Guest]) -
         other.close()
 
 
+def test_a_name_that_somebody_took_away_is_given_again(fabric: OpenFabric, ends: list[Guest]) -> None:
+    with plugged(fabric, {ends[0]: LAN, ends[1]: LAN}) as (one, other):
+        before = Path(netns.path(TAG)).stat()
+        subprocess.run(["ip", "netns", "delete", f"minibus_{TAG}"], check=True)
+        assert not netns.exists(TAG)
+        fabric.do(fabric.fabric.survey)
+        assert os.path.samestat(before, Path(netns.path(TAG)).stat())
+        subprocess.run(["ip", "netns", "delete", f"minibus_{TAG}"], check=True)
+        subprocess.run(["ip", "netns", "add", f"minibus_{TAG}"], check=True)
+        fabric.do(fabric.fabric.survey)
+        assert os.path.samestat(before, Path(netns.path(TAG)).stat())
+        one.send(frame("still here", ends[0].mac))
+        assert other.until("still here") == []
+
+
 def test_counters_are_the_guest_s(fabric: OpenFabric, ends: list[Guest]) -> None:
     with plugged(fabric, {ends[0]: LAN, ends[1]: LAN}) as ears:
         before = fabric.do(fabric.fabric.counters)
@@ -282,4 +299,11 @@ def test_a_file_in_its_place_is_replaced() -> None:
     one = OpenFabric(tag)
     one.do(one.fabric.destroy)
     one.close()
+    assert clearing.left(tag) == []
+
+
+def test_what_cannot_be_opened_leaves_nothing() -> None:
+    tag = f"{TAG[:3]}z"
+    with ThreadPoolExecutor(1) as thread, pytest.raises(FabricError, match="nonsense"):
+        thread.submit(KernelFabric(tag, way="nonsense").open).result()
     assert clearing.left(tag) == []

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shims.netlink import Netlink, number
-from shims.network import addressing, clearing, links
+from shims.netlink import Netlink, number, text
+from shims.network import addressing, clearing, host_guard, links
 from shims.network.base import FabricError, HostPort, Segment
+from shims.network.host_ends import HostEnds, mark
+from shims.nft import Nft
 from tests.integration.frames import Ear, frame
 from tests.integration.guest_ends import Guest, OpenFabric, guests
 from tests.integration.test_fabric import plugged
@@ -124,6 +126,31 @@ def test_the_host_says_little_behind_a_tap(fabric: OpenFabric, ends: list[Guest]
         assert answers == {socket.inet_aton("10.9.0.100")}
 
 
+def test_a_guest_reaches_the_tap_s_addresses_and_no_others(fabric: OpenFabric, ends: list[Guest]) -> None:
+    """Nothing leads to those of other interfaces; one that is added to the tap counts at once."""
+    guest, listening = ends[0], []
+    fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN, ("10.9.0.100/24",)))
+    fabric.do(fabric.fabric.add_host_port, HostPort(f"{TAP}2", OTHER, ("10.10.0.100/24",)))
+    with plugged(fabric, {guest: LAN}), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as here:
+        fabric.running(TAP)
+        fabric.running(f"{TAP}2")
+        here.bind(("0.0.0.0", 0))
+        here.settimeout(10)
+        guest.run("ip", "address", "add", f"{guest.address}/24", "dev", "veth0")
+        guest.run("ip", "route", "add", "default", "via", "10.9.0.100")
+        ip("address", "add", "10.9.7.1/24", "dev", TAP)
+        with guest.udp() as there:
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            for address in ("10.10.0.100", "10.10.0.255", "10.9.7.1", "10.9.0.100", "10.9.0.255"):
+                there.sendto(address.encode(), (address, here.getsockname()[1]))
+            while "10.9.0.255" not in listening:
+                listening.append(here.recv(100).decode())
+        assert host_guard.guarded(Nft(), TAG) == {TAP, f"{TAP}2"}
+        fabric.do(fabric.fabric.remove_ports, [TAP, f"{TAP}2"])
+        assert not any(table["table"]["name"].endswith(TAG) for table in Nft().listed("tables netdev"))
+    assert listening == ["10.9.7.1", "10.9.0.100", "10.9.0.255"]
+
+
 def test_a_host_tap_is_there_whole_or_not_at_all(fabric: OpenFabric) -> None:
     add = fabric.fabric.add_host_port
     with pytest.raises(FabricError, match="this host has an interface lo already"):
@@ -148,6 +175,23 @@ def test_a_tap_that_lost_its_end_is_made_again(fabric: OpenFabric, ends: list[Gu
     assert not fabric.do(fabric.fabric.survey).ports[TAP].on_host
     fabric.do(fabric.fabric.remove_ports, [TAP])
     fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
+    assert fabric.do(fabric.fabric.survey).ports[TAP].on_host
+
+
+def test_a_tap_of_which_a_crash_left_half_is_made_again(fabric: OpenFabric, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(self: HostEnds, port: HostPort) -> None:
+        self.netlink.ask(links.set_link(port.name, text(links.IFLA_IFALIAS, mark(TAG))))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(HostEnds, "dress", crash)
+        fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
+    assert on_host(TAP)
+    fabric.do(fabric.fabric.open)
+    assert fabric.do(fabric.fabric.survey).ports == {}
+    assert not on_host(TAP)
+    fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
+    fabric.do(fabric.fabric.open)
     assert fabric.do(fabric.fabric.survey).ports[TAP].on_host
 
 

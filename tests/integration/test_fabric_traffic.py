@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -24,7 +23,6 @@ from tests.integration.guest_ends import WAIT_S, Guest, OpenFabric, arp, guests,
 from tests.system import patience
 
 pytestmark = pytest.mark.system
-T = TypeVar("T")
 TAG = f"t{os.getpid() % 46656:03x}"
 
 
@@ -55,7 +53,7 @@ def plugged(opened: OpenFabric, ends: list[Guest]) -> Iterator[list[Guest]]:
     opened.do(opened.fabric.remove_ports, [guest.tap for guest in ends])
 
 
-def until(look: Callable[[], T], wanted: T) -> None:
+def until(look: Callable[[], object], wanted: object) -> None:
     """Wait until a look shows what is wanted."""
     end_s = time.monotonic() + WAIT_S
     while (seen := look()) != wanted:

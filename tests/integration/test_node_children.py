@@ -10,11 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bus import codec
 from bus.client import connect
+from bus.errors import InvalidError
 from bus.lock import holder
 from bus.messages.base import Ack
-from bus.messages.control import ActorChanged, ActorStatus, GetActors, StopNode
+from bus.messages.control import ActorChanged, ActorStatus, GetActors, RestartActor, StopNode
 from bus.paths import host_name
+from cli.down import down
 from tests.integration.running_node import WAIT_S, RunningNode, alive, node, until
 from tests.integration.toy_node import FDS
 
@@ -70,6 +73,18 @@ def test_told_to_end_before_it_is_ready_it_says_so(base_dir: Path) -> None:
         running.wait_for("first begins")
         assert running.stop() == 0
         assert running.said() in ("stopped before it was ready\n", "ready\n")
+
+
+def test_a_suspended_node_is_not_waited_for(base_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with node(base_dir, "first") as running:
+        assert running.said() == "ready\n"
+        os.kill(running.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        assert down(base_dir, guests=False) == 1
+        assert time.monotonic() - started < 1.0
+        assert f"the node (pid {running.pid}) is suspended, nothing was stopped" in capsys.readouterr().err
+        os.kill(running.pid, signal.SIGCONT)
+        assert down(base_dir, guests=False) == 0
 
 
 def test_a_child_that_does_not_end_is_killed_after_its_grace(base_dir: Path) -> None:
@@ -230,5 +245,29 @@ async def test_the_bus_shows_every_process_and_what_happens_to_them(base_dir: Pa
             assert isinstance(row, ActorStatus)
             assert (row.restarts, row.reason) == (1, "killed by SIGKILL")
             assert ActorChanged(actor="third", what="restarted").what == "restarted"
+            await client.ask("node", RestartActor(actor="third"), timeout_s=10.0)
+            delivery = await changes.next()
+            running.wait_for("third begins", 3)
+            assert codec.decode_body(delivery.body) == ActorChanged(
+                actor="third", what="restarted", pid=running.pids("third")[-1], reason="asked for"
+            )
+            assert running.steps().count("third stops") == 1
+            with pytest.raises(InvalidError, match="no process `fourth`; there are warden, broker, third"):
+                await client.ask("node", RestartActor(actor="fourth"), timeout_s=10.0)
+            await client.ask("node", RestartActor(actor="broker"), timeout_s=10.0)
+            assert holder(base_dir / "run" / "broker.lock") == rows[2].pid
+        until(lambda: holder(base_dir / "run" / "broker.lock") not in (0, rows[2].pid))
+        async with connect(base_dir, timeout_s=WAIT_S) as client:
+            rows = (await client.ask("node", GetActors(), timeout_s=10.0)).actors
+            assert [(row.actor, row.restarts) for row in rows[1:]] == [("warden", 0), ("broker", 1), ("third", 2)]
+            assert rows[2].falls == ()
+            await client.ask("node", StopNode(), timeout_s=10.0)
+        assert running.process.wait(WAIT_S) == 0
+
+
+async def test_stopping_the_node_over_the_bus(base_dir: Path) -> None:
+    with node(base_dir, "warden", "broker", "third") as running:
+        assert running.said() == "ready\n"
+        async with connect(base_dir) as client:
             assert await client.ask("node", StopNode(), timeout_s=10.0) == Ack()
         assert running.process.wait(WAIT_S) == 0

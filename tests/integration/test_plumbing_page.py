@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from bus.messages.pipe import DeletePipes, PipeMode, SetPipe, WritePipe
 from bus.port import Port
-from tests.integration.plumber_host import ROOT, PlumberHost, plumber_host, until_pipe
-from tools.protocol_page import PAGE as PROTOCOL
+from tests.integration.examples import EXAMPLES, PLUMBING, WAIT_S, c_example, result, running, says
+from tests.integration.plumber_host import PlumberHost, plumber_host, until_pipe
 
-PAGE = PROTOCOL.with_name("plumbing.md")
-EXAMPLES = PAGE.parent / "examples"
+PAGE = PLUMBING
 LINES = 5_000
-WAIT_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Each example as an argument vector; the one in C has been built as the page says."""
-    source = EXAMPLES / "pipe_client.c"
-    (command,) = re.findall(r"^cc (.*) -o pipe_client pipe_client\.c -lzmq$", PAGE.read_text(), re.MULTILINE)
-    target = tmp_path_factory.mktemp("c") / "pipe_client"
-    checked = ["-Werror", "-g", "-fsanitize=address,undefined"]
-    subprocess.run(["cc", *command.split(), *checked, "-o", target, source, "-lzmq"], check=True)
     return {
         "python": [sys.executable, "-I", str(EXAMPLES / "pipe_client.py")],
-        "c": [str(target)],
+        "c": [str(c_example(tmp_path_factory.mktemp("c")))],
         "library": [sys.executable, str(EXAMPLES / "pipe_library.py")],
     }
 
@@ -44,40 +34,6 @@ async def host(base_dir: Path) -> AsyncIterator[tuple[PlumberHost, Port]]:
     """A broker and a plumber, and a connection."""
     async with plumber_host(base_dir) as found:
         yield found
-
-
-@asynccontextmanager
-async def running(argv: Sequence[str], *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
-    """An example; killed in the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        *map(str, arguments),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # libzmq's own threads confuse the leak check at exit; what is out of bounds is found all the same.
-        env={**os.environ, "PYTHONPATH": str(ROOT), "ASAN_OPTIONS": "detect_leaks=0"},
-        limit=1 << 26,
-    )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
-
-
-async def says(process: asyncio.subprocess.Process, word: str) -> None:
-    """Wait until it has said that it takes part."""
-    assert process.stderr is not None
-    assert await asyncio.wait_for(process.stderr.readline(), WAIT_S) == f"{word}\n".encode()
-
-
-async def result(process: asyncio.subprocess.Process, given: bytes | None = None) -> bytes:
-    """All that it prints until it ends, well and without a complaint."""
-    out, err = await asyncio.wait_for(process.communicate(given), WAIT_S)
-    assert (process.returncode, err) == (0, b"")
-    return out
 
 
 def numbered(first: int = 1, count: int = LINES) -> bytes:
@@ -164,7 +120,8 @@ async def test_a_reader_of_a_round_robin_pipe_gets_its_share(
 
 def test_the_page_names_each_example_and_its_links_lead_somewhere() -> None:
     page = PAGE.read_text()
-    assert {path.name for path in EXAMPLES.iterdir()} == set(re.findall(r"\]\(examples/([^)]*)\)", page))
+    pages = "".join(path.read_text() for path in PAGE.parent.glob("*.md"))
+    assert {path.name for path in EXAMPLES.iterdir()} == set(re.findall(r"\]\(examples/([^)]*)\)", pages))
     titles = [line.lstrip("# ").lower() for line in page.splitlines() if line.startswith("#")]
     anchors = {re.sub(r"[^a-z0-9 -]", "", title).replace(" ", "-") for title in titles}
     assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchors

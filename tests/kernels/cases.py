@@ -11,6 +11,7 @@ from tests.kernels.kernel import ROOT
 MODULES: Final = (
     *("overlay", "bridge", "veth", "8021q", "sch_tbf", "sch_netem"),
     *("sch_ingress", "cls_bpf", "nf_tables", "nft_meta_bridge", "nft_limit", "nft_dup_netdev"),
+    "nft_fib_netdev",
 )
 _OVERLAY: Final = "insmod /modules/overlay.ko\n"
 _NETWORKS: Final = "while read -r file; do insmod /modules/$file; done </modules/order\n"

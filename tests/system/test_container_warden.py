@@ -73,7 +73,7 @@ async def test_a_base_that_cannot_be_written(tmp_path: Path) -> None:
     result = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert f"the warden of {tmp_path / 'file'} cannot start" in result.stderr
+    assert result.stderr == f"python -m shims.container.warden: {tmp_path / 'file'} is not a directory\n"
 
 
 async def test_ping_and_stop(with_node: Host) -> None:

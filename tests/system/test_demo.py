@@ -83,12 +83,15 @@ def test_five_containers_come_and_go(base: Path) -> None:
     assert re.search(r"^pipe +\d+\.\d\d s  20,000 lines tapped", out, re.MULTILINE)
     assert "| demo | all  | 1       |" in out, "the tap counts as a reader"
     assert re.search(r"^command .* 5 containers, .* each; each answered with its own name$", out, re.MULTILINE)
+    assert re.search(r"^addresses .* 5 containers, .* each; by DHCP$", out, re.MULTILINE)
+    assert re.search(r"^ping .* 5 containers, .* each; each reaches demo5 by its name$", out, re.MULTILINE)
+    assert re.search(r"\| demo1 +\| \[lan \(101\)\] +\| \[mega_tap\d+\] +\| \[198\.18\.\d+\.\d+\]", out)
     assert re.search(r"^pipe between guests .* 10,000 lines from demo1 to demo5, ", out, re.MULTILINE)
     assert re.search(r"^launch +\d+\.\d\d s  5 containers", out, re.MULTILINE)
     assert re.search(r"^all together +\d+\.\d s$|^all together +\d\.\d\d s$", out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("doing", ["making a root file system", "starting the actors", "launching containers"])
+@pytest.mark.parametrize("doing", ["making a root file system", "starting the actors", "giving them addresses"])
 def test_interrupted_it_cleans_up(base: Path, doing: str) -> None:
     demo = DemoRun(base, 5)
     demo.wait_for(f"demo: {doing}")

@@ -138,7 +138,7 @@ def test_background_jobs_end_too(product: Product) -> None:
     with product.console() as console:
         console.ok("background sleep 1234567", "background sh -c 'setsid sleep 1234567; true'")
     done = nuked(product)
-    assert "processes of background jobs killed\n" in done.out
+    assert "processes of jobs and servers killed\n" in done.out
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:

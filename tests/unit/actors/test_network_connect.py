@@ -54,6 +54,14 @@ def test_an_interface_goes_where_it_is_told(request_: ConnectInterfaces, segment
     assert told(model.effects) == [(expected[0], "mega_tap0", *expected[1:])]
 
 
+def test_what_somebody_has_removed_is_made_again_at_once() -> None:
+    model = two_guests()
+    del model.fabric.ports["mega_tap0"]
+    assert model.ask(connect(0, 200, 1)) != OK
+    assert model.fabric.ports["mega_tap0"].segment == Segment("mega_bridge", 101)
+    assert model.ask(connect(0, 200, 1)) == OK
+
+
 def test_the_bridge_stays_unless_another_is_named() -> None:
     model = two_guests()
     model.ask(connect(1, 7, 1))
@@ -126,7 +134,8 @@ def test_two_guests_with_the_same_address_cannot_meet() -> None:
     model = two_guests()
     model.plug(guest(3, net(5, mac=MAC)))
     reply = model.ask(connect(0, 101, 3))
-    assert reply == InterfaceReport(errors=(f"VM vm2 has the same hardware address {MAC} in VLAN 101 of mega_bridge",))
+    sentence = f"VM vm2 has the same hardware address {MAC} in VLAN 101 of mega_bridge, where each needs one of its own"
+    assert reply == InterfaceReport(errors=(sentence,))
     assert model.fabric.ports["mega_tap3"].segment == Segment("mega_bridge", 5)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.roster import METRICS, ROSTER
+from actors.roster import GATEWAY, METRICS, ROSTER
 from bus import broker, codec, node_calls
 from bus.actor import Actor
 from bus.messages.base import Query, Request
@@ -30,7 +30,7 @@ def actor_class(entry: str) -> type[Actor]:
     return klass
 
 
-ACTORS = [actor_class(spec.entry) for spec in (*ROSTER, METRICS) if spec.name not in FORKED]
+ACTORS = [actor_class(spec.entry) for spec in (*ROSTER, METRICS, GATEWAY) if spec.name not in FORKED]
 STEP_ACTORS = [klass for klass in ACTORS if issubclass(klass, StepActor)]
 
 

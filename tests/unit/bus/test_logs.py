@@ -35,6 +35,19 @@ def test_a_forged_record_stays_a_value() -> None:
     assert record["line"] == 'x"}\n{"event": "vm_killed"}\u2028\x9b31m'
 
 
+def test_text_instead_of_json() -> None:
+    log, readable = written(format="text")
+    log.info("guest_said", line="a b\nc", vm_id=7)
+    log.outlet.configure(LogSettings(stderr=False, format="text"))
+    log.info("unheard")
+    os.close(log.outlet._fd)
+    (line,) = os.read(readable, 4096).decode().splitlines()
+    os.close(readable)
+    assert line.partition(" INFO ")[2] == 'test_logs.py:LINE: guest_said actor=vm line="a b\\nc" vm_id=7'.replace(
+        "LINE", line.partition(".py:")[2].partition(":")[0]
+    )
+
+
 def test_levels_below_the_chosen_one_are_left_out() -> None:
     log, readable = written(level="warn")
     log.debug("a")

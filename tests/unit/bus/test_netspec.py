@@ -52,7 +52,10 @@ def test_parse(text: str, spec: Parsed) -> None:
         ("-1", "invalid VLAN (0 <= vlan < 4096)"),
         ("a,b,c,d,e", "malformed netspec, `a,b,c,d,e` has more than the four fields bridge,vlan,mac,driver"),
         ("all,LAN", "`all` is a reserved word -- cannot use for bridge name"),
-        ("a bridge,LAN", "invalid bridge name, `a bridge` is not 1 to 15 letters, digits, `-`, `_` and `.`"),
+        ("-x,LAN", "invalid bridge name, `-x` is not 1 to 15 letters, digits, `_`, `-` and `.`, the last two not at"),
+        ("..,LAN", "invalid bridge name, `..` is not 1 to 15 letters"),
+        ("lo,LAN", "invalid bridge name, every network namespace has an interface `lo`"),
+        ("a bridge,LAN", "invalid bridge name, `a bridge` is not 1 to 15 letters, digits, `_`, `-` and `.`"),
         ("bridge_too_long_,LAN", "invalid bridge name, `bridge_too_long_` is not"),
         ("LAN,bogusmac", "malformed netspec, invalid mac address: `LAN,bogusmac` would be a VLAN called `bogusmac`"),
         ("LAN,00:11:22:33:44", "malformed netspec, invalid mac address: `LAN,00:11:22:33:44` would be a VLAN called"),
@@ -79,7 +82,7 @@ def test_parse(text: str, spec: Parsed) -> None:
         (f"br,LAN,{MAC},foo", "malformed netspec, invalid driver: foo"),
         (f"LAN,{MAC},foo", "malformed netspec, invalid driver: foo"),
         (MAC, f"malformed netspec, `{MAC}` is a MAC address, which comes after the VLAN"),
-        (f"{MAC},LAN", "invalid bridge name, "),
+        (f"{MAC},LAN", f"malformed netspec, `{MAC}` is a MAC address, which comes after the VLAN"),
     ],
 )
 def test_refused(text: str, beginning: str) -> None:
@@ -105,6 +108,10 @@ def test_what_was_typed_as_a_number_stays_one() -> None:
     [
         (Netspec(vlan=101), "mega_bridge,LAN (101)"),
         (Netspec(vlan=103), "mega_bridge,foo//BAR (103)"),
+        (Netspec(vlan=101, alias="minimega//LAN"), "mega_bridge,LAN (101)"),
+        (Netspec(vlan=103, alias="foo//BAR"), "mega_bridge,foo//BAR (103)"),
+        (Netspec(vlan=101, alias="minimega//FORGOTTEN"), "mega_bridge,minimega//FORGOTTEN"),
+        (Netspec(vlan=104, alias="minimega//FORGOTTEN"), "mega_bridge,minimega//FORGOTTEN"),
         (Netspec(vlan=7, bridge="br", mac=MAC), f"br,7,{MAC}"),
         (Netspec(vlan=-1, driver="igb"), "mega_bridge,disconnected,igb"),
     ],

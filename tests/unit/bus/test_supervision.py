@@ -192,3 +192,43 @@ def test_what_could_not_be_forked_is_no_fall_and_is_tried_again() -> None:
     assert (one.state, len(one.falls)) == (ChildState.BACKOFF, 1)
     assert supervision.to_start([one], 2.0 + supervision.START_AGAIN_S - 0.1) == []
     assert supervision.to_start([one], 2.0 + supervision.START_AGAIN_S) == [one]
+
+
+def test_a_restart_that_somebody_asks_for_waits_until_the_answer_is_out() -> None:
+    one = running()
+    assert supervision.restart([one], "vm", 50.0) == {}
+    assert supervision.to_end([one], 50.0) == []
+    assert supervision.to_end([one], 50.0 + supervision.ANSWER_S) == [one]
+    assert (one.state, supervision.to_end([one], 60.0)) == (ChildState.STOPPING, [])
+    supervision.ended(one, "exit status 0", 51.0)
+    assert (one.state, one.restarts, one.reason, list(one.falls)) == (ChildState.BACKOFF, 1, "asked for", [])
+    assert supervision.to_start([one], 51.0) == [one]
+
+
+def test_who_was_given_up_begins_anew_when_somebody_asks() -> None:
+    one = child(max_restarts=2)
+    for at_s in (1.0, 2.0, 3.0):
+        fall(one, at_s)
+    assert supervision.to_start([one], 1000.0) == []
+    assert supervision.restart([one], "vm", 4.0) == {}
+    assert supervision.to_start([one], 4.0) == [one]
+    fall(one, 5.0)
+    assert supervision.to_start([one], 6.0) == [one]  # not given up by its first fall
+
+
+def test_a_child_that_falls_before_it_is_told_to_end_is_not_told_after_its_start() -> None:
+    one = running()
+    supervision.restart([one], "vm", 50.0)
+    supervision.ended(one, "killed by SIGKILL", 50.05)
+    supervision.started(one, 11, 50.1)
+    assert supervision.to_end([one], 60.0) == []
+
+
+def test_what_is_not_restarted() -> None:
+    warden = Child(ChildSpec(name="warden", entry="m:f", outlives_node=True))
+    supervision.started(warden, 10, 0.0)
+    assert supervision.restart([warden], "warden", 1.0)["error"].startswith("warden is not ended while guests")
+    assert supervision.restart([warden], "vm", 1.0)["error"] == "there is no process `vm`; there are warden"
+    supervision.ended(warden, "killed by SIGKILL", 2.0)
+    assert supervision.restart([warden], "warden", 2.0) == {}
+    assert supervision.to_start([warden], 2.0) == [warden]

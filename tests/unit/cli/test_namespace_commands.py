@@ -8,6 +8,7 @@ import pytest
 
 from bus.errors import ConflictError, InvalidError, NotFoundError
 from bus.messages.base import Ack, Message
+from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import (
     DestroyNamespace,
     DestroyReport,
@@ -153,12 +154,17 @@ async def test_completion_inside_a_namespace_offers_what_is_there() -> None:
 
 
 async def test_clear_all_runs_every_part_whatever_the_others_do() -> None:
-    parts: dict[type[Message], Any] = {ClearVlans: Ack(), ClearPipelines: NotFoundError("gone"), DeletePipes: Ack()}
+    parts: dict[type[Message], Any] = {
+        KillDnsmasqs: Ack(),
+        ClearVlans: Ack(),
+        ClearPipelines: NotFoundError("gone"),
+        DeletePipes: Ack(),
+    }
     bench = EngineBench(world("exp", exp="no") | parts)
     await bench.run("echo x")
     groups = await bench.run(".json true clear all")
     errors = [[response.error for response in group.responses] for group in groups]
-    assert errors == [["exp: no"], [""], ["gone"], [""], [""]]
+    assert errors == [[""], ["exp: no"], [""], ["gone"], [""], [""]]
     assert ClearVlans(prefix="all") in [asked.request for asked in bench.bus.asked]
     assert all(group.output and group.output.form == "json" for group in groups)
     assert sorted(destroyed(bench)) == ["exp", "minimega"]
@@ -179,4 +185,4 @@ def test_every_part_is_a_command() -> None:
     bench = EngineBench()
     for line in LINES:
         match = bench.engine.compile(line, Session())
-        assert match is not None and match.pattern.text.startswith("clear ")
+        assert match is not None and match.pattern.text.startswith(("clear ", "dnsmasq <kill"))

@@ -9,9 +9,8 @@ import pytest
 from bus.messages.control import ActorStatus, Fall
 from bus.messages.envelope import Envelope
 from bus.port import Delivery
-from cli import tap
 from cli.ps import status_object, status_table
-from cli.tap import LossDetector, event_json, event_line
+from cli.tap import event_json, event_line
 
 
 def delivery(body: bytes) -> Delivery:
@@ -61,19 +60,6 @@ def test_a_body_that_is_no_message_is_shown_all_the_same(body: bytes) -> None:
     assert json.loads(event_json(delivery(body)))["topic_seq"] == 2
 
 
-def test_losses_are_counted_for_each_topic_and_publisher() -> None:
-    detector = LossDetector()
-    seen = [("a/", "e", 7), ("a/", "e", 8), ("b/", "e", 1), ("a/", "e", 11), ("a/", "f", 1), ("b/", "e", 2)]
-    assert [detector.lost(*event) for event in seen] == [0, 0, 0, 2, 0, 0]
-
-
-def test_the_memory_of_topics_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tap, "MAX_FOLLOWED", 10)
-    detector = LossDetector()
-    assert sum(detector.lost(f"{number}/", "e", number) for number in range(100)) == 0
-    assert len(detector._last) == 10
-
-
 ACTORS = (
     ActorStatus(actor="node", pid=1, state="running", pss_mib=9.876),
     ActorStatus(
@@ -85,14 +71,16 @@ ACTORS = (
         reason="killed by SIGKILL",
         falls=(Fall(time_s=5.0, kind="killed", reason="killed by SIGKILL"),),
     ),
+    ActorStatus(actor="gateway", pid=7, state="running", address="tcp://10.0.0.1:9002"),
 )
 
 
 def test_ps_as_a_table() -> None:
     assert status_table(ACTORS) == (
-        "actor    pid  state    restarts  inbox  pss_mib\n"
-        "node       1  running         0      0     9.88\n"
-        "vm     12345  backoff         3      7      0.0  killed by SIGKILL"
+        "actor      pid  state    restarts  inbox  pss_mib\n"
+        "node         1  running         0      0     9.88\n"
+        "vm       12345  backoff         3      7      0.0  killed by SIGKILL\n"
+        "gateway      7  running         0      0      0.0  tcp://10.0.0.1:9002"
     )
 
 
@@ -106,4 +94,5 @@ def test_ps_as_json() -> None:
         "pss_mib": 0.0,
         "reason": "killed by SIGKILL",
         "falls": [{"time_s": 5.0, "kind": "killed", "reason": "killed by SIGKILL"}],
+        "address": "",
     }

@@ -159,7 +159,8 @@ async def test_changes(line: str, request_: Request[Message]) -> None:
         ("tap create LAN name all", "`all` is a reserved word -- cannot use for tap name"),
         (
             "tap create LAN name sixteen_letters_",
-            "invalid tap name, `sixteen_letters_` is not 1 to 15 letters, digits, `-`, `_` and `.`",
+            "invalid tap name, `sixteen_letters_` is not 1 to 15 letters, digits, `_`, `-` and `.`, "
+            "the last two not at the beginning",
         ),
         (
             "tap create LAN ip 10.0.0.300/24",

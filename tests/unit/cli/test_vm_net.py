@@ -166,6 +166,13 @@ async def test_what_could_be_plugged_in_nowhere_leaves_no_vlan(line: str, return
     assert one.bus.asked[-1].request == returned
 
 
+async def test_vms_that_expect_no_interface_leave_no_vlan() -> None:
+    one = bench()
+    one.bus.reactions[WireVms] = UnavailableError("cannot record the request")
+    assert await one.error("vm net add web LAN") == "cannot record the request"
+    assert one.bus.asked[-1].request == ReturnVlans(aliases=("minimega//LAN",))
+
+
 @pytest.mark.parametrize(
     ("line", "outcome"),
     [

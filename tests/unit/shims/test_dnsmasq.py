@@ -35,6 +35,7 @@ def test_arguments_of_a_server_on_a_tap() -> None:
         "--dhcp-lease-max=11",
         "--no-hosts",
         "--quiet-dhcp",
+        "--no-ping",
     ]
 
 
