@@ -188,7 +188,7 @@ async def test_the_host_keeps_its_name_and_clock(host: Host) -> None:
 
 
 async def test_limits_counted_by_user_leave_the_host_its_half(host: Host) -> None:
-    """There is no user namespace: root in all containers and on the host share these counts."""
+    """Root in all containers and on the host share these counts."""
     created = await host.launch(host.spec())
     for name in ("pending signals", "msgqueue size"):
         inside, outside = (
