@@ -183,7 +183,7 @@ def _read(path: Path) -> str:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise InvalidError(f"{path} is longer than {MAX_BYTES} bytes")
-    return data.decode()
+    return data.decode("utf-8-sig")  # as some editors write it
 
 
 def _table(text: str, path: Path) -> dict[str, str]:

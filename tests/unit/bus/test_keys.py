@@ -162,6 +162,8 @@ def test_a_clients_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_client_file(tmp_path / "alice.toml") == file
     assert mode(tmp_path / "alice.toml") == 0o600
     assert file.secret not in repr(file)
+    (tmp_path / "edited.toml").write_text("\ufeff" + client_toml(file), encoding="utf-8", newline="\r\n")
+    assert read_client_file(tmp_path / "edited.toml") == file
     with pytest.raises(InvalidError, match="exists"):
         create_file(tmp_path / "alice.toml", "x")
 
