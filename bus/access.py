@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from bus import vm_config
-from bus.errors import DeniedError
+from bus.errors import DeniedError, InvalidError
 from bus.keys import Key, Role
 from bus.messages import (
     cc,
@@ -62,7 +62,7 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         *(cc.PostCommand, cc.SetFilter, cc.SetPrefix, cc.GetCcState, cc.GetClients, cc.GetConnectedGuests),
         *(cc.GetCommands, cc.GetOutcomes, cc.SignalCommand, cc.GetResponses, cc.DeleteCommands, cc.DeleteResponses),
         *(cc.ClearCc, cc.GetGuestProcesses),
-        *(namespace.OpenNamespace, namespace.DestroyNamespace, namespace.GetDraft, namespace.SetConfig),
+        *(namespace.OpenNamespace, namespace.GetDraft, namespace.SetConfig),
         *(namespace.ClearConfig, namespace.SaveConfig, namespace.RestoreConfig, namespace.CloneConfig),
         *(namespace.GetSavedConfigs, namespace.QueueVms, namespace.LaunchQueue, namespace.GetQueue),
         *(namespace.FlushQueue, namespace.SetQueueing, namespace.SetLoadMetric),
@@ -98,6 +98,7 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         # The words may name a VLAN of another namespace; the numbers are everybody's.
         *(vlan.ResolveVlans, vlan.GetVlans, vlan.AddVlan, vlan.SetVlanRange, vlan.BlacklistVlan, vlan.ClearVlans),
         vlan.ReturnVlans,
+        namespace.DestroyNamespace,  # takes its host taps and VLANs along, which those who may end it could not remove
         *(pipeline.StartPipeline, namespace.GetNamespaces, vm.GetHostLoad, vm.GetVmCounts),
         gateway.ReloadKeys,
     ),
@@ -118,6 +119,8 @@ REACH: dict[type[Message], Reach] = {klass: reach for reach, classes in _TABLE.i
 TAP_REQUESTS = (pipe.ReadPipe, pipe.LeavePipe)
 NAMESPACED = ("vm", "namespace", "pipe", "pipe-in", "pipeline", "cc", "net", "capture")
 """First words of topics whose second word is a namespace; all others are about the host."""
+OF_HOST = ("node", "stats", "log", "file")
+"""The others, `sync` aside, which everybody has."""
 
 
 def admit(key: Key, request: Message, namespace: str) -> Message:
@@ -210,6 +213,17 @@ def visible(key: Key) -> tuple[str, ...]:
 def narrow(prefix: str, key: Key) -> tuple[str, ...]:
     """What a key gets of what a subscription to this prefix asks for: as many prefixes as it takes, or none."""
     return tuple(found for one in visible(key) if (found := _both(prefix, one)) is not None)
+
+
+def check_topics(key: Key) -> None:
+    """Raise InvalidError if one of the topics of a new key is none, or none of its namespaces: it would see nothing."""
+    for prefix in key.topics:
+        first = prefix.partition("/")[0]
+        if first not in (*NAMESPACED, *OF_HOST):
+            known = ", ".join(f"{word}/" for word in (*NAMESPACED, *OF_HOST))
+            raise InvalidError(f"no topic begins with `{first[:80]}/`: they begin with {known}")
+        if not visible(msgspec.structs.replace(key, topics=(prefix,))):
+            raise InvalidError(f"`{prefix[:80]}` tells nothing of the namespaces of this key: {_only(key)}")
 
 
 def _both(one: str, other: str) -> str | None:

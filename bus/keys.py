@@ -149,12 +149,14 @@ def expiry(text: str, now_s: float) -> float:
             raise InvalidError(f"a key is good for a minute up to {MAX_DAYS} days, not for `{text}`")
         return (now + length).timestamp()
     try:
-        end = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
-    except (ValueError, OverflowError):
+        end = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
         raise InvalidError(f"`{text[:80]}` is neither a duration such as 30d nor a date such as 2027-01-31") from None
-    if end <= now:
+    if end - now > timedelta(days=MAX_DAYS):
+        raise InvalidError(f"a key is good for {MAX_DAYS} days at most, and {text} is later")
+    if end + timedelta(days=1) <= now:
         raise InvalidError(f"{text} is over already")
-    return end.timestamp()
+    return (end + timedelta(days=1)).timestamp()
 
 
 # --- the table as text

@@ -45,7 +45,7 @@ def load(file: Path) -> str:
     if len(data) > MAX_BYTES:
         raise InvalidError(f"{file} is longer than {MAX_BYTES} bytes")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # some editors begin a file with a mark, which TOML 1.0 does not know
     except UnicodeDecodeError:
         raise InvalidError(f"{file} is not UTF-8 text") from None
 

@@ -10,15 +10,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from bus.access import check_topics
 from bus.base_directory import make
 from bus.client import connect
 from bus.errors import BusError, DeniedError, InvalidError
 from bus.key_files import ClientFile, KeyStore, Pair, client_toml, create_file, new_pair, now_s
-from bus.keys import Key, KeyRing, Role, expiry, utc_text
+from bus.keys import Key, KeyRing, Role, check, expiry, utc_text
 from bus.listen_address import Endpoint, parse_endpoint, wanted
 from bus.messages.gateway import ReloadKeys
 from bus.paths import Paths, context
+from bus.topics import topic
 from cli.arguments import Options, UsageError
 from cli.columns import columns
 from cli.tap import as_prefix
@@ -65,15 +68,17 @@ def _do(base: Path, action: str, options: Options, words: Sequence[str]) -> int:
         case "make":
             _make(base, options, words[0])
         case "add":
-            new = _key(options, words[0], words[1])
-            _store(base).change(lambda ring: ring.added(new))
+            new, store = _key(options, words[0], words[1]), _store(base)
+            if new.public == store.server_pair().public:
+                raise InvalidError("that is the public key of this host's gateway: a client has a pair of its own")
+            store.change(lambda ring: ring.added(new))
             _tell(base)
         case "revoke":
             _store(base).change(lambda ring: ring.revoked(words[0], now_s()))
             _tell(base)
         case "show":
             shown = key_object(_ring(base).named(words[0]), now_s())
-            print(json.dumps(shown) if as_json else "\n".join(f"{name}: {_text(one)}" for name, one in shown.items()))
+            print(json.dumps(shown) if as_json else "\n".join(f"{name}: {_text(shown, name)}" for name in shown))
         case "list":
             keys = [key_object(one, now_s()) for one in _ring(base).by_name.values()]
             print(json.dumps(keys) if as_json else key_table(keys))
@@ -95,19 +100,28 @@ def _key(options: Options, name: str, public: str) -> Key:
     role = options.values.get("role", "")
     if role not in set(Role):
         raise UsageError(f"--role must be {' or '.join(Role)}")
-    topics = tuple(dict.fromkeys(map(as_prefix, options.lists.get("topic", ()))))
+    topics = tuple(dict.fromkeys(map(_prefix, options.lists.get("topic", ()))))
     if topics and role != Role.TAP:
         raise UsageError("--topic is for keys of --role tap; those of control are limited by --namespace")
-    ends = options.values.get("expires", "")
-    return Key(
+    if "" in topics:  # of a script whose variable was empty: that must not make a key for everything
+        raise UsageError("--topic is empty: leave it out if the key is to watch everything")
+    new = Key(
         name=name,
         public=public,
         role=Role(role),
         namespaces=tuple(dict.fromkeys(options.lists.get("namespace", ()))),
-        topics=() if "" in topics else topics,
+        topics=topics,
         made_s=now_s(),
-        expires_s=expiry(ends, now_s()) if ends else 0.0,
+        expires_s=expiry(options.values["expires"], now_s()) if "expires" in options.values else 0.0,
     )
+    check(new)
+    check_topics(new)
+    return new
+
+
+def _prefix(text: str) -> str:
+    """As topics are written, however it was typed: `my pipe` and `my%20pipe` are the same word."""
+    return topic(*map(unquote, as_prefix(text).split("/")[:-1]))
 
 
 def _make(base: Path, options: Options, name: str) -> None:
@@ -198,8 +212,13 @@ def key_object(one: Key, now_s: float) -> dict[str, Any]:
 def key_table(keys: Sequence[dict[str, Any]]) -> str:
     """Aligned columns."""
     header = ("name", "role", "state", "namespaces", "topics", "expires")
-    return columns(header, [[_text(one[name]) for name in header] for one in keys], left=header)
+    return columns(header, [[_text(one, name) for name in header] for one in keys], left=header)
 
 
-def _text(value: Any) -> str:
+NO_LIMIT = {"namespaces": "(all)", "topics": "(all)", "expires": "never", "revoked": "-"}
+
+
+def _text(one: dict[str, Any], name: str) -> str:
+    """One cell for people: where nothing is a limit, nothing would look like no rights."""
+    value = one[name] or NO_LIMIT.get(name, "")
     return " ".join(value) if isinstance(value, list) else str(value)

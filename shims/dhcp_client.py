@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import psutil
 from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig
+from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket
 from pyroute2.dhcp.enums import dhcp
 from pyroute2.dhcp.hooks import Trigger, hook
 from pyroute2.dhcp.leases import JSONFileLease, Lease, MissingOptionError
@@ -78,6 +79,29 @@ def networks_of_host() -> dict[str, list[str]]:
     }
 
 
+class _Socket(AsyncDHCP4Socket):  # type: ignore[misc]  # pyroute2 has no types
+    """Takes no notice of what cannot be read, of which the original ends."""
+
+    @classmethod
+    def _decode_msg(cls, data: bytes) -> Any:
+        try:
+            return super()._decode_msg(data)
+        except Exception as error:
+            raise ValueError(f"no DHCP message: {error}") from error
+
+
+class _Protocol(AsyncDHCPClient):  # type: ignore[misc]
+    """Likewise for messages that can be read and make no sense."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        super().__init__(config)
+        self._sock = _Socket(config.interface)
+
+    async def _process_msg(self, msg: Any) -> None:
+        with contextlib.suppress(Exception):
+            await super()._process_msg(msg)
+
+
 class Client:
     """Gives the interface the address that was leased, and takes it away when the lease ends."""
 
@@ -85,6 +109,7 @@ class Client:
         self._interface = interface
         self._file = file
         self._address = ""
+        self._told = ""
         self._refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -117,7 +142,7 @@ class Client:
             vendor_id=None,
             host_name=None,
         )
-        async with AsyncDHCPClient(config) as client:
+        async with _Protocol(config) as client:
             await client.bootstrap()
             waits: list[asyncio.Future[Any]] = [
                 _end_of_input(),
@@ -145,13 +170,14 @@ class Client:
         if self._address != address:
             await self._give_up(lease)
         await self._change("replace", address)
-        self._address = address
-        _tell({"address": address})
+        if self._told != address:  # a lease may be renewed every second
+            _tell({"address": address})
+        self._address = self._told = address
 
     async def _give_up(self, lease: Lease) -> None:
         if self._address:
             await self._change("del", self._address)
-            self._address = ""
+            self._address = self._told = ""
             _tell({"address": ""})
 
     async def _change(self, how: str, address: str) -> None:

@@ -21,6 +21,9 @@ CHUNK: Final = 65_536
 PAUSE_S: Final = 0.005
 """After a full chunk of which nothing is kept: whoever floods a pipe must not keep the whole process busy."""
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NOWHERE: Final = subprocess.DEVNULL
+NEW_PIPE: Final = subprocess.PIPE
+"""For `start`: the other end is an attribute of what has started, and closed when this process ends."""
 
 Started = subprocess.Popen[bytes]
 """A program that runs: `pid`, and `wait` for its status once it has ended."""

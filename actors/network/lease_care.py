@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -110,7 +109,7 @@ class _Keeper:
         try:
             # The other end of its input is ours alone: it ends when this process does, however that is.
             self._program = process.start(
-                argv, process.environment({}), stdout=writing, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE
+                argv, process.environment({}), stdout=writing, stderr=process.NOWHERE, stdin=process.NEW_PIPE
             )
         except process.NotStartedError as error:
             os.close(reading)

@@ -14,22 +14,28 @@ class Occupied:
     """Those of guests that live, and of those that are being plugged in. Others may come back, or never."""
 
     def __init__(self, table: NetworkTable) -> None:
-        self._users: dict[Place, tuple[str, str]] = {
-            (nic.bridge, nic.vlan, nic.mac): (nic.tap, guest.name) for guest, _, nic in table.places() if nic.is_up
+        self._users: dict[Place, tuple[str, Guest]] = {
+            (nic.bridge, nic.vlan, nic.mac): (nic.tap, guest) for guest, _, nic in table.places() if nic.is_up
         }
 
     def claim(self, guest: Guest, nics: Iterable[Nic]) -> str:
         """Take the places of all these interfaces, or of none; returns why it cannot be, in one sentence."""
-        mine: dict[Place, tuple[str, str]] = {}
+        mine: dict[Place, tuple[str, Guest]] = {}
         for nic in nics:
             if nic.segment is None:
                 continue
             place = (nic.bridge, nic.vlan, nic.mac)
             user = mine.get(place) or self._users.get(place)
             if user is not None and user[0] != nic.tap:
-                whose = "two of its interfaces have" if user[1] == guest.name else f"VM {user[1]} has"
+                whose = _whose(user[1], guest)
                 where = f"in VLAN {nic.vlan} of {nic.bridge}"
                 return f"{whose} the same hardware address {nic.mac} {where}, where each needs one of its own"
-            mine[place] = (nic.tap, guest.name)
+            mine[place] = (nic.tap, guest)
         self._users |= mine
         return ""
+
+
+def _whose(user: Guest, guest: Guest) -> str:
+    if user.namespace != guest.namespace:
+        return "a VM of another namespace has"  # by what name is not for whoever is limited to this one
+    return "two of its interfaces have" if user.name == guest.name else f"VM {user.name} has"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from bus.errors import NotFoundError
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import Nuke, StopNode
+from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from cli.commands.declare import LIFECYCLE_S, QUICK_S, Call, Command, CommandError, Engine
 from cli.response import Group, Response
@@ -51,6 +52,8 @@ async def _quit(call: Call) -> AsyncIterator[Group]:
 
 async def _end_all(engine: Engine) -> None:
     await end_namespaces(engine)
+    network = f"network@{engine.host}"
+    await engine.ask(network, KillDnsmasqs(), timeout_s=LIFECYCLE_S, namespace=DEFAULT_NAMESPACE)
     await engine.ask("node", StopNode(), timeout_s=QUICK_S, namespace=DEFAULT_NAMESPACE)
 
 
@@ -65,9 +68,10 @@ COMMANDS = (
         patterns=("quit [delay]",),
         help_short="end all VMs and stop",
         help_long="""\
-Kills and flushes the VMs of all namespaces on this host, forgets what was
-configured in these, and stops minibus, at once or after a delay in seconds. To
-stop minibus and keep the guests, use `minibus down`.""",
+Kills and flushes the VMs of all namespaces on this host, ends all servers of
+dnsmasq, forgets what was configured in the namespaces, and stops minibus, at once
+or after a delay in seconds. To stop minibus and keep the guests, use `minibus
+down`.""",
         run=_quit,
         recorded=False,
     ),

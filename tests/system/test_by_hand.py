@@ -24,7 +24,7 @@ from tools import units
 ROOT = Path(__file__).parents[2]
 GROUP = 54_321
 NAMES = ("warden", "broker", *ACTORS)
-KILLED = ("warden", "container", "vm", "broker", "namespace", "cli")
+KILLED = ("warden", "container", "vm", "broker", "namespace", "network", "cli")
 
 
 class ByHand(Product):
@@ -107,6 +107,7 @@ def test_all_comes_together_in_any_order_and_after_deaths(by_hand: ByHand, seed:
         _is_confined(by_hand.pid("scheduler"))
     with by_hand.configured() as console:
         console.ok(
+            "vm config net LAN",
             shell_init("minibus-agent -v=false -logfile /l & while read line; do echo got $line; done"),
             "vm launch container web[1-2]",
             "vm start all",
@@ -130,12 +131,15 @@ def test_all_comes_together_in_any_order_and_after_deaths(by_hand: ByHand, seed:
     by_hand.all_serve()
     assert by_hand.guest_pids() == guests
     assert _typed(by_hand, "two") == "got two"
+    with by_hand.console() as console:
+        assert [row["vlan"] for row in console.rows("vm info")] == ["[LAN (101)]"] * 2
+        console.ok("vm net connect web1 0 DMZ", "vm net connect web1 0 LAN", "tap create LAN")
 
     said = by_hand.minibus("down").sentence()
     assert said.startswith(f"minibus: there is no node on {by_hand.base}; end as you have started them: broker (pid")
     assert "there is no node" in by_hand.minibus("restart", "vm").sentence()
     with by_hand.console() as console:
-        console.ok("vm kill all", "vm flush")
+        console.ok("vm kill all", "vm flush", "clear tap")
     by_hand.end_all()
     assert [process.returncode for process in by_hand.started.values()] == [0] * len(NAMES)
 

@@ -227,7 +227,8 @@ def test_a_name_is_another_vlan_in_another_namespace(shared: Product, net: Conso
 def inside(console: Console, product: Product, name: str, line: str) -> int:
     """The exit status of a program of busybox's, run in the networks of a guest."""
     netns = f"meganet_{product.tag}_{console.vm(name)['id']}"
-    return subprocess.run(["ip", "netns", "exec", netns, "busybox", *line.split()], capture_output=True).returncode
+    argv = ["nsenter", f"--net=/run/netns/{netns}", "busybox", *line.split()]
+    return subprocess.run(argv, capture_output=True).returncode
 
 
 def sending(console: Console, name: str) -> bool:

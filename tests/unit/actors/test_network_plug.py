@@ -193,6 +193,13 @@ def test_an_address_is_refused_while_another_guest_lives_with_it() -> None:
     assert (one.error, "VM vm8 has" in two.error) == ("", True)
 
 
+def test_names_of_other_namespaces_are_not_told() -> None:
+    model = Model()
+    model.plug(guest(1, net(5, mac=MAC), namespace="secret"))
+    error = model.plug(guest(2, net(5, mac=MAC)))[0].error
+    assert error.startswith(f"a VM of another namespace has the same hardware address {MAC} in VLAN 5")
+
+
 def test_what_the_kernel_cannot_do_is_a_warning() -> None:
     model = Model()
     model.plug(guest(1, net(1)))

@@ -90,6 +90,11 @@ def test_what_cannot_be_read(tmp_path: Path, make: object, sentence: str) -> Non
         settings_file.read(tmp_path / "f")
 
 
+def test_the_mark_that_some_editors_begin_with_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"\xef\xbb\xbf[log]\r\nlevel = 'debug'\r\n")
+    assert settings_file.read(tmp_path / "f") == {"log.level": "debug"}
+
+
 @given(st.text(max_size=300))
 def test_no_text_is_too_odd(text: str) -> None:
     settings_file.parse(text, "f")

@@ -12,6 +12,7 @@ import pytest
 from bus.errors import NotFoundError
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
+from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceInfo, NamespaceList
 from bus.messages.vm import StartVms
 from cli.commands import script as script_module
@@ -117,7 +118,7 @@ async def test_a_long_line_is_no_problem(tmp_path: Path) -> None:
 
 def ending() -> dict[type[Message], Any]:
     known = NamespaceList(namespaces=(NamespaceInfo(name="exp", hosts=("n1",)),))
-    return {GetNamespaces: known, DestroyNamespace: DestroyReport(), StopNode: Ack()}
+    return {GetNamespaces: known, DestroyNamespace: DestroyReport(), KillDnsmasqs: Ack(), StopNode: Ack()}
 
 
 async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> None:
@@ -127,6 +128,7 @@ async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> Non
     assert [(type(asked.request), asked.namespace) for asked in bench.bus.asked[1:-1]] == [
         (DestroyNamespace, "exp"),
         (DestroyNamespace, "minimega"),
+        (KillDnsmasqs, "minimega"),
     ]
     assert isinstance(bench.bus.asked[-1].request, StopNode)
 

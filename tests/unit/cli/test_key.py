@@ -34,7 +34,7 @@ def test_every_flag_of_an_action_is_one_of_the_subcommand_and_told() -> None:
 
 def test_a_key_is_made_once_and_told_once(base_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = base_dir / "alice.toml"
-    words = ("make", "alice", "--role", "tap", "--topic", "vm/exp1", "--topic=log/", "--namespace", "exp1")
+    words = ("make", "alice", "--role", "tap", "--topic", "vm/exp1", "--topic=pipe/exp1/my pipe", "--namespace", "exp1")
     assert run(base_dir, *words, "--expires", "30d", "--out", str(out), "--address", "tcp://kn1:9002") == 0
     assert capsys.readouterr().out == f"written to {out}\n"
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
@@ -42,7 +42,7 @@ def test_a_key_is_made_once_and_told_once(base_dir: Path, capsys: pytest.Capture
     store = KeyStore(base_dir / "keys")
     made = store.load().named("alice")
     assert (made.public, made.role, made.topics, made.namespaces) == (
-        *(file.public, Role.TAP, ("vm/exp1/", "log/")),
+        *(file.public, Role.TAP, ("vm/exp1/", "pipe/exp1/my%20pipe/")),
         ("exp1",),
     )
     assert made.expires_s > made.made_s
@@ -77,7 +77,7 @@ def test_keys_are_listed_shown_added_and_revoked(base_dir: Path, capsys: pytest.
     assert run(base_dir, "list") == 0
     header, row = capsys.readouterr().out.splitlines()
     assert header.split() == ["name", "role", "state", "namespaces", "topics", "expires"]
-    assert row.split() == ["dora", "control", "good", "exp1"]
+    assert row.split() == ["dora", "control", "good", "exp1", "(all)", "never"]
     assert run(base_dir, "revoke", "dora") == 0
     assert run(base_dir, "show", "dora", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -87,6 +87,35 @@ def test_keys_are_listed_shown_added_and_revoked(base_dir: Path, capsys: pytest.
     for words in (("show", "nobody"), ("revoke", "nobody"), ("add", "x", "short", "--role", "tap")):
         assert run(base_dir, *words) == 1
         assert capsys.readouterr().err.startswith("minibus: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--topic", "vms/exp1/"), "no topic begins with `vms/`: they begin with vm/, "),
+        (("--topic", "../"), "no topic begins with `../`"),
+        (("--topic", "/vm"), "`/vm/` is no topic prefix"),
+        (("--topic", "sync/x"), "`sync/x/` is no topic prefix"),
+        (("--topic", "vm/exp1/", "--namespace", "exp10"), "`vm/exp1/` tells nothing of the namespaces of this key"),
+        (("--topic", "log/", "--namespace", "exp1"), "`log/` tells nothing of the namespaces of this key: only exp1"),
+        (("--namespace", ""), "`` cannot be the name of a namespace"),
+        (("--expires", ""), "`` is neither a duration such as 30d nor a date"),
+        (("--expires", "9999-12-31"), "a key is good for 36500 days at most, and 9999-12-31 is later"),
+    ],
+)
+def test_a_key_that_would_be_good_for_nothing_is_not_made(
+    base_dir: Path, words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(base_dir, "make", "a", "--role", "tap", *words) == 1
+    assert capsys.readouterr().err.startswith(f"minibus: {sentence}")
+    assert not (base_dir / "keys" / "clients.toml").exists()
+
+
+def test_the_key_of_the_gateway_is_no_clients(base_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = KeyStore(base_dir / "keys").server_pair().public
+    assert run(base_dir, "add", "a", server, "--role", "control") == 1
+    assert "the public key of this host's gateway" in capsys.readouterr().err
+    assert not (base_dir / "keys" / "clients.toml").exists()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +132,7 @@ def test_keys_are_listed_shown_added_and_revoked(base_dir: Path, capsys: pytest.
         ),
         *(("make", "a", "--role", "root"), ("add", "a", "--role", "tap"), ("revoke",), ("list", "--role", "tap")),
         ("make", "a", "--role", "control", "--topic", "vm/"),
+        ("make", "a", "--role", "tap", "--topic", ""),
     ],
 )
 def test_words_that_make_no_sense(base_dir: Path, words: tuple[str, ...]) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from bus import codec
 from bus.errors import ConflictError, InvalidError
-from bus.messages.base import Ack
+from bus.messages.base import Ack, Message
 from bus.messages.cli import LineOutput, RunLine
 from bus.messages.control import StopNode
+from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces, NamespaceList, SetConfig
 from bus.messages.vm import GetVms, VmReport, VmState
 from cli.server import lines
@@ -166,6 +167,7 @@ async def test_a_line_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_command_that_ends_the_connection_answers_nothing() -> None:
-    bench = Bench({GetNamespaces: NamespaceList(namespaces=()), DestroyNamespace: VmReport(), StopNode: Ack()})
+    ends: dict[type[Message], Any] = {DestroyNamespace: VmReport(), KillDnsmasqs: Ack(), StopNode: Ack()}
+    bench = Bench({GetNamespaces: NamespaceList(namespaces=()), **ends})
     assert await bench.line("quit") == LineOutput()
     assert bench.bus.asked[-1].request == StopNode()
