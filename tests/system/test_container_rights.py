@@ -124,3 +124,11 @@ async def test_the_maker_ends_with_the_cloner(host: Host) -> None:
     await until(lambda: not maker.is_running() or maker.status() == psutil.STATUS_ZOMBIE, "the maker to end")
     other = await host.launch(host.spec(2))
     assert user_namespace(other.pid) == user_namespace(maker_of(host).pid)
+
+
+async def test_descriptors_under_way_hold_up_nobody(host: Host, kit: Path) -> None:
+    """The kernel counts them by user, and has no exception for a process without rights on the host: for the maker."""
+    await host.launch(host.spec(1, init=("/kit/underway",), volumes=volumes(kit)))
+    await host.console_says(1, b"Too many references")
+    for guest_id in range(2, 6):
+        await host.launch(host.spec(guest_id))
