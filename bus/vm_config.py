@@ -140,7 +140,10 @@ PARAMS: tuple[Param, ...] = (
         minimum=1,
         maximum=2**22,
     ),
-    Param("seccomp", "seccomp", S.BOOLEAN, CONTAINER, "Seccomp", "whether dangerous system calls are refused"),
+    Param(
+        *("seccomp", "seccomp", S.BOOLEAN, CONTAINER, "Seccomp"),
+        "whether dangerous system calls are refused and root inside has no rights on the host; false trusts the guest",
+    ),
 )
 
 _BY_NAME = {name: param for param in PARAMS for name in param.names}

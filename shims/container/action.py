@@ -34,6 +34,7 @@ C_FUNCTIONS: Final = (
     "setpriority",
     "setsid",
     "sethostname",
+    "setns",
     "socket",
     "symlink",
     "syscall",
@@ -43,7 +44,8 @@ C_FUNCTIONS: Final = (
     "unshare",
     "write",
 )
-"""What an action can call by name in the C library; beside these, `check_init`, `run_preinit`, `install_filter`."""
+"""What an action can call by name in the C library; beside these, `check_init`, `run_preinit`, `install_filter`,
+`enter_user_namespace`."""
 
 
 class Action(NamedTuple):

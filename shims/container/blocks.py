@@ -11,14 +11,14 @@ from shims.container.action import Action
 from shims.linux import mount as m
 
 # Descriptors of the new process. The warden keeps those below out of use, and the order here is the order of opening.
-HOST_ROOT: Final = 5
-DIRECTORY: Final = 6
-CONSOLE: Final = 7
-NEW_ROOT: Final = 8
-PROC: Final = 9
-DEV: Final = 10
-SYS: Final = 11
-SCRATCH: Final = 12
+HOST_ROOT: Final = 6
+DIRECTORY: Final = 7
+CONSOLE: Final = 8
+NEW_ROOT: Final = 9
+PROC: Final = 10
+DEV: Final = 11
+SYS: Final = 12
+SCRATCH: Final = 13
 FIRST_TREE: Final = SCRATCH + 1
 
 AT_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC

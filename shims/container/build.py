@@ -13,13 +13,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
-from shims.container.action import ActionError, perform
+from shims.container.action import Action, ActionError, perform
 from shims.container.init_program import BadInitError
 from shims.container.preinit import PreinitError
+from shims.linux.process import CLONE_NEWNET
 
 REPORT: Final = 3
 GATE: Final = 4
-"""Descriptors of the new process. The cloner keeps these numbers out of use."""
+USER_NAMESPACE: Final = 5
+"""Descriptors of the new process. The cloner keeps these numbers out of use, and has the last one open itself."""
 
 READY: Final = b"R"
 """First byte of a report: built; the warnings follow, a line each."""
@@ -31,17 +33,20 @@ MAX_REPORT: Final = 4000
 """Bytes; a pipe takes up to 4096 as one piece (pipe(7))."""
 
 
-def build(calls: Mapping[str, Callable[..., int]], script: bytes, report: int, gate: int) -> NoReturn:
+def build(calls: Mapping[str, Callable[..., int]], script: bytes, report: int, gate: int, network: int) -> NoReturn:
     """Build the container, wait at the gate, become its init.
 
     `script` is a marshalled tuple: actions of the set-up, actions before the exec, argument vector of init, warnings
-    so far. `report` and `gate` are the pipes to the warden.
+    so far. `report` and `gate` are the pipes to the warden, `network` is the network namespace to be in, or negative if
+    it has come with the clone.
     """
     # From here on the root may be the container's: nothing may be imported from it.
     sys.meta_path.clear()
     try:
         os.dup2(report, REPORT, inheritable=False)
         os.dup2(gate, GATE, inheritable=False)
+        if network >= 0:
+            perform((_enter(network),), calls)
         set_up, before_exec, init, warnings = marshal.loads(script)  # noqa: S302  it comes from the warden
         warnings = [*warnings, *perform(set_up, calls)]
         os.write(REPORT, READY + "\n".join(warnings).encode()[:MAX_REPORT])
@@ -55,6 +60,10 @@ def build(calls: Mapping[str, Callable[..., int]], script: bytes, report: int, g
         os.write(REPORT, FAILED + describe(error).encode("utf-8", "replace")[:MAX_REPORT])
     finally:
         os._exit(1)
+
+
+def _enter(network: int) -> Action:
+    return Action("network namespace", "setns", (network, CLONE_NEWNET))
 
 
 def describe(error: BaseException) -> str:

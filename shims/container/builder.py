@@ -139,7 +139,7 @@ class Builder:
             theirs.callback(os.close, report_in)
             gate_out, container.gate = os.pipe2(os.O_CLOEXEC)
             theirs.callback(os.close, gate_out)
-            self._cloner.clone(container, script_of(plan), report_in, gate_out)
+            self._cloner.clone(container, script_of(plan), report_in, gate_out, guarded=plan.user_namespace)
         container.phase = Phase.CLONING
         self._wait_for(container, CLONE_TIMEOUT_S)
 

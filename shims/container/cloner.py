@@ -6,8 +6,9 @@ after a clone every page that its parent writes to costs a fault; here they are 
 containers (CLONE_PARENT), and this process knows nothing of them.
 
 It reads packets: `F` and the compiled system call filter, or `C` and a marshalled script, which comes with the two
-pipes of the new container (and with a third descriptor that holds the script, if it is too long for a packet). It
-answers each script with the pid, or 0 and the errno. It ends with the warden.
+pipes of the new container (and with a third descriptor that holds the script, if it is too long for a packet); `U`
+likewise, for a container whose network namespace belongs to the guests' user namespace (see `net_maker`). It answers
+each script with the pid, or 0 and the errno. It ends with the warden.
 """
 
 from __future__ import annotations
@@ -24,22 +25,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shims.container.action import Action, c_functions, perform
-from shims.container.build import GATE, build
+from shims.container.build import USER_NAMESPACE, build
 from shims.container.init_program import check_init
+from shims.container.net_maker import NetMaker
 from shims.container.preinit import run_preinit
 from shims.linux import process
 from shims.linux.seccomp_program import SeccompProgram
 
 FILTER = b"F"
 SCRIPT = b"C"
+GUARDED = b"U"
 ANSWER = struct.Struct("ii")
 """pid and errno."""
 MAX_PACKET = 128 * 1024
 """Bytes; more does not fit into the default buffer of a socket together with its bookkeeping."""
 
-NAMESPACES = (
-    process.CLONE_NEWNS | process.CLONE_NEWPID | process.CLONE_NEWNET | process.CLONE_NEWIPC | process.CLONE_NEWUTS
-)
+NAMESPACES = process.CLONE_NEWNS | process.CLONE_NEWPID | process.CLONE_NEWIPC | process.CLONE_NEWUTS
+"""And that of the network."""
 
 NICE = 10
 """Set-ups yield to the actors, which would otherwise answer late while hundreds of containers are made."""
@@ -55,7 +57,13 @@ def main(fd: int) -> None:
     process.default_signals()
     process.leave_session_keyring()  # it holds the keys of whoever has started us
     os.nice(NICE)
-    calls: dict[str, Callable[..., int]] = {**c_functions(), "check_init": check_init, "run_preinit": run_preinit}
+    maker = NetMaker()
+    calls: dict[str, Callable[..., int]] = {
+        **c_functions(),
+        "check_init": check_init,
+        "run_preinit": run_preinit,
+        "enter_user_namespace": maker.enter,
+    }
     sock = _socket.socket(fileno=_keep_alone(fd))
     buffer = memoryview(bytearray(MAX_PACKET))
     _warm_up(calls)
@@ -76,15 +84,18 @@ def main(fd: int) -> None:
             for one in fds:
                 os.close(one)
             continue
+        network = -1
         try:
-            pid = process.clone(NAMESPACES, parent=True)
+            if data[:1] == GUARDED:
+                network = maker.take()
+            pid = process.clone(NAMESPACES if network >= 0 else NAMESPACES | process.CLONE_NEWNET, parent=True)
         except OSError as error:
             sock.send(ANSWER.pack(0, error.errno or 0))
         else:
             if pid == 0:
-                build(calls, data[1:] or _read_all(fds[2]), fds[0], fds[1])
+                build(calls, data[1:] or _read_all(fds[2]), fds[0], fds[1], network)
             sock.send(ANSWER.pack(pid, 0))
-        for one in fds:
+        for one in fds if network < 0 else (*fds, network):
             os.close(one)
 
 
@@ -101,11 +112,11 @@ def _warm_up(calls: Mapping[str, Callable[..., int]]) -> None:
 
 def _keep_alone(fd: int) -> int:
     """Close everything but the standard streams and `fd`, and keep the numbers that a new container uses occupied."""
-    fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, GATE + 1)
+    fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, USER_NAMESPACE + 1)
     close_range = c_functions()["syscall"]
     close_range(process.SYS_CLOSE_RANGE, 3, fd - 1, 0)
     close_range(process.SYS_CLOSE_RANGE, fd + 1, -1, 0)
-    while os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) < GATE:
+    while os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) < USER_NAMESPACE:
         pass
     return fd
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
 from bus.logs import Log
-from shims.container.cloner import ANSWER, FILTER, MAX_PACKET, SCRIPT
+from shims.container.cloner import ANSWER, FILTER, GUARDED, MAX_PACKET, SCRIPT
 from shims.container.loop import Loop
 from shims.container.record import Container
 from shims.linux.mount import open_read_only
@@ -90,16 +90,20 @@ class ClonerLink:
         finally:
             os.close(program)
 
-    def clone(self, container: Container, script: bytes, report_in: int, gate_out: int) -> None:
-        """Have `container` cloned; the descriptors can be closed afterwards. Raises OSError."""
+    def clone(self, container: Container, script: bytes, report_in: int, gate_out: int, *, guarded: bool) -> None:
+        """Have `container` cloned; the descriptors can be closed afterwards. Raises OSError.
+
+        If `guarded`, its network is one of the guests' user namespace, to which the script has to go over.
+        """
         self.start()
         assert self._sock is not None  # noqa: S101  for the type checker: `start` has seen to it
         fds = [report_in, gate_out]
-        packet = SCRIPT + script
+        kind = GUARDED if guarded else SCRIPT
+        packet = kind + script
         with contextlib.ExitStack() as opened:
             if len(packet) > MAX_PACKET:
                 fds.append(opened.enter_context(_in_memory(script)).fileno())
-                packet = SCRIPT
+                packet = kind
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
             try:
                 self._sock.sendmsg([packet], rights, socket.MSG_NOSIGNAL)

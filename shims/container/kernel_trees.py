@@ -70,6 +70,7 @@ MOUNT: Final = [
 
 FILL_DEV: Final = [
     b.into("device", b.DEV),
+    b.mkdir("device", b"net", named=b"/dev/net"),
     *(
         Action("device", "mknod", (name, tables.DEVICE_MODE, number), b"/dev/" + name)
         for name, number in tables.DEVICES

@@ -64,6 +64,8 @@ class Plan:
     capabilities: CapabilityDrop
     seccomp: bool
     """Filter system calls."""
+    user_namespace: bool
+    """It has its capabilities in the guests' user namespace, not in the host's."""
     nodev: bool
     """No device node of the file system can be opened; it can make none either. In place of the cgroup's rules."""
     limits: tuple[Limit, ...]
@@ -210,6 +212,7 @@ class Planner:
             procs_files=tuple(procs_files),
             capabilities=self._drop(has_device_rules=has_device_rules, is_filtered=is_filtered),
             seccomp=is_filtered,
+            user_namespace=spec.seccomp,
             nodev=not has_device_rules,
             limits=self._limits,
             backchannel=spec.backchannel,

@@ -16,7 +16,7 @@ from typing import Final
 from shims.container import backchannel, kernel_trees
 from shims.container import blocks as b
 from shims.container.action import Action
-from shims.container.build import GATE, PREINIT_STARTED, REPORT
+from shims.container.build import PREINIT_STARTED, REPORT, USER_NAMESPACE
 from shims.container.cloner import dump_script
 from shims.container.plan import Plan, Volume
 from shims.linux import mount as m
@@ -80,7 +80,7 @@ _LEAVE_ROOT: Final = [Action("root", "fchdir", (b.HOST_ROOT,)), Action("root", "
 _KEEP_NOTHING: Final = [
     Action("start", "prctl", (process.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)),
     # At once: a copy of the warden's lock would outlive the warden.
-    Action("start", "syscall", (process.SYS_CLOSE_RANGE, GATE + 1, -1, 0)),
+    Action("start", "syscall", (process.SYS_CLOSE_RANGE, USER_NAMESPACE + 1, -1, 0)),
     Action("start", "setsid", ()),
     Action("start", "umask", (0,)),
 ]
@@ -217,7 +217,7 @@ _PIVOT_ROOT: Final = [
     Action("pivot_root", "umount2", (b".", m.MNT_DETACH)),
     Action("pivot_root", "chdir", (b"/",)),
     # What is open on the host's mounts would keep them alive while the container waits at its gate.
-    Action("pivot_root", "syscall", (process.SYS_CLOSE_RANGE, GATE + 1, -1, 0)),
+    Action("pivot_root", "syscall", (process.SYS_CLOSE_RANGE, USER_NAMESPACE + 1, -1, 0)),
 ]
 
 _LOOPBACK_DOWN: Final = "the loopback interface is down"
@@ -235,10 +235,20 @@ _RAISE_LOOPBACK: Final = [
 ]
 
 
+_NO_USER_NAMESPACE: Final = "its root can reach the networks of all guests: the kernel gives it no user namespace"
+
+
 def _confine(plan: Plan) -> list[Action]:
-    # The filter before the capabilities go: installing it takes CAP_SYS_ADMIN, or else no_new_privs, which would break
-    # setuid programs.
-    actions = [Action("seccomp", "install_filter", ())] if plan.seccomp else []
+    # First to the user namespace, which gives all capabilities in it. The filter before they go: installing it takes
+    # CAP_SYS_ADMIN, or else no_new_privs, which would break setuid programs.
+    actions: list[Action] = []
+    if plan.user_namespace:
+        actions += [
+            Action("user namespace", "enter_user_namespace", (), warning=_NO_USER_NAMESPACE),
+            b.closed(USER_NAMESPACE),
+        ]
+    if plan.seccomp:
+        actions.append(Action("seccomp", "install_filter", ()))
     return actions + [Action("capabilities", call, arguments) for call, arguments in plan.capabilities.calls]
 
 

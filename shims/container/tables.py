@@ -43,8 +43,9 @@ DEVICES: Final = (
     (b"tty", os.makedev(5, 0)),
     (b"random", os.makedev(1, 8)),
     (b"urandom", os.makedev(1, 9)),
+    (b"net/tun", os.makedev(10, 200)),
 )
-"""In /dev."""
+"""In /dev. No guest can make any itself: the kernel leaves that to the host's user namespace."""
 
 SYMLINKS: Final = (
     (b"pts/ptmx", b"ptmx"),

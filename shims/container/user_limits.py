@@ -1,8 +1,9 @@
 """The resource limits (getrlimit(2)) that containers start with.
 
-There is no user namespace: root in a container is the user root for the kernel, and what the kernel counts by user it
-counts for all containers and the host together. Of that, containers get less than the host has, so that they can use
-up their part but never what the host's own root needs. Hard limits, because no container can raise them again.
+The guests' user namespace maps every id to itself and is root's: what the kernel counts by user it counts for all
+containers and the host together. Of that, containers get less than the host has, so that they can use up their part but
+never what the host's own root needs; `net_maker` sets the same for all of them together, under whichever numbers their
+users go. Hard limits, because no container can raise them again.
 """
 
 from __future__ import annotations

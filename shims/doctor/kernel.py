@@ -41,6 +41,8 @@ class KernelFacts:
     """Those that it may load a module for."""
     calls: frozenset[str] = frozenset()
     """Of clone3 and pidfd_open, those that exist."""
+    user_namespaces: int | None = None
+    """How many may be made; None if that is not told."""
     terminals: bool = False
     """/dev/ptmx can be opened."""
     filters: bool = False
@@ -64,6 +66,7 @@ def look(source: Source, modules: Modules, tried: Mapping[str, str]) -> KernelFa
         loadable=frozenset(name for name in names - known if modules.state(name) is Module.LOADABLE),
         perhaps=frozenset(name for name in names - known if modules.state(name) is Module.PERHAPS),
         calls=_look_at_calls(),
+        user_namespaces=source.number("/proc/sys/user/max_user_namespaces"),
         terminals=_has_terminals(source),
         filters="errno" in source.text("/proc/sys/kernel/seccomp/actions_avail").split(),
         kvm=kvm,
@@ -114,14 +117,15 @@ def _namespace(facts: KernelFacts, name: str, option: str) -> Feature:
 
 
 def _user_namespaces(facts: KernelFacts) -> Feature:
+    there, forbidden = "user" in facts.namespaces, facts.user_namespaces == 0
     return Feature(
         section=Section.KERNEL,
         name="user namespaces",
-        state=is_present("user" in facts.namespaces),
-        found="seccomp keeps guests from making any",
-        costs="user namespaces for other programs; containers use none",
-        advice="boot a kernel with CONFIG_USER_NS",
-        minor=True,
+        state=is_present(there and not forbidden),
+        found="the host allows none" if there and forbidden else "",
+        costs="keeping root in a container out of the networks of others",
+        command="sysctl -w user.max_user_namespaces=1024" if there and forbidden else "",
+        advice="" if there and forbidden else "boot a kernel with CONFIG_USER_NS",
     )
 
 

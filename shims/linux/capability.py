@@ -55,16 +55,12 @@ def permitted_mask() -> int:
     return int(words[1]) | int(words[4]) << 32
 
 
-def bounding_set() -> tuple[int, ...]:
-    """The numbers in the bounding set of this process, up to the last capability this kernel has."""
-    found = []
-    for number in range(64):
-        state = PRCTL(_PR_CAPBSET_READ, number, 0, 0, 0)
-        if state < 0:  # EINVAL: beyond cap_last_cap
-            break
-        if state == 1:
-            found.append(number)
-    return tuple(found)
+def known_numbers() -> range:
+    """The numbers of all capabilities that this kernel has."""
+    number = 0
+    while PRCTL(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:  # EINVAL: beyond cap_last_cap
+        number += 1
+    return range(number)
 
 
 class CapabilityDrop:
@@ -76,7 +72,8 @@ class CapabilityDrop:
         low, high = mask & 0xFFFFFFFF, mask >> 32
         header, sets = struct.pack("Ii", _VERSION_3, 0), struct.pack("6I", low, low, low, high, high, high)
         self.calls: tuple[tuple[str, tuple[object, ...]], ...] = (
-            *(("prctl", (_PR_CAPBSET_DROP, number, 0, 0, 0)) for number in bounding_set() if not mask >> number & 1),
+            # Those as well that this process does not have: who enters a user namespace has all.
+            *(("prctl", (_PR_CAPBSET_DROP, number, 0, 0, 0)) for number in known_numbers() if not mask >> number & 1),
             ("prctl", (_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
             ("capset", (header, sets)),
         )

@@ -42,17 +42,19 @@ async def test_mount_table(host: Host) -> None:
 
 
 async def test_devices(host: Host) -> None:
-    text = await host.run_inside("cd /dev; stat -c '%n %F %a %t:%T' null zero full tty random urandom; ls /dev | sort")
+    names = "null zero full tty random urandom net/tun"
+    text = await host.run_inside(f"cd /dev; stat -c '%n %F %a %t:%T' {names}; ls /dev | sort")
     lines = text.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "null character special file 666 1:3",
         "zero character special file 666 1:5",
         "full character special file 666 1:7",
         "tty character special file 666 5:0",
         "random character special file 666 1:8",
         "urandom character special file 666 1:9",
+        "net/tun character special file 666 a:c8",
     ]
-    assert " ".join(lines[6:]) == "console fd full null ptmx pts random shm stderr stdin stdout tty urandom zero"
+    assert " ".join(lines[7:]) == "console fd full net null ptmx pts random shm stderr stdin stdout tty urandom zero"
 
 
 async def test_links_lead_somewhere(host: Host) -> None:
@@ -169,9 +171,19 @@ async def test_filter_can_be_lifted(host: Host) -> None:
 
 
 async def test_devices_cannot_be_opened(host: Host) -> None:
-    # Any node may be made; 1:1 is /dev/mem, 7:0 a loop device.
-    script = "mknod /m c 1 1 && mknod /l b 7 0 && echo made; cat /m; cat /l; head -c 1 /dev/zero | od -An -tx1"
+    # 1:1 is /dev/mem, 7:0 a loop device, 1:3 what is at /dev/null.
+    script = (
+        "mknod /m c 1 1; mknod /l b 7 0; mknod /n c 1 3; mknod /dev/m c 1 1; "
+        "mknod /p p && echo pipe; head -c 1 /dev/zero | od -An -tx1"
+    )
     text = await host.run_inside(script)
+    assert text.count("Operation not permitted") == 4
+    assert text.endswith("pipe\n 00\n")
+
+
+async def test_devices_can_be_made_by_whom_the_host_trusts(host: Host) -> None:
+    script = "mknod /m c 1 1 && mknod /l b 7 0 && echo made; cat /m; cat /l; head -c 1 /dev/zero | od -An -tx1"
+    text = await host.run_inside(script, seccomp=False)
     assert text.startswith("made\n")
     assert text.count("Operation not permitted") == 2
     assert text.endswith(" 00\n")

@@ -16,6 +16,7 @@ from bus.paths import base_tag
 from shims.cgroup import host_layout
 from shims.container.client import WardenRefusedError
 from shims.linux.capability import CAPABILITIES
+from shims.linux.process import CLONE_NEWNET, CLONE_NEWUSER
 from tests.system.container_host import Host
 
 Lesser = Callable[[str], AbstractAsyncContextManager[Host]]
@@ -67,6 +68,32 @@ async def test_no_cgroups_at_all(lesser: Lesser) -> None:
         sentence = await refusal(host)
         assert sentence.startswith("start container: /sys/fs/cgroup")
         assert "No such file or directory; unmount what hides the cgroups mounted on /sys/fs/cgroup" in sentence
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EINVAL])
+async def test_no_user_namespaces(lesser: Lesser, number: int) -> None:
+    """As with user.max_user_namespaces = 0, or without CONFIG_USER_NS: containers as ever, and a word about it."""
+    async with lesser(f"refuse('unshare', {number}, arg0={CLONE_NEWUSER})") as host:
+        for guest_id in (1, 2):
+            created = await host.launch(host.spec(guest_id))
+            assert Path(f"/proc/{created.pid}/ns/user").samefile("/proc/self/ns/user")
+            assert not Path(f"/proc/{created.pid}/ns/net").samefile("/proc/self/ns/net")
+            assert [text for text in created.warnings if "user namespace" in text] == [
+                "its root can reach the networks of all guests: the kernel gives it no user namespace: "
+                f"{os.strerror(number)}"
+            ]
+        assert (await host.run_inside("ip link set lo mtu 1400 && echo done", 3)) == "done\n"
+
+
+async def test_a_failure_is_not_taken_for_a_lack(lesser: Lesser) -> None:
+    """No guest gets the host's user namespace because there was no memory for a moment."""
+    async with lesser(f"refuse('unshare', {errno.ENOMEM}, arg0={CLONE_NEWUSER})") as host:
+        assert await refusal(host) == "start container: clone: Cannot allocate memory"
+
+
+async def test_no_network_namespaces_are_left(lesser: Lesser) -> None:
+    async with lesser(f"refuse('unshare', {errno.ENOSPC}, arg0={CLONE_NEWNET})") as host:
+        assert "clone: No space left on device; a limit of namespaces is reached" in await refusal(host)
 
 
 async def test_devices_without_rules(lesser: Lesser) -> None:

@@ -92,6 +92,15 @@ static void list_descriptors(void) {
     printf("scanned\n");
 }
 
+/* Who one has become by executing this. */
+static void list_rights(void) {
+    char line[128];
+    FILE *file = fopen("/proc/self/status", "r");
+    printf("%d %d\n", geteuid(), getegid());
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, "CapEff:", 7)) printf("%s", line + 8);
+}
+
 int main(int count, char **words) {
     umask(0);
     setvbuf(stdout, NULL, _IONBF, 0);
@@ -99,6 +108,7 @@ int main(int count, char **words) {
     if (count > 3 && !strcmp(words[1], "exchange")) return exchange(count - 2, words + 2), 0;
     if (count > 2 && !strcmp(words[1], "gains")) return list_gains(words[2]), 0;
     if (count > 1 && !strcmp(words[1], "descriptors")) return list_descriptors(), 0;
+    if (count > 1 && !strcmp(words[1], "rights")) return list_rights(), 0;
     if (count > 1 && !strcmp(words[1], "writable")) return list_writable(), 0;
     return 2;
 }

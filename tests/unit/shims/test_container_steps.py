@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shims.container.action import C_FUNCTIONS, Action, ActionError, c_functions, perform
-from shims.container.build import GATE, REPORT
+from shims.container.build import GATE, REPORT, USER_NAMESPACE
 from shims.container.kernel_trees import FILL_DEV, PROTECT, show_fifos, show_uuid
 from shims.container.plan import Plan, Planner
 from shims.container.protocol import ContainerSpec, Volume
@@ -76,12 +76,12 @@ def test_order(tmp_path: Path) -> None:
 
 def test_confinement_comes_last(tmp_path: Path) -> None:
     steps = steps_of(set_up(plan_of(tmp_path)))
-    assert steps[-3:] == ["init", "seccomp", "capabilities"]
+    assert steps[-4:] == ["init", "user namespace", "seccomp", "capabilities"]
     assert steps_of(set_up(plan_of(tmp_path, seccomp=False)))[-2:] == ["init", "capabilities"]
 
 
 def test_descriptors_are_named_before_they_are_used(tmp_path: Path) -> None:
-    known = {REPORT, GATE}
+    known = {REPORT, GATE, USER_NAMESPACE}
     for action in set_up(plan_of(tmp_path, snapshot=False)):
         if action.keep_as >= 0:
             known.add(action.keep_as)
@@ -122,7 +122,7 @@ def test_the_script_is_plain_data(tmp_path: Path) -> None:
     assert [Action(*action) for action in actions] == set_up(plan)
     assert [Action(*action) for action in ending] == before_exec(plan)
     assert (init, warnings) == (plan.init, plan.warnings)
-    known = {*C_FUNCTIONS, "check_init", "run_preinit", "install_filter"}
+    known = {*C_FUNCTIONS, "check_init", "run_preinit", "install_filter", "enter_user_namespace"}
     assert {action[1] for action in actions + ending} <= known
 
 

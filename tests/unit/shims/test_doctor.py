@@ -128,6 +128,20 @@ def test_a_cgroup_with_processes_of_its_own_passes_nothing_on(
 
 
 @pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"user_namespaces": 0}, "sysctl -w user.max_user_namespaces=1024"),
+        ({"namespaces": KERNEL.namespaces - {"user"}, "user_namespaces": 0}, "boot a kernel with CONFIG_USER_NS"),
+    ],
+)
+def test_user_namespaces(changes: dict[str, Any], remedy: str) -> None:
+    features = kernel.judge(replace(KERNEL, **changes))
+    assert not_ok(features) == [("user namespaces", MISSING)]
+    assert [feature.remedy for feature in features if feature.state is MISSING] == [remedy]
+    assert not_ok(kernel.judge(replace(KERNEL, user_namespaces=7))) == []
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"user": 1000, "capabilities": 0}, ["root"]),

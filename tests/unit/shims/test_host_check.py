@@ -28,7 +28,7 @@ def test_what_nothing_of_today_needs_is_left_out() -> None:
     features = [*rights.judge(replace(RIGHTS, capabilities=0)), *kernel.judge(replace(KERNEL, kvm="no"))]
     names = {finding.name for finding in host_check.findings(features)}
     assert "CAP_SYS_ADMIN" in names
-    assert not {"CAP_SYS_RESOURCE", "KVM", "user namespaces"} & names
+    assert not {"CAP_SYS_RESOURCE", "KVM"} & names
 
 
 def test_few_descriptors_are_told() -> None:
