@@ -62,7 +62,7 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         *(cc.PostCommand, cc.SetFilter, cc.SetPrefix, cc.GetCcState, cc.GetClients, cc.GetConnectedGuests),
         *(cc.GetCommands, cc.GetOutcomes, cc.SignalCommand, cc.GetResponses, cc.DeleteCommands, cc.DeleteResponses),
         *(cc.ClearCc, cc.GetGuestProcesses),
-        *(namespace.OpenNamespace, namespace.DestroyNamespace, namespace.GetDraft, namespace.SetConfig),
+        *(namespace.OpenNamespace, namespace.GetDraft, namespace.SetConfig),
         *(namespace.ClearConfig, namespace.SaveConfig, namespace.RestoreConfig, namespace.CloneConfig),
         *(namespace.GetSavedConfigs, namespace.QueueVms, namespace.LaunchQueue, namespace.GetQueue),
         *(namespace.FlushQueue, namespace.SetQueueing, namespace.SetLoadMetric),
@@ -98,6 +98,7 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         # The words may name a VLAN of another namespace; the numbers are everybody's.
         *(vlan.ResolveVlans, vlan.GetVlans, vlan.AddVlan, vlan.SetVlanRange, vlan.BlacklistVlan, vlan.ClearVlans),
         vlan.ReturnVlans,
+        namespace.DestroyNamespace,  # takes its host taps and VLANs along, which those who may end it could not remove
         *(pipeline.StartPipeline, namespace.GetNamespaces, vm.GetHostLoad, vm.GetVmCounts),
         gateway.ReloadKeys,
     ),

@@ -7,6 +7,7 @@ address of the other side is compared first.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -131,7 +132,9 @@ class GatewaySockets:
             sock.bind(where)
         except zmq.ZMQError as error:
             sock.close(linger=0)
-            raise UnavailableError(f"the gateway cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
+            absent = "this host has no such address"
+            why = absent if error.errno == errno.EADDRNOTAVAIL else os.strerror(error.errno or 0)
+            raise UnavailableError(f"the gateway cannot listen on {where}: {why}") from None
         return sock
 
     def listener(self, where: str, on_event: Callable[[list[bytes]], None]) -> zmq.Socket[bytes]:

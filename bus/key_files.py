@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -19,6 +20,10 @@ from bus.keys import KeyRing, from_toml, to_toml
 from bus.lock import FileLock
 
 MODE = 0o600
+SECRET = 0o077
+"""Rights that nobody else may have on a secret."""
+OWN = 0o022
+"""The same on what decides who may come in."""
 MAX_BYTES = 16 * 1024 * 1024
 LOCK_S = 5.0
 
@@ -67,7 +72,8 @@ class KeyStore:
                     pair = new_pair()
                     head = "# The keys of this host's gateway. The secret one is known nowhere else.\n"
                     replace_file(self.server, head + _toml(pair._asdict()))
-        fields = _table(_read(self.server), self.server)
+        self.directory.chmod(0o700)  # what a backup brought back may be open to all
+        fields = _table(_read(self.server, SECRET), self.server)
         pair = Pair(fields.get("public", ""), fields.get("secret", ""))
         if public_of(pair.secret) != pair.public:
             raise InvalidError(f"{self.server}: the public key is not that of the secret one")
@@ -76,10 +82,12 @@ class KeyStore:
     def load(self) -> KeyRing:
         """All keys of clients; none if there is no file. Raises InvalidError, OSError."""
         try:
-            return from_toml(_read(self.clients))
+            text = _read(self.clients, OWN)
         except FileNotFoundError:
             return KeyRing()
-        except (InvalidError, UnicodeDecodeError) as error:
+        try:
+            return from_toml(text)
+        except InvalidError as error:
             raise InvalidError(f"{self.clients}: {error}") from None
 
     def change(self, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
@@ -95,7 +103,7 @@ class KeyStore:
             found = self.clients.stat()
         except OSError:
             return ()
-        return (found.st_ino, found.st_mtime_ns, found.st_size)
+        return (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -178,12 +186,20 @@ def now_s() -> float:
     return float(int(time.time()))
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, closed: int = 0) -> str:
+    """The text of a file; raises InvalidError if others have one of the `closed` rights, or it is none. OSError."""
     with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         data = file.read(MAX_BYTES + 1)
+    if mode & closed:
+        what = "read" if closed == SECRET else "write to"
+        raise InvalidError(f"others can {what} {path}, whose mode is {mode:04o}: if nobody has done so, chmod 600 it")
     if len(data) > MAX_BYTES:
         raise InvalidError(f"{path} is longer than {MAX_BYTES} bytes")
-    return data.decode("utf-8-sig")  # as some editors write it
+    try:
+        return data.decode("utf-8-sig")  # as some editors write it
+    except UnicodeDecodeError:
+        raise InvalidError(f"{path} is not UTF-8 text") from None
 
 
 def _table(text: str, path: Path) -> dict[str, str]:

@@ -133,8 +133,8 @@ SETTINGS: tuple[Setting, ...] = (
         metrics_address.parse_address,
     ),
     Setting(
-        *("gateway", "listen", "listen", listen_address.LISTEN, Kind.TEXT, "", '"tcp://0.0.0.0:9002"'),
-        "Let clients with keys use the bus over TCP at this address and port; events have the port after it.",
+        *("gateway", "listen", "listen", listen_address.LISTEN, Kind.TEXT, "", '"tcp://0.0.0.0:9200"'),
+        "Let clients with keys (`minibus key`) use the bus over TCP at tcp://ADDRESS:PORT; events have the next port.",
         listen_address.parse_listen,
     ),
     Setting(

@@ -20,6 +20,15 @@ Guests that were running before are taken over.
 Settings, which go before the environment, that before the file:
 """
 VALUES = {Kind.PATH: "PATH", Kind.ADDRESS: "[ADDRESS:]PORT", Kind.TEXT: "TEXT"}
+FORMS = {
+    "host.group": "GROUP",
+    "log.level": "LEVEL",
+    "log.format": "json|text",
+    "console.address": "ADDRESS",
+    "gateway.listen": "tcp://ADDRESS:PORT",
+    "vlans.range": "MIN-MAX",
+}
+"""What texts look like."""
 INDENT = "      "
 WIDTH = 80
 
@@ -33,7 +42,7 @@ def _of(setting: Setting) -> str:
     if setting.kind is Kind.SWITCH:
         flag = f"-{setting.flag}=false" if setting.default == "true" else f"--{setting.flag}"
     else:
-        flag = f"--{setting.flag} {VALUES[setting.kind]}"
+        flag = f"--{setting.flag} {FORMS.get(setting.name, VALUES[setting.kind])}"
     where = f"${setting.variable}, " if setting.variable else ""
     notes = f"({where}in the file {setting.name}"
     notes += f"; {setting.default})" if setting.default and setting.kind is not Kind.SWITCH else ")"

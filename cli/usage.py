@@ -168,8 +168,8 @@ usage: minibus nuke [--base DIR] [--yes]
 
 Gives up on a base directory, however damaged: kills everything that runs on it,
 guests included, and removes what they left, all records too. The files in
-files/ and log/ stay. `minibus down --guests` is the orderly way, and `minibus
-up` takes over running guests after any crash: try these first.
+files/, log/ and keys/ stay. `minibus down --guests` is the orderly way, and
+`minibus up` takes over running guests after any crash: try these first.
 
   --yes   do not ask""",
     "doctor": """\

@@ -318,8 +318,17 @@ def main(arguments: list[str]) -> int:
     left = [*nuke.problems, *(f"still there: {what}" for what in nuke.left())]
     sys.stderr.writelines(f"minibus: {line}\n" for line in left)
     if not left:
-        sys.stdout.write(f"nothing of minibus is left on {nuke.base}; its {' and '.join(KEPT)} stay\n")
+        kept = "files, log and keys" if _has_keys(nuke.base) else "files and log"
+        sys.stdout.write(f"nothing of minibus is left on {nuke.base}; its {kept} stay\n")
     return 1 if left else 0
+
+
+def _has_keys(base: Path) -> bool:
+    """Whether there are keys of clients: they open the next minibus here, which whoever gives up has to know."""
+    try:
+        return any(name.endswith(".toml") for name in os.listdir(base / "keys"))
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

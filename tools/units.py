@@ -128,7 +128,7 @@ def _node(prefix: str) -> str:
 [Unit]
 Description=minibus
 Documentation=file:{prefix}/share/doc/minibus/operations.md
-After=network.target local-fs.target time-sync.target
+After=network-online.target local-fs.target time-sync.target
 Conflicts=minibus.target
 {LIMITS}
 [Service]
@@ -161,11 +161,12 @@ def _unit(spec: ChildSpec, prefix: str) -> str:
     reason = f"# Nothing is taken from it: {needs.free}.\n" if needs.free else ""
     note = "# It is not stopped with the target, because guests depend on it.\n" if stays else ""
     wanted = "\n[Install]\nWantedBy=minibus.target\n" if needs.is_optional else ""
+    online = " network-online.target" if needs.is_optional else ""  # it listens on an address that has to be there
     return f"""\
 # Made by tools/units.py.
 {note}{reason}[Unit]
 Description=minibus: {needs.about}
-After=local-fs.target{"" if spec.stage < 2 else " minibus-broker.service"}
+After=local-fs.target{"" if spec.stage < 2 else " minibus-broker.service"}{online}
 Conflicts=minibus.service
 {"" if stays else "PartOf=minibus.target" + chr(10)}{LIMITS}
 [Service]

@@ -12,6 +12,8 @@ from bus.messages.vm import VmStarted
 
 async def main() -> None:
     """See the module."""
+    if len(sys.argv) != 4 or not sys.argv[3].isdecimal():
+        sys.exit(__doc__)
     base, filesystem, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     async with bus.connect(base, namespace="launched") as client:
         # Subscribe first: from here on no start is missed, however quick it is.

@@ -118,6 +118,8 @@ def tap(client, pipe):
 
 
 def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     base, what, pipe = sys.argv[1:]
     client = Client(base)
     out = sys.stdout.buffer

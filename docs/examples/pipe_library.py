@@ -12,6 +12,8 @@ from bus.messages.pipe import PipeBatch, PipeEnded
 
 async def main() -> None:
     """See the module."""
+    if len(sys.argv) != 4 or sys.argv[2] not in ("write", "read", "tap"):
+        sys.exit(__doc__)
     base, what, pipe = sys.argv[1:]
     async with bus.connect(base) as client:
         if what == "write":
@@ -24,7 +26,7 @@ async def main() -> None:
                 async for delivery in reader:  # `reader.messages()` gives each line by itself
                     sys.stdout.buffer.write(delivery.data)
                     sys.stdout.flush()
-        elif what == "tap":
+        else:
             async with client.subscribe(f"pipe/minimega/{pipe}/") as events:
                 print("joined", file=sys.stderr, flush=True)
                 async for event in events:
@@ -39,4 +41,7 @@ async def main() -> None:
                             print(f"lost {count}", file=sys.stderr, flush=True)
 
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except bus.BusError as error:
+    sys.exit(f"pipe_library: {error}")

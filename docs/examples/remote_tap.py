@@ -12,6 +12,8 @@ from bus.messages.pipe import PipeBatch, PipeEnded
 
 async def main() -> None:
     """See the module."""
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     key, namespace, pipe = sys.argv[1:]
     async with bus.connect(key=key) as client, client.subscribe(f"pipe/{namespace}/{pipe}/") as events:
         print("tapping", file=sys.stderr, flush=True)

@@ -57,6 +57,15 @@ _TRAFFIC: Final = (
     *("tests/kernels/inside/netem.py", "tests/integration/test_fabric.py"),
     *("tests/integration/test_fabric_traffic.py", "tests/integration/test_fabric_host.py"),
 )
+_ISOLATION: Final = tuple(
+    f"tests/system/test_network_isolation.py::test_{name}"
+    for name in (
+        "one_vlan_hears_itself_and_another_one_nothing",
+        "a_name_is_another_vlan_in_another_namespace",
+        "of_the_host_guests_reach_the_tap_of_their_vlan",
+    )
+)
+"""The others need a program of dnsmasq's."""
 _LACKS: Final = "tests/kernels/inside/lacks.py::test_"
 
 CASES: Final = {
@@ -80,9 +89,9 @@ CASES: Final = {
     ),
     "vlans": Case(
         "bridges that know VLANs, netem",
-        _TRAFFIC,
+        (*_TRAFFIC, *_ISOLATION),
         f"{_NETWORKS}{_V2}export MINIBUS_FABRIC=filtering\n",
-        timeout_s=900,
+        timeout_s=1800,
     ),
     "no-vlans": Case(
         "a bridge for each VLAN, netem",

@@ -102,6 +102,21 @@ def example(name: str, *arguments: object, prefix: tuple[str, ...] = ()) -> Done
     return Done(ended.returncode, ended.stdout, ended.stderr)
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_an_example_without_words_says_which_it_takes(name: str) -> None:
+    done = example(name)
+    assert (done.status, done.out) == (1, "")
+    assert f"{name} " in done.err
+    assert "Traceback" not in done.err
+
+
+def test_where_nothing_runs_an_example_says_so(base_dir: Path) -> None:
+    for name, *words in (("follow.py", "exp1"), ("launch.py", "/", 1), ("pipe_library.py", "tap", "orders")):
+        done = example(name, base_dir, *words)
+        assert (done.status, done.out) == (1, "")
+        assert done.err.startswith(f"{name.removesuffix('.py')}: minibus is not running on {base_dir}")
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 

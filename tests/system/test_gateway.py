@@ -48,6 +48,12 @@ def answers(client: bus.BlockingClient) -> bool:
         return False
 
 
+def test_an_address_of_another_host_keeps_minibus_from_starting(base_dir: Path) -> None:
+    done = run("up", "--base", base_dir, "--detach", "--listen", "tcp://192.0.2.1:9200")
+    assert "cannot listen on tcp://192.0.2.1:9200: this host has no such address" in done.sentence()
+    assert run("nuke", "--yes", "--base", base_dir).status == 0
+
+
 def test_a_port_that_is_taken_keeps_minibus_from_starting(base_dir: Path) -> None:
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
@@ -58,4 +64,8 @@ def test_a_port_that_is_taken_keeps_minibus_from_starting(base_dir: Path) -> Non
     assert said.endswith(
         f"cannot listen on tcp://{LOOPBACK}:{port}: Address already in use (more in {base_dir}/log/minibus.log)"
     )
-    assert run("nuke", "--yes", "--base", base_dir).status == 0
+    done = run("nuke", "--yes", "--base", base_dir)
+    assert (done.status, done.out.splitlines()[-1]) == (
+        0,
+        f"nothing of minibus is left on {base_dir}; its files, log and keys stay",
+    )

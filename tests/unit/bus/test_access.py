@@ -60,7 +60,7 @@ def test_whatever_only_actors_say_is_refused_to_all() -> None:
         (gateway.GetRights(), {"boss", "lim", "eye", "slit", "hole"}),
         (vm.GetVms(), {"boss", "lim"}),
         (vm.KillVms(target="all"), {"boss", "lim"}),
-        (namespace.DestroyNamespace(), {"boss", "lim"}),
+        (namespace.DestroyNamespace(), {"boss"}),
         (namespace.GetNamespaces(), {"boss"}),
         (host.RunProgram(argv=("id",)), {"boss"}),
         (files.DeleteFiles(pattern="/"), {"boss"}),

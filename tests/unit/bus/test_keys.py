@@ -136,6 +136,27 @@ def test_the_store_makes_the_servers_pair_once_and_keeps_all_to_itself(tmp_path:
     assert sorted(path.name for path in store.directory.iterdir()) == ["clients.toml", "lock", "server.toml"]
 
 
+def test_a_store_that_others_can_read_or_write_opens_nothing(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    store.server_pair()
+    store.change(lambda ring: ring.added(a_key()))
+    store.directory.chmod(0o755)
+    assert store.server_pair()
+    assert mode(store.directory) == 0o700
+    for wrong in (0o644, 0o640, 0o602):
+        store.server.chmod(wrong)
+        with pytest.raises(InvalidError, match=rf"others can read .*server\.toml, whose mode is {wrong:04o}"):
+            store.server_pair()
+    before = store.stamp()
+    for wrong in (0o620, 0o666):
+        store.clients.chmod(wrong)
+        assert store.stamp() != before
+        with pytest.raises(InvalidError, match=rf"others can write to .*clients\.toml, whose mode is {wrong:04o}"):
+            store.load()
+    store.clients.chmod(0o644)  # names and public keys: no secret
+    assert store.load().by_name == {"alice": a_key()}
+
+
 def test_a_store_that_was_tampered_with_says_which_file(tmp_path: Path) -> None:
     store = KeyStore(tmp_path)
     store.server_pair()
@@ -174,6 +195,9 @@ def test_what_is_no_clients_file(tmp_path: Path) -> None:
         read_client_file(path)
     with pytest.raises(DeniedError):
         read_client_file(tmp_path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidError, match="is not UTF-8 text"):
+        read_client_file(path)
     for text in ("", "[", 'name = "a"', client_toml(a_client(public="x" * 40)), client_toml(a_client(secret="x"))):
         path.write_text(text)
         with pytest.raises(InvalidError):

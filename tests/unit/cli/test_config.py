@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bus.settings import SETTINGS, Kind, Setting
+from bus.settings import BY_NAME, SETTINGS, Kind, Setting
 from cli.arguments import SWITCHES, VALUES, UsageError
 from cli.config import config
 from cli.main import SUBCOMMANDS
+from cli.up_usage import FORMS
 from cli.usage import usage
 
 
@@ -24,6 +25,12 @@ def test_every_setting_has_its_flag(setting: Setting) -> None:
 
 def test_the_help_fits_a_terminal() -> None:
     assert max(map(len, usage("up").splitlines())) <= 80
+
+
+def test_the_help_says_what_a_value_looks_like() -> None:
+    assert set(FORMS) <= set(BY_NAME)
+    assert {"  --listen tcp://ADDRESS:PORT", "  --vlan-range MIN-MAX"} <= set(usage("up").splitlines())
+    assert "TEXT" not in usage("up")
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
