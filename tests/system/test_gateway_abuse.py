@@ -24,6 +24,7 @@ from bus.client import connect
 from bus.errors import BusError
 from bus.key_files import client_toml
 from bus.keys import Role
+from bus.listen_address import Endpoint
 from bus.messages.control import Ping
 from bus.messages.pipe import DeletePipes, GetPipes, WritePipe
 from bus.messages.vm import StartVms
@@ -331,7 +332,7 @@ async def test_a_client_that_does_not_read_its_answers(host: GatewayHost) -> Non
             await until_said(host, "connection_cut", "it does not read what it asked for, and memory is short")
             seen.took_s = time.monotonic() - seen.began_s
         await writer.ask("plumber", DeletePipes(pipe="p"), timeout_s=ASK_S, namespace="exp2")
-    seen.check(gateway_mib=KEPT_MIB, broker_mib=READERS * LARGE / MIB, broker_share=1.0, soon_s=4 * SOON_S)
+    seen.check(gateway_mib=KEPT_MIB, broker_mib=READERS * LARGE / MIB, broker_share=2.0, soon_s=4 * SOON_S)
 
 
 async def until_read(port: Port, readers: int) -> None:
@@ -353,6 +354,52 @@ async def until_said(host: GatewayHost, *words: str) -> None:
         return any(all(word in line for word in words) for line in lines)
 
     await until(said)
+
+
+async def test_what_was_recorded_on_the_way_is_of_no_use(host: GatewayHost) -> None:
+    """Somebody between a client and the gateway says all again that the client said."""
+    alice, spy = await host.make(namespaces=("exp1",)), Spy(host.endpoint.port)
+    server = await asyncio.start_server(spy.carry, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, client(Remote(Endpoint("127.0.0.1", port), alice.keys)) as victim:
+        report = await victim.ask("vm", StartVms(target="1"), timeout_s=ASK_S, namespace="exp1")
+    assert spy.said
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.endpoint.port)
+        writer.write(spy.said)
+        heard = await asyncio.wait_for(reader.read(), ASK_S)  # the gateway hangs up
+        assert len(heard) < 1_000
+        writer.close()
+    assert await started_in(host, "exp1") == report.results[0].vm_id + 1
+    async with client(
+        await host.make(namespaces=("exp1",))
+    ) as other:  # the same id under another key is another request
+        again = await other.ask("vm", StartVms(target="1"), timeout_s=ASK_S, namespace="exp1", msg_id="1")
+        assert again.results[0].vm_id == report.results[0].vm_id + 2
+
+
+class Spy:
+    """Passes a connection on and notes what the client says."""
+
+    def __init__(self, port: int) -> None:
+        self.said = b""
+        self._port = port
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        there, to_there = await asyncio.open_connection("127.0.0.1", self._port)
+
+        async def back() -> None:
+            while data := await there.read(65_536):
+                writer.write(data)
+            writer.close()
+
+        answering = asyncio.create_task(back())
+        while data := await reader.read(65_536):
+            self.said += data
+            to_there.write(data)
+        to_there.close()
+        await answering
 
 
 async def started_in(host: GatewayHost, namespace: str) -> int:
