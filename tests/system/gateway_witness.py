@@ -27,7 +27,9 @@ from tests.system.patience import FACTOR
 MIB = 1024 * 1024
 ASK_S = 10.0
 SOON_S = 0.25 * FACTOR
-"""Within this, 99 of 100 asks are answered under any abuse, on machines with as little as two busy processors."""
+"""Within this, 19 of 20 asks are answered under any abuse, on a machine with two processors that others use as well."""
+LATEST_S = 2.0 * FACTOR
+"""And every one within this."""
 PAUSE_S = 0.005
 BROKER_MIB = 16.0
 GATEWAY_MIB = 96.0
@@ -77,17 +79,17 @@ class Seen:
         self.took_s = 0.0
         self.count: dict[str, int] = {}
 
-    def p99_s(self, times_s: list[float]) -> float:
-        """The time that 99 of 100 asks took at most."""
-        return sorted(times_s)[len(times_s) * 99 // 100]
+    def p95_s(self, times_s: list[float]) -> float:
+        """The time that 19 of 20 asks took at most. Of so few asks the 99th percentile would be the slowest."""
+        return sorted(times_s)[len(times_s) * 95 // 100]
 
     def __str__(self) -> str:
         shown = {
             "asks": len(self.remote_s),
             "remote_ms": [
-                round(1000 * one, 1) for one in (statistics.median(self.remote_s), self.p99_s(self.remote_s))
+                round(1000 * one, 1) for one in (statistics.median(self.remote_s), self.p95_s(self.remote_s))
             ],
-            "local_ms": [round(1000 * one, 1) for one in (statistics.median(self.local_s), self.p99_s(self.local_s))],
+            "local_ms": [round(1000 * one, 1) for one in (statistics.median(self.local_s), self.p95_s(self.local_s))],
             "gateway": [round(self.gateway.grown_mib, 1), round(self.gateway.cpu_s / self.took_s, 2)],
             "broker": [round(self.broker.grown_mib, 1), round(self.broker.cpu_s / self.took_s, 2)],
         }
@@ -102,8 +104,9 @@ class Seen:
     ) -> None:
         """Nobody noticed much, and nothing grew."""
         assert len(self.remote_s) > 20, str(self)
-        assert self.p99_s(self.remote_s) < soon_s, str(self)
-        assert self.p99_s(self.local_s) < soon_s, str(self)
+        assert self.p95_s(self.remote_s) < soon_s, str(self)
+        assert self.p95_s(self.local_s) < soon_s, str(self)
+        assert max(*self.remote_s, *self.local_s) < LATEST_S, str(self)
         assert self.gateway.grown_mib < gateway_mib, str(self)
         assert self.broker.grown_mib < broker_mib, str(self)
         assert self.broker.cpu_s / self.took_s < broker_share, str(self)

@@ -121,7 +121,7 @@ async def test_a_tap_that_wants_to_see_everything(host: GatewayHost) -> None:
 async def test_a_hoarder_of_subscriptions(host: GatewayHost) -> None:
     seen = await abused(host, "hoarder", await host.make())
     seen.check()
-    assert seen.count["asked"] > 2_000, seen.count
+    assert seen.count["asked"] > 1_000, seen.count
 
 
 async def test_requests_that_are_refused_at_speed(host: GatewayHost) -> None:
