@@ -2,14 +2,19 @@
 
 Who has CAP_NET_ADMIN in the host's user namespace may act in every network namespace to which an interface of his
 leads (IFLA_TARGET_NETNSID). So guests have their capabilities in a user namespace of their own, which maps every id to
-itself. It has to own their network namespaces as well, or they had no rights in those: a process of the cloner is in it
-and makes them, some in advance. A set-up begins in one of these and, with all the rest done with the host's rights,
-ends by going over to the user namespace. It is one for all: their interfaces lead to the fabric, never to each other.
+itself. It has to own their network namespaces as well, or they had no rights in those: a process of the cloner is in
+it and makes them, each while the container before it is cloned. A set-up begins in one of these and, with all the rest
+done with the host's rights, ends by going over to the user namespace. It is one for all: their interfaces lead to the
+fabric, never to each other.
+
+That process opens no file and passes no descriptor: without rights on the host it would be refused as soon as guests
+have used up what there is of both (fs.file-max, and descriptors under way in sockets, which are counted by user).
 """
 
 from __future__ import annotations
 
 import _socket
+import contextlib
 import ctypes
 import errno
 import os
@@ -20,15 +25,13 @@ from shims.container.build import USER_NAMESPACE
 from shims.linux import process
 from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 
-PATIENCE_S = 2
-"""Making one takes less than a millisecond, on a loaded machine some more."""
+PATIENCE_S = 3
+"""Making one takes less than a millisecond, on a loaded machine some more; the cloner itself is given up after 10 s."""
 
 _CANNOT = (errno.EACCES, errno.EINVAL, errno.ENOSPC, errno.ENOSYS, errno.EPERM, errno.EUSERS)
 """What a kernel says that has no user namespaces, or allows none; all else is a failure."""
 
-_BUFFER_BYTES = 1
-"""The kernel makes its least of it (socket(7)), in which some five packets have room: so many are made in advance."""
-_RIGHTS_SPACE = _socket.CMSG_SPACE(4)
+_GO_ON = b"!"
 _NUMBER = struct.Struct("i")
 _SIGKILL = 9
 
@@ -50,10 +53,13 @@ class NetMaker:
         for _ in range(2):  # what the first one says may be from long ago
             if self._sock is None and not self._start():
                 return -1
-            number, descriptor = self._receive()
-            if descriptor >= 0:
-                return descriptor
-            number = number or errno.EMFILE  # there was no room for it (unix(7), MSG_CTRUNC)
+            try:
+                if not (number := self._answer()):
+                    descriptor = os.open(f"/proc/{self._pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                    self._go_on()
+                    return descriptor
+            except OSError as error:  # it has said that it is ready, and died
+                number = error.errno or errno.EIO
             self._end()
         raise OSError(number, os.strerror(number))
 
@@ -75,7 +81,7 @@ class NetMaker:
         """Whether there is a user namespace, and the process in it."""
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
-            self._pid = process.clone(0)
+            self._pid = os.fork()
             if self._pid == 0:
                 _make_for_ever(theirs, join=self._has_space)
         finally:
@@ -83,7 +89,7 @@ class NetMaker:
         # By the kernel, not by Python, which would poll before each packet.
         ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE_S, 0))
         self._sock = ours
-        number, _ = self._receive()
+        number = self._answer()
         if not number and not self._has_space:
             number = self._adopt_space()
         if number:
@@ -92,7 +98,7 @@ class NetMaker:
                 raise OSError(number, os.strerror(number))
             self._lack = number
             return False
-        ours.send(b"!")
+        self._go_on()
         return True
 
     def _adopt_space(self) -> int:
@@ -109,22 +115,22 @@ class NetMaker:
         self._has_space = True
         return 0
 
-    def _receive(self) -> tuple[int, int]:
-        """errno, and the descriptor that came or -1."""
+    def _answer(self) -> int:
+        """What the process says to be its errno."""
         assert self._sock is not None  # noqa: S101  for the type checker: callers have seen to it
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(_NUMBER.size, _RIGHTS_SPACE, _socket.MSG_CMSG_CLOEXEC)
+            data = self._sock.recv(_NUMBER.size)
         except BlockingIOError:
-            return errno.ETIMEDOUT, -1
+            return errno.ETIMEDOUT
         except OSError as error:
-            return error.errno or errno.EIO, -1
-        if not data:
-            return errno.EPIPE, -1
-        (number,) = _NUMBER.unpack(data)
-        if ancillary:
-            (descriptor,) = _NUMBER.unpack(ancillary[0][2])
-            return number, descriptor
-        return number, -1
+            return error.errno or errno.EIO
+        return int(_NUMBER.unpack(data)[0]) if data else errno.EPIPE
+
+    def _go_on(self) -> None:
+        """Have it make the next one; that it has died shows then."""
+        assert self._sock is not None  # noqa: S101
+        with contextlib.suppress(OSError):
+            self._sock.send(_GO_ON, _socket.MSG_NOSIGNAL)
 
     def _end(self) -> None:
         """End the process, which may hang or be gone."""
@@ -158,32 +164,21 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _make_for_ever(sock: _socket.socket, *, join: bool) -> NoReturn:
-    """Be the maker: a packet each, the errno (0) and the descriptor; it waits where nobody takes them."""
+    """Be the maker: be in a new network namespace, say so, and wait until whoever wants it has opened it."""
     try:
         fd = sock.fileno()
         LIBC.syscall(process.SYS_CLOSE_RANGE, fd + 1, -1, 0)
         LIBC.syscall(process.SYS_CLOSE_RANGE, USER_NAMESPACE + 1, fd - 1, 0)
         process.set_name(b"mb-netns")
-        _answer(sock, _join() if join else _make_user_namespace())
+        number = _join() if join else _make_user_namespace()
         process.prctl(process.PR_SET_PDEATHSIG, _SIGKILL)
-        if not sock.recv(1):
-            os._exit(0)
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _BUFFER_BYTES)
         while True:
-            if LIBC.unshare(process.CLONE_NEWNET) != 0:
-                _answer(sock, ctypes.get_errno())
-                os._exit(1)
-            space = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            sock.sendmsg(
-                [_NUMBER.pack(0)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _NUMBER.pack(space))], _socket.MSG_NOSIGNAL
-            )
-            os.close(space)
+            sock.send(_NUMBER.pack(number), _socket.MSG_NOSIGNAL)
+            if number or not sock.recv(len(_GO_ON)):
+                os._exit(0)
+            number = 0 if LIBC.unshare(process.CLONE_NEWNET) == 0 else ctypes.get_errno()
     finally:
         os._exit(1)
-
-
-def _answer(sock: _socket.socket, number: int) -> None:
-    sock.send(_NUMBER.pack(number), _socket.MSG_NOSIGNAL)
 
 
 def _join() -> int:

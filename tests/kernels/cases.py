@@ -47,6 +47,7 @@ _CONTAINERS: Final = (
     "tests/system/test_container_inside.py",
     "tests/system/test_container_life.py",
     "tests/system/test_container_refusals.py",
+    "tests/system/test_container_rights.py",
     "tests/system/test_container_warden.py",
     "tests/system/test_host_lacks.py",
     "tests/system/test_hostile_escape.py",
@@ -56,6 +57,7 @@ _PRODUCT: Final = ("tests/kernels/inside/product.py", "tests/system/test_whole.p
 _TRAFFIC: Final = (
     *("tests/kernels/inside/netem.py", "tests/integration/test_fabric.py"),
     *("tests/integration/test_fabric_traffic.py", "tests/integration/test_fabric_host.py"),
+    "tests/system/test_hostile_networks.py",
 )
 _ISOLATION: Final = tuple(
     f"tests/system/test_network_isolation.py::test_{name}"
@@ -125,8 +127,10 @@ SHORT: Final = Case(
         "tests/system/test_container_cgroup2.py",
         f"{_LIFE}memory_hog_is_killed_and_said_so",
         f"{_LIFE}relaunch_under_the_same_number",
-        f"{_INSIDE}devices_cannot_be_opened",
+        f"{_INSIDE}devices_can_be_made_by_whom_the_host_trusts",
         f"{_INSIDE}capabilities_and_filter",
+        "tests/system/test_container_rights.py::test_a_network_of_its_own",
+        "tests/system/test_hostile_networks.py",
         "tests/system/test_container_warden.py::test_a_new_warden_adopts",
         "tests/system/test_host_lacks.py::test_devices_without_rules",
         "tests/system/test_host_lacks.py::test_a_tree_that_is_read_only[memory]",

@@ -70,10 +70,11 @@ async def test_root_inside_is_root_in_its_network(host: Host) -> None:
     ip addr add 10.9.8.7/24 dev lo && ping -c 1 -W 5 10.9.8.7 >/dev/null && echo pong
     ip link set lo down && ip link set lo up && echo up
     (echo hello | nc -l -p 80 -w 5 >/dev/null &); sleep 0.2; nc -w 2 127.0.0.1 80 </dev/null
-    cat /proc/sys/net/ipv4/ip_forward; tunctl -t t0 >/dev/null && ip link show t0 >/dev/null && echo tun
+    cat /proc/sys/net/ipv4/ip_forward; tunctl -t t0 >/dev/null 2>&1 && ip link show t0 >/dev/null && echo tun
     """
     text = await host.run_inside(script)
-    assert text.splitlines() == ["pong", "up", "hello", "0", "tun"], text
+    has_tun = Path("/sys/class/misc/tun").exists()
+    assert text.splitlines() == ["pong", "up", "hello", "0", *(["tun"] if has_tun else [])], text
 
 
 async def test_a_network_of_its_own(host: Host) -> None:
@@ -90,7 +91,7 @@ async def test_a_network_of_its_own(host: Host) -> None:
 async def test_preinit_has_all_rights_in_the_guest_s_network(host: Host, tmp_path: Path) -> None:
     program = tmp_path / "preinit"
     program.write_text(
-        "#!/bin/sh\nset -e\necho 1 >/proc/sys/net/ipv4/ip_forward\nip link add veth9 type veth peer up0\n"
+        "#!/bin/sh\nset -e\necho 1 >/proc/sys/net/ipv4/ip_forward\nip link add veth9 type veth peer name up0\n"
     )
     program.chmod(0o755)
     text = await host.run_inside("cat /proc/sys/net/ipv4/ip_forward; ls /sys/class/net", preinit=str(program))
