@@ -28,6 +28,8 @@ class Connection(msgspec.Struct):
     fd: int
     peer: str
     """Address and port of the other side."""
+    door: int
+    """The port that it came to."""
     accepted_s: float
     public: str = ""
     """Key of its client; empty while it has said nothing."""
@@ -53,10 +55,10 @@ class Connections:
         self._banished: dict[str, float] = {}
         """Keys, and until when."""
 
-    def accepted(self, fd: int, address: str, port: int, now_s: float) -> str:
+    def accepted(self, fd: int, address: str, port: int, now_s: float, door: int = 0) -> str:
         """There is a new one; gives why it must not stay, or nothing."""
         self.gone(fd)
-        self.by_fd[fd] = Connection(fd, f"{address}:{port}", now_s)
+        self.by_fd[fd] = Connection(fd, f"{address}:{port}", door, now_s)
         self._silent[fd] = None
         recent = self._accepted.setdefault(address, deque())
         while recent and recent[0] <= now_s - WINDOW_S:
@@ -96,8 +98,10 @@ class Connections:
         self._of_key[public] += 1
         return f"the key has {MAX_OF_KEY} connections" if self._of_key[public] > MAX_OF_KEY else ""
 
-    def gone(self, fd: int) -> Connection | None:
-        """It is closed; gives what it was."""
+    def gone(self, fd: int, door: int | None = None) -> Connection | None:
+        """It is closed; gives what it was. Nothing if its number is another port's by now: then this was said late."""
+        if door is not None and fd in self.by_fd and self.by_fd[fd].door != door:
+            return None
         connection = self.by_fd.pop(fd, None)
         self._silent.pop(fd, None)
         if connection is not None:

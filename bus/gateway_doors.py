@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import zmq
@@ -21,7 +22,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from bus import codec
 from bus.errors import UnavailableError
-from bus.gateway_connections import MAX_CONNECTIONS, Connections
+from bus.gateway_connections import MAX_CONNECTIONS, Connection, Connections
 from bus.gateway_greed import Traffic
 from bus.key_files import Pair
 from bus.keys import Verdict
@@ -34,7 +35,13 @@ ZAP = "inproc://zeromq.zap.01"
 DOMAIN = b"minibus"
 MECHANISM = b"CURVE"
 HANDSHAKE_MS = 5_000
-HEARTBEAT_MS = 10_000
+KEEPALIVE_S = 10
+GONE_MS = 30_000
+"""A client is gone that the network does not reach for so long, or that takes nothing of what waits for it.
+
+By TCP alone: heartbeats of libzmq (4.3) end the whole process with an assertion if one is due for a connection that has
+closed while messages of it were still waiting to be looked at.
+"""
 REQUESTS_QUEUE = 1_000
 """Answers that wait for one client."""
 UNREAD = 100
@@ -98,6 +105,7 @@ class GatewaySockets:
 
     def _bound(self, kind: int, where: str, pair: Pair, queue: int, max_bytes: int) -> zmq.Socket[bytes]:
         sock = self._zmq.socket(kind)
+        door = int(where.rpartition(":")[2])
         for option, value in (
             (zmq.LINGER, LINGER_MS),
             (zmq.SNDHWM, queue),
@@ -108,15 +116,16 @@ class GatewaySockets:
             (zmq.ZAP_DOMAIN, DOMAIN),
             (zmq.ZAP_ENFORCE_DOMAIN, 1),
             (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
-            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TIMEOUT, 2 * HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TTL, 3 * HEARTBEAT_MS),
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_S),
+            (zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_S),
+            (zmq.TCP_MAXRT, GONE_MS),
             (zmq.BACKLOG, 512),
             (zmq.IPV6, int(":" in where.removeprefix("tcp://").rpartition(":")[0])),
             (zmq.ROUTER_MANDATORY if kind == zmq.ROUTER else zmq.XPUB_MANUAL, 1),
         ):
             sock.setsockopt(option, value)
-        monitor = Pump(sock.get_monitor_socket(MONITORED), self._on_monitor)
+        monitor = Pump(sock.get_monitor_socket(MONITORED), partial(self._on_monitor, door))
         self._monitors.append(monitor)
         self._pumps.append(monitor)
         try:
@@ -156,18 +165,27 @@ class GatewaySockets:
                 status, user = b"200", public
         self._zap.send([identity, empty, version, request_id, status, b"", user, b""])
 
-    def _on_monitor(self, frames: list[bytes]) -> None:
+    def _on_monitor(self, door: int, frames: list[bytes]) -> None:
+        """A connection came or went, at one of the two ports.
+
+        Each port tells of its own in order, but one may be heard before the other; and a number that one has done with
+        is soon the other's. So what the kernel says of a descriptor counts, and nobody ends the other's.
+        """
         event = parse_monitor_message(frames)
         fd = int(event["value"])
         if event["event"] == zmq.EVENT_DISCONNECTED:
-            known = self._connections.gone(fd)
-            self._doors.closed(fd, known.identity if known is not None else b"")
-        elif (peer := _peer(fd)) is not None:
-            why = self._connections.accepted(fd, *peer, time.monotonic())
+            self._forget(self._connections.gone(fd, door))
+        elif (peer := _peer(fd)) is not None and peer.door == door:
+            self._forget(self._connections.gone(fd))
+            why = self._connections.accepted(fd, peer.address, peer.port, time.monotonic(), door)
             if why:
                 self.cut(fd, why)
             elif (crowded_out := self._connections.crowded_out()) is not None:
                 self.cut(crowded_out, f"{MAX_CONNECTIONS} connections are open")
+
+    def _forget(self, gone: Connection | None) -> None:
+        if gone is not None:
+            self._doors.closed(gone.fd, gone.identity)
 
     def look(self) -> None:
         """Hear of all connections that came and went: what they say comes over other sockets, and not in order."""
@@ -234,13 +252,12 @@ class GatewaySockets:
     def _is_there(self, fd: int) -> bool:
         """Whether this descriptor still is the connection that it was: when that has gone, the number is given anew."""
         known, peer = self._connections.by_fd.get(fd), _peer(fd)
-        return known is not None and peer is not None and f"{peer[0]}:{peer[1]}" == known.peer
+        return known is not None and peer is not None and (known.peer, known.door) == (str(peer), peer.door)
 
     def cut(self, fd: int, why: str, *, banish: bool = False) -> None:
         """End a connection now; its client can try to come back, after a while if its key is banished."""
         known = self._connections.by_fd.get(fd)
-        peer = _peer(fd)
-        if known is None or known.cut or peer is None or f"{peer[0]}:{peer[1]}" != known.peer:
+        if known is None or known.cut or not self._is_there(fd):
             return  # it has gone by itself, and the number may be another's
         self._connections.cutting(known)
         if banish:
@@ -253,10 +270,21 @@ class GatewaySockets:
             return
 
 
-def _peer(fd: int) -> tuple[str, int] | None:
+class _Peer(NamedTuple):
+    """The other side of a connection, and the port that it came to."""
+
+    address: str
+    port: int
+    door: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+def _peer(fd: int) -> _Peer | None:
     try:
         with socket.socket(fileno=os.dup(fd)) as same:
             address, port, *_ = same.getpeername()
-    except (OSError, ValueError):
+            return _Peer(str(address), int(port), int(same.getsockname()[1]))
+    except (OSError, ValueError, IndexError):
         return None
-    return str(address), int(port)

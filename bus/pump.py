@@ -21,6 +21,8 @@ BURST_BYTES = 4 * 1024 * 1024
 class Pump:
     """Calls `on_frames` for every message that arrives on `sock`, until `close`."""
 
+    burst = BURST
+
     def __init__(self, sock: zmq.Socket[bytes], on_frames: Callable[[list[bytes]], None]) -> None:
         self._sock = sock
         self._on_frames = on_frames
@@ -62,7 +64,7 @@ class Pump:
         if self._closed:
             return
         size_bytes = 0
-        for _ in range(BURST):
+        for _ in range(self.burst):
             try:
                 frames = self._receive()
             except zmq.Again:
@@ -95,7 +97,12 @@ class Origin(NamedTuple):
 
 
 class OriginPump(Pump):
-    """As Pump; `origin` says where the message that is being handled came from."""
+    """As Pump; `origin` says where the message that is being handled came from.
+
+    Those are strangers' messages, so each socket has its turn soon, whatever comes in at another.
+    """
+
+    burst = 50
 
     def __init__(
         self,

@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { CHUNK = 65536, ASK_MS = 10000, WRITE_MS = 30000, DEPTH = 32, CONNECT_MS = 10000, HEARTBEAT_MS = 5000 };
+enum { CHUNK = 65536, ASK_MS = 10000, WRITE_MS = 30000, DEPTH = 32, CONNECT_MS = 10000, KEEPALIVE_S = 5, GONE_MS = 15000 };
 
 static void die(const char *why)
 {
@@ -255,13 +255,16 @@ static void set(void *socket, int option, const void *value, size_t size)
 static void *connected_with_key(void *socket, int is_events)
 {
     char address[300];
-    int beat_ms = HEARTBEAT_MS, yes = 1;
+    int keepalive_s = KEEPALIVE_S, gone_ms = GONE_MS, yes = 1;
     const char *port = strrchr(gateway, ':') + 1; /* requests are there, events at the next one */
     snprintf(address, sizeof address, "%.*s%d", (int)(port - gateway), gateway, atoi(port) + is_events);
     set(socket, ZMQ_CURVE_PUBLICKEY, public_key, sizeof public_key);
     set(socket, ZMQ_CURVE_SECRETKEY, secret_key, sizeof secret_key);
     set(socket, ZMQ_CURVE_SERVERKEY, server_key, sizeof server_key);
-    set(socket, ZMQ_HEARTBEAT_IVL, &beat_ms, sizeof beat_ms); /* a network that swallows everything is noticed */
+    set(socket, ZMQ_TCP_KEEPALIVE, &yes, sizeof yes); /* a network that swallows everything is noticed */
+    set(socket, ZMQ_TCP_KEEPALIVE_IDLE, &keepalive_s, sizeof keepalive_s);
+    set(socket, ZMQ_TCP_KEEPALIVE_INTVL, &keepalive_s, sizeof keepalive_s);
+    set(socket, ZMQ_TCP_MAXRT, &gone_ms, sizeof gone_ms);
     set(socket, ZMQ_IPV6, &yes, sizeof yes);
     const char *door = is_events ? "inproc://events" : "inproc://requests";
     void *monitor = zmq_socket(context, ZMQ_PAIR);

@@ -28,7 +28,10 @@ async function connected(Kind, key, offset) {
   const socket = new Kind({
     linger: 0,
     ipv6: true,
-    heartbeatInterval: 5_000, // a network that swallows everything is noticed
+    tcpKeepalive: 1, // a network that swallows everything is noticed
+    tcpKeepaliveIdle: 5,
+    tcpKeepaliveInterval: 5,
+    tcpMaxRetransmitTimeout: 15_000,
     curvePublicKey: key.public,
     curveSecretKey: key.secret,
     curveServerKey: key.server,

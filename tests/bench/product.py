@@ -215,8 +215,8 @@ def _pids_of(base: Path) -> list[int]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Product]:
-    """Bring minibus up on a new base, and take it down afterwards.
+def running(*flags: str) -> Iterator[Product]:
+    """Bring minibus up on a new base, with these flags of `minibus up`, and take it down afterwards.
 
     Raises UnavailableError if it does not come up, or if something of it is left on the machine at the end.
     """
@@ -224,7 +224,7 @@ def running() -> Iterator[Product]:
     with scratch() as base:
         begin = time.perf_counter()
         try:
-            run([MINIBUS, "up", "--base", str(base), "--detach"], UP_TIMEOUT_S)
+            run([MINIBUS, "up", "--base", str(base), "--detach", *flags], UP_TIMEOUT_S)
             product = Product(base, time.perf_counter() - begin)
             product.processes()
         except BaseException:

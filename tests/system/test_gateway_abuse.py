@@ -7,46 +7,31 @@ must be answered, soon; no event may be lost; gateway and broker must stay small
 from __future__ import annotations
 
 import asyncio
-import json
-import statistics
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
-import msgspec
-import psutil
 import pytest
 
 from bus.client import connect
 from bus.errors import BusError
-from bus.key_files import client_toml
 from bus.keys import Role
+from bus.listen_address import Endpoint
 from bus.messages.control import Ping
 from bus.messages.pipe import DeletePipes, GetPipes, WritePipe
 from bus.messages.vm import StartVms
 from bus.port import Port
 from bus.remote import Remote
-from tests.integration.gateway_host import ROOT, GatewayHost, client, gateway_host
+from tests.integration.gateway_host import GatewayHost, client, gateway_host
 from tests.integration.processes import until
 from tests.system.gateway_abuser import READERS
-from tests.system.patience import FACTOR
+from tests.system.gateway_witness import ASK_S, MIB, PAUSE_S, SOON_S, Seen, abuser, key_file, noticed
 
 pytestmark = pytest.mark.system
-MIB = 1024 * 1024
 LARGE = 4 * MIB
-PUBLISHED = 700 * MIB
+PUBLISHED = 480 * MIB
 KEPT_MIB = 400.0
-ABUSE_S = 2.0
-ASK_S = 10.0
-SOON_S = 0.25 * FACTOR
-"""Within this, 99 of 100 asks are answered under any abuse, on machines with as little as two busy processors."""
-PAUSE_S = 0.005
-BROKER_MIB = 16.0
-GATEWAY_MIB = 96.0
-"""By how much they may grow, for good or for a while."""
+ABUSE_S = 1.2
 
 
 @pytest.fixture(scope="module")
@@ -61,148 +46,6 @@ async def host(started: GatewayHost) -> GatewayHost:
     """A host that serves."""
     await started.serves()
     return started
-
-
-class Usage:
-    """What a process used since the beginning of this."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self._begin_cpu_s, self._begin_rss = self._cpu_s(), self._process.memory_info().rss
-        self._most_rss = self._begin_rss
-        self.descriptors = self._process.num_fds()
-
-    def _cpu_s(self) -> float:
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
-
-    def look(self) -> None:
-        """Note how large it is."""
-        self._most_rss = max(self._most_rss, self._process.memory_info().rss)
-
-    @property
-    def grown_mib(self) -> float:
-        """How much larger it was than in the beginning, at most."""
-        return (self._most_rss - self._begin_rss) / MIB
-
-    @property
-    def cpu_s(self) -> float:
-        """Seconds of a processor."""
-        return self._cpu_s() - self._begin_cpu_s
-
-    def open_now(self) -> int:
-        """Descriptors."""
-        return self._process.num_fds()
-
-
-class Seen:
-    """What those noticed who did nothing wrong."""
-
-    def __init__(self, host: GatewayHost) -> None:
-        self.gateway, self.broker = (Usage(host.processes[kind].pid) for kind in ("gateway", "broker"))
-        self.remote_s: list[float] = []
-        self.local_s: list[float] = []
-        self.began_s = time.monotonic()
-        self.took_s = 0.0
-        self.count: dict[str, int] = {}
-
-    def p99_s(self, times_s: list[float]) -> float:
-        """The time that 99 of 100 asks took at most."""
-        return sorted(times_s)[len(times_s) * 99 // 100]
-
-    def __str__(self) -> str:
-        shown = {
-            "asks": len(self.remote_s),
-            "remote_ms": [
-                round(1000 * one, 1) for one in (statistics.median(self.remote_s), self.p99_s(self.remote_s))
-            ],
-            "local_ms": [round(1000 * one, 1) for one in (statistics.median(self.local_s), self.p99_s(self.local_s))],
-            "gateway": [round(self.gateway.grown_mib, 1), round(self.gateway.cpu_s / self.took_s, 2)],
-            "broker": [round(self.broker.grown_mib, 1), round(self.broker.cpu_s / self.took_s, 2)],
-        }
-        return f"{shown} {self.count}"
-
-    def check(
-        self,
-        gateway_mib: float = GATEWAY_MIB,
-        broker_mib: float = BROKER_MIB,
-        broker_share: float = 0.5,
-        soon_s: float = SOON_S,
-    ) -> None:
-        """Nobody noticed much, and nothing grew."""
-        assert len(self.remote_s) > 20, str(self)
-        assert self.p99_s(self.remote_s) < soon_s, str(self)
-        assert self.p99_s(self.local_s) < soon_s, str(self)
-        assert self.gateway.grown_mib < gateway_mib, str(self)
-        assert self.broker.grown_mib < broker_mib, str(self)
-        assert self.broker.cpu_s / self.took_s < broker_share, str(self)
-
-
-def _ms(time_s: float) -> str:
-    return f"{1000 * time_s:.1f} ms"
-
-
-def key_file(host: GatewayHost, remote: Remote) -> Path:
-    """What `minibus key make` writes."""
-    path = host.base / f"{remote.name}.toml"
-    path.write_text(client_toml(msgspec.structs.replace(remote.keys, address=str(host.endpoint))))
-    return path
-
-
-@asynccontextmanager
-async def abuser(kind: str, file: Path) -> AsyncIterator[dict[str, int]]:
-    """One of the programs of `gateway_abuser`, which has begun; afterwards what it counted is in the dict."""
-    counted: dict[str, int] = {}
-    argv = [sys.executable, "-m", "tests.system.gateway_abuser", kind, str(file)]
-    process = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, cwd=ROOT)
-    assert process.stdout is not None
-    try:
-        assert await asyncio.wait_for(process.stdout.readline(), ASK_S) == b"ready\n"
-        yield counted
-        process.terminate()
-        counted.update(json.loads(await asyncio.wait_for(process.stdout.readline(), ASK_S)))
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
-
-
-@asynccontextmanager
-async def noticed(host: GatewayHost) -> AsyncIterator[Seen]:
-    """Clients that ask and listen meanwhile; what they noticed."""
-    good = await host.make()
-    async with client(good) as far, connect(host.base) as near, asyncio.TaskGroup() as tasks:
-        events = await far.subscribe("vm/good/")
-        seen = Seen(host)
-        probes = [
-            tasks.create_task(_ask(far, seen.remote_s)),
-            tasks.create_task(_ask(near, seen.local_s)),
-            tasks.create_task(_look(seen)),
-        ]
-        yield seen
-        for _ in range(20):
-            await near.ask("vm", StartVms(target="1"), timeout_s=ASK_S, namespace="good")
-            event = await asyncio.wait_for(events.next(), ASK_S)
-            assert event.topic == "vm/good/web/started/"
-        assert events.lost == 0
-        for probe in probes:
-            probe.cancel()
-    sys.stdout.write(f"{seen}\n")
-
-
-async def _ask(port: Port, times_s: list[float]) -> None:
-    while True:
-        begin_s = time.monotonic()
-        await port.ask("vm", Ping(), timeout_s=ASK_S)
-        times_s.append(time.monotonic() - begin_s)
-        await asyncio.sleep(PAUSE_S)
-
-
-async def _look(seen: Seen) -> None:
-    while True:
-        for usage in (seen.gateway, seen.broker):
-            usage.look()
-        await asyncio.sleep(0.05)
 
 
 async def abused(host: GatewayHost, kind: str, remote: Remote, for_s: float = ABUSE_S) -> Seen:
@@ -278,7 +121,7 @@ async def test_a_tap_that_wants_to_see_everything(host: GatewayHost) -> None:
 async def test_a_hoarder_of_subscriptions(host: GatewayHost) -> None:
     seen = await abused(host, "hoarder", await host.make())
     seen.check()
-    assert seen.count["asked"] > 4_000, seen.count
+    assert seen.count["asked"] > 1_000, seen.count
 
 
 async def test_requests_that_are_refused_at_speed(host: GatewayHost) -> None:
@@ -331,7 +174,7 @@ async def test_a_client_that_does_not_read_its_answers(host: GatewayHost) -> Non
             await until_said(host, "connection_cut", "it does not read what it asked for, and memory is short")
             seen.took_s = time.monotonic() - seen.began_s
         await writer.ask("plumber", DeletePipes(pipe="p"), timeout_s=ASK_S, namespace="exp2")
-    seen.check(gateway_mib=KEPT_MIB, broker_mib=READERS * LARGE / MIB, broker_share=1.0, soon_s=4 * SOON_S)
+    seen.check(gateway_mib=KEPT_MIB, broker_mib=READERS * LARGE / MIB, broker_share=2.0, soon_s=4 * SOON_S)
 
 
 async def until_read(port: Port, readers: int) -> None:
@@ -353,6 +196,52 @@ async def until_said(host: GatewayHost, *words: str) -> None:
         return any(all(word in line for word in words) for line in lines)
 
     await until(said)
+
+
+async def test_what_was_recorded_on_the_way_is_of_no_use(host: GatewayHost) -> None:
+    """Somebody between a client and the gateway says all again that the client said."""
+    alice, spy = await host.make(namespaces=("exp1",)), Spy(host.endpoint.port)
+    server = await asyncio.start_server(spy.carry, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, client(Remote(Endpoint("127.0.0.1", port), alice.keys)) as victim:
+        report = await victim.ask("vm", StartVms(target="1"), timeout_s=ASK_S, namespace="exp1")
+    assert spy.said
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.endpoint.port)
+        writer.write(spy.said)
+        heard = await asyncio.wait_for(reader.read(), ASK_S)  # the gateway hangs up
+        assert len(heard) < 1_000
+        writer.close()
+    assert await started_in(host, "exp1") == report.results[0].vm_id + 1
+    async with client(
+        await host.make(namespaces=("exp1",))
+    ) as other:  # the same id under another key is another request
+        again = await other.ask("vm", StartVms(target="1"), timeout_s=ASK_S, namespace="exp1", msg_id="1")
+        assert again.results[0].vm_id == report.results[0].vm_id + 2
+
+
+class Spy:
+    """Passes a connection on and notes what the client says."""
+
+    def __init__(self, port: int) -> None:
+        self.said = b""
+        self._port = port
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        there, to_there = await asyncio.open_connection("127.0.0.1", self._port)
+
+        async def back() -> None:
+            while data := await there.read(65_536):
+                writer.write(data)
+            writer.close()
+
+        answering = asyncio.create_task(back())
+        while data := await reader.read(65_536):
+            self.said += data
+            to_there.write(data)
+        to_there.close()
+        await answering
 
 
 async def started_in(host: GatewayHost, namespace: str) -> int:

@@ -221,6 +221,19 @@ def test_connections_are_limited_by_number_key_and_rate(monkeypatch: pytest.Monk
     assert not connections.accepted(3, "10.0.0.1", 3, 12.0)
 
 
+def test_a_number_that_one_port_has_done_with_is_soon_the_others() -> None:
+    connections = Connections()
+    connections.accepted(5, "10.0.0.1", 1000, 0.0, 9000)
+    connections.spoke(5, ALICE.public, b"id")
+    connections.accepted(5, "10.0.0.2", 1000, 0.0, 9001)  # heard of before the end of the first
+    assert connections.gone(5, 9000) is None
+    assert connections.by_fd[5].peer == "10.0.0.2:1000"
+    assert connections.by_identity == {}
+    gone = connections.gone(5, 9001)
+    assert gone is not None
+    assert connections.gone(5, 9001) is None
+
+
 def test_who_says_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_connections, "MAX_CONNECTIONS", 3)
     connections = Connections()
