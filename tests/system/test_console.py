@@ -87,7 +87,7 @@ def test_an_address_of_ones_choice(base_dir: Path, rootfs: Path, monkeypatch: py
     product = Product(base_dir, rootfs)
     for address, sentence in (
         ("192.0.2.1", "the console address 192.0.2.1 cannot be used: Cannot assign requested address"),
-        ("here", "the console address here is neither an IP address nor `none`"),
+        ("here", "--console-address: `here` is neither an IP address nor `none`"),
     ):
         done = product.minibus("up", "--detach", "--console-address", address)
         assert done.sentence() == f"minibus: {sentence}"
