@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 
-from bus.errors import NotFoundError
+from bus.errors import NotFoundError, UnreachableError
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import Nuke, StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
@@ -53,7 +53,8 @@ async def _quit(call: Call) -> AsyncIterator[Group]:
 async def _end_all(engine: Engine) -> None:
     await end_namespaces(engine)
     network = f"network@{engine.host}"
-    await engine.ask(network, KillDnsmasqs(), timeout_s=LIFECYCLE_S, namespace=DEFAULT_NAMESPACE)
+    with contextlib.suppress(UnreachableError):  # what has been given up must not keep the rest from ending
+        await engine.ask(network, KillDnsmasqs(), timeout_s=LIFECYCLE_S, namespace=DEFAULT_NAMESPACE)
     await engine.ask("node", StopNode(), timeout_s=QUICK_S, namespace=DEFAULT_NAMESPACE)
 
 

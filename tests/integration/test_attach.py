@@ -14,7 +14,9 @@ import pytest
 
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
+from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList, OpenNamespace
+from bus.messages.vlan import GetVlans, VlanTable
 from bus.messages.vm import GetVmNames, GetVms, VmNames
 from cli.testing import Asked, make_vms, serving
 from tests.integration.terminal import Terminal, on_terminal
@@ -22,6 +24,8 @@ from tests.integration.terminal import Terminal, on_terminal
 ROOT = Path(__file__).parents[2]
 NAMESPACES: dict[type[Message], Any] = {
     GetNamespaces: NamespaceList(namespaces=()),
+    GetVlans: VlanTable(),
+    KillDnsmasqs: Ack(),
     OpenNamespace: Ack(),
     DestroyNamespace: DestroyReport(),
     StopNode: Ack(),
