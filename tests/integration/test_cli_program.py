@@ -14,6 +14,7 @@ import pytest
 from bus.lock import FileLock
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
+from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList
 from bus.messages.vm import GetVms
 from cli.commands.stop import ConnectionEnds
@@ -75,6 +76,7 @@ async def test_exec_in_a_namespace(base_dir: Path) -> None:
 
 async def test_exec_quit(base_dir: Path) -> None:
     reactions: dict[type[Message], Any] = {GetNamespaces: NamespaceList(namespaces=()), StopNode: Ack()}
+    reactions[KillDnsmasqs] = Ack()
     async with serving(base_dir, {**reactions, DestroyNamespace: DestroyReport()}) as server:
         assert await minibus(server.base, "exec", "quit") == (0, "", "")
         assert type(server.bus.asked[-1].request) is StopNode
