@@ -51,7 +51,6 @@ NEEDS = {
     "vm": Needs("life cycle of VMs", capabilities=FILES_OF_OTHERS),
     "container": Needs("containers and their consoles", families=INTERNET, capabilities="CAP_SYS_PTRACE"),
     "network": Needs("networks", families=f"{INTERNET} AF_NETLINK AF_PACKET", free="it makes devices of the host"),
-    "capture": Needs("packet capture", free="it starts programs and makes devices"),
     "host": Needs("programs for users", free=STARTS),
     "files": Needs("the file area", families=INTERNET, capabilities=FILES_OF_OTHERS),
     "plumber": Needs("pipes and pipelines", free=STARTS),
