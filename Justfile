@@ -28,7 +28,7 @@ check: lint types imports
 # Everything: check, then integration and system tests on this machine (root)
 [group('check')]
 test *ARGS: _root lint types imports
-    .venv/bin/pytest {{ ARGS }}
+    .venv/bin/pytest --durations 25 --durations-min 2 {{ ARGS }}
 
 # Container tests in guests with other kernels and cgroups; `just kernels v2 no-memory` runs some (root, half an hour)
 [group('check')]
