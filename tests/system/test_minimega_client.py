@@ -78,7 +78,7 @@ class Values:
         script.write_text("# nothing\n")
         (base / "files").mkdir(exist_ok=True)
         (base / "files" / "a.txt").write_text("a")
-        self._by_method: dict[str, dict[str, str]] = {
+        self.by_method: dict[str, dict[str, str]] = {
             "read": {"file": str(script)},
             "file_get": {"file": "a.txt"},
             "file_list": {"path": "/"},
@@ -129,7 +129,7 @@ class Values:
     def give(self, method: str, placeholder: str) -> str:
         """A word for a placeholder of a method."""
         key = placeholder.split()[0]
-        own = self._by_method.get(method, {})
+        own = self.by_method.get(method, {})
         return own.get(placeholder) or own.get(key) or self._by_key.get(key, lambda: "x")()
 
 
@@ -186,6 +186,11 @@ def is_elsewhere(method: str) -> bool:
     return any(method == word or method.startswith(f"{word}_") for word in ELSEWHERE)
 
 
+def needs_addresses(method: str, variant: str) -> bool:
+    """Whether it is about servers and leases of addresses: see test_minimega_client_addresses.py."""
+    return method.startswith("dnsmasq") or (method.startswith("tap_create") and "dhcp" in variant)
+
+
 def served(module: ModuleType) -> list[tuple[str, str]]:
     """Name and pattern of every call that must work, in an order in which it can."""
     calls = [call for call in variants(module) if call[0] not in unserved() and not is_elsewhere(call[0])]
@@ -200,7 +205,7 @@ def test_every_served_method_works(module: ModuleType, base_dir: Path, rootfs: P
             console.ok("vm config net LAN", "vm config save small", "vm launch container web")
         values = Values(base_dir, rootfs)
         with connected(module, product, raise_errors=False) as client:
-            calls = [call for call in served(module) if call[0] not in ENDING]
+            calls = [call for call in served(module) if call[0] not in ENDING and not needs_addresses(*call)]
             assert len(calls) > 100
             for method, variant in calls:
                 errors = called(client, method, variant, values)
