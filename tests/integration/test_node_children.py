@@ -17,6 +17,7 @@ from bus.lock import holder
 from bus.messages.base import Ack
 from bus.messages.control import ActorChanged, ActorStatus, GetActors, RestartActor, StopNode
 from bus.paths import host_name
+from bus.processes import is_stopped
 from cli.down import down
 from tests.integration.running_node import WAIT_S, RunningNode, alive, node, until
 from tests.integration.toy_node import FDS
@@ -79,6 +80,8 @@ def test_a_suspended_node_is_not_waited_for(base_dir: Path, capsys: pytest.Captu
     with node(base_dir, "first") as running:
         assert running.said() == "ready\n"
         os.kill(running.pid, signal.SIGSTOP)
+        while not is_stopped(running.pid):
+            time.sleep(0.01)
         started = time.monotonic()
         assert down(base_dir, guests=False) == 1
         assert time.monotonic() - started < 1.0
