@@ -261,7 +261,10 @@ async def test_a_message_without_end_costs_its_sender_the_connection() -> None:
                 sock.sock.send(b"")
                 assert await event(sock)
             assert await port.ask("vm", Ping(), timeout_s=PATIENCE_S) == Ack()
-            assert '"it sent most, and memory is short"' in small.said("gateway")
+            said = small.said(
+                "gateway"
+            )  # a machine that is quick fills the memory before the gateway looks: then it ends
+            assert '"it sent most, and memory is short"' in said or '"gateway_memory"' in said
 
 
 async def test_the_gateway_counts(host: GatewayHost, boss: Port) -> None:
