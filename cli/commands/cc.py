@@ -28,7 +28,7 @@ from bus.messages.cc import (
 from cli.commands import cc_filter
 from cli.commands.cc_posting import port_of
 from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, Scope
-from cli.commands.files import printable
+from cli.printable import escaped
 from cli.response import Group, Response, Row
 
 CLIENTS = ("uuid", "hostname", "arch", "os", "ip", "mac")
@@ -45,7 +45,7 @@ FOUND_S = 600.0
 
 def listed(words: tuple[str, ...]) -> str:
     """A list as minimega shows it, on one line."""
-    return f"[{' '.join(map(printable, words))}]"
+    return f"[{' '.join(map(escaped, words))}]"
 
 
 def state_table(reply: CcState, args: Args) -> Answer:
@@ -58,9 +58,9 @@ def client_table(reply: ClientList, args: Args) -> Answer:
     rows = [
         (
             client.uuid,
-            printable(client.hostname),
-            printable(client.arch),
-            printable(client.os),
+            escaped(client.hostname),
+            escaped(client.arch),
+            escaped(client.os),
             listed(client.ips),
             listed(client.macs),
         )
@@ -76,7 +76,7 @@ def what(info: CommandInfo) -> str:
         case CommandKind.KILL:
             return f"[kill {'all' if spec.pid < 0 else spec.pid}]"
         case CommandKind.KILL_ALL:
-            return f"[killall {printable(spec.name)}]"
+            return f"[killall {escaped(spec.name)}]"
         case _:
             return listed(spec.argv)
 
@@ -84,7 +84,7 @@ def what(info: CommandInfo) -> str:
 def command_row(info: CommandInfo) -> Row:
     """One command of the list."""
     spec = info.command
-    probe = f"{spec.protocol} {printable(spec.host)}:{spec.port}" if spec.kind is CommandKind.PROBE else ""
+    probe = f"{spec.protocol} {escaped(spec.host)}:{spec.port}" if spec.kind is CommandKind.PROBE else ""
     return (
         str(info.id),
         info.prefix,
@@ -111,7 +111,7 @@ def command_table(reply: CommandList, args: Args) -> Answer:
 def process_table(reply: GuestProcesses, args: Args) -> Answer:
     """One row a process."""
     rows = [
-        (process.vm, process.uuid, str(process.pid), " ".join(map(printable, process.argv)))
+        (process.vm, process.uuid, str(process.pid), " ".join(map(escaped, process.argv)))
         for process in reply.processes
     ]
     return Answer(header=PROCESSES, rows=rows)

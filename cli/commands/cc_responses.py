@@ -24,8 +24,8 @@ from bus.messages.cc import (
     SignalCommand,
 )
 from cli.commands.declare import QUICK_S, Also, Answer, Args, Both, Call, Command, CommandError, Scope
-from cli.commands.files import printable
 from cli.duration import format_duration, parse_duration
+from cli.printable import escaped
 from cli.render import encode_json
 from cli.response import Group, Response, Row
 
@@ -70,7 +70,7 @@ def outcome_row(outcome: Outcome) -> Row:
     code = str(outcome.code) if outcome.state in CODED else ""
     times = (_clock(outcome.started_s), _clock(outcome.ended_s))
     sizes = (str(outcome.stdout), str(outcome.stderr), str(outcome.files))
-    return (outcome.vm, outcome.uuid, outcome.state.value, code, *times, *sizes, printable(outcome.error))
+    return (outcome.vm, outcome.uuid, outcome.state.value, code, *times, *sizes, escaped(outcome.error))
 
 
 def outcome_table(reply: Outcomes, args: Args) -> Answer:
@@ -122,7 +122,7 @@ class Shown:
         if not file.offset:
             self._decoder.reset()
             if not self._raw:
-                self._append(f"{file.id}/{file.uuid}/{printable(file.name.lstrip('/'))}:\n")
+                self._append(f"{file.id}/{file.uuid}/{escaped(file.name.lstrip('/'))}:\n")
         ends = file.offset + len(file.data) >= file.size
         self._append(self._decoder.decode(file.data, final=ends))
         if ends:

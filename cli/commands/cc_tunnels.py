@@ -5,7 +5,7 @@ from __future__ import annotations
 from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel, TunnelInfo, TunnelList
 from cli.commands.cc_posting import port_of
 from cli.commands.declare import Answer, Args, Command, CommandError, Scope
-from cli.commands.files import printable
+from cli.printable import escaped
 from cli.response import Row
 
 HEADER = ("vm", "id", "src port", "dst", "dst port", "reverse", "connections")
@@ -13,7 +13,7 @@ HEADER = ("vm", "id", "src port", "dst", "dst port", "reverse", "connections")
 
 def tunnel_row(tunnel: TunnelInfo) -> Row:
     """One tunnel."""
-    ports = (str(tunnel.source), printable(tunnel.host), str(tunnel.port))
+    ports = (str(tunnel.source), escaped(tunnel.host), str(tunnel.port))
     return (tunnel.vm, str(tunnel.id), *ports, str(tunnel.reverse).lower(), str(tunnel.connections))
 
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from bus.messages.files import DeleteFiles, FileList, GetFiles, GetTransfers, ListFiles, Transfer, TransferList
 from cli.commands.declare import LIFECYCLE_S, Answer, Args, Command
+from cli.printable import escaped
 from cli.response import Row
 
 LIST_HEADER = ("dir", "name", "size")
 STATUS_HEADER = ("filename", "tempdir", "completed", "queued")
 
 
-def printable(name: str) -> str:
-    """A name of any bytes for a table: what a terminal would obey is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
 def file_list(reply: FileList, args: Args) -> Answer:
     """One row a file; sizes in bytes."""
     rows = [
-        ("<dir>" if entry.is_directory else "", printable(entry.name), str(entry.size_bytes)) for entry in reply.entries
+        ("<dir>" if entry.is_directory else "", escaped(entry.name), str(entry.size_bytes)) for entry in reply.entries
     ]
     if reply.left_out:
         rows.append(("", f"... and {reply.left_out} more", ""))

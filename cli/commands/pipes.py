@@ -8,10 +8,10 @@ from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.pipe import DeletePipes, GetPipes, Overflow, PipeInfo, PipeList, PipeMode, SetPipe, WritePipe
 from bus.pipe_names import resolve
 from cli.commands.declare import Answer, Args, Command, CommandError, Scope
-from cli.commands.files import printable
 from cli.grammar.errors import LexError
 from cli.grammar.lexer import lex
 from cli.grammar.quoting import quote
+from cli.printable import escaped
 from cli.response import Row
 
 HEADER = (
@@ -45,7 +45,7 @@ def pipe_rows(pipes: Sequence[PipeInfo]) -> list[Row]:
             str(pipe.readers + pipe.subscribers),
             str(pipe.writers),
             via_text(pipe),
-            printable(pipe.last.decode("utf-8", "replace").strip()),
+            escaped(pipe.last.decode("utf-8", "replace").strip()),
             str(pipe.count),
             str(pipe.dropped),
             str(pipe.cut_off),

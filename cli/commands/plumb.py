@@ -18,9 +18,9 @@ from bus.messages.pipeline import (
     StartPipeline,
 )
 from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, CommandError, Scope
-from cli.commands.files import printable
 from cli.grammar.errors import LexError
 from cli.grammar.lexer import lex
+from cli.printable import escaped
 from cli.response import Group, Response
 
 COLUMNS = ("pipeline", "state", "stages", "error")
@@ -43,10 +43,10 @@ def element(word: str) -> Element:
         line = lex(text)
     except LexError as error:
         raise CommandError(
-            f"cannot read the element `{printable(text)}`: {error} (a pipe may be called so: {PIPE}NAME)"
+            f"cannot read the element `{escaped(text)}`: {error} (a pipe may be called so: {PIPE}NAME)"
         ) from None
     if line.comment:
-        raise CommandError(f"cannot read the element `{printable(text)}`: put the word with the `#` in quotes")
+        raise CommandError(f"cannot read the element `{escaped(text)}`: put the word with the `#` in quotes")
     return Element(text=text, words=tuple(map(str, line.words)))
 
 
@@ -77,7 +77,7 @@ def stages_text(stages: Sequence[StageInfo]) -> str:
 
 
 def _program(stage: StageInfo) -> str:
-    return printable(stage.text.split(maxsplit=1)[0])
+    return escaped(stage.text.split(maxsplit=1)[0])
 
 
 def _how(stage: StageInfo) -> str:
@@ -87,7 +87,7 @@ def _how(stage: StageInfo) -> str:
 
 
 def _row(info: PipelineInfo) -> tuple[str, ...]:
-    return (printable(info.name), info.state.value, stages_text(info.stages), printable(info.error))
+    return (escaped(info.name), info.state.value, stages_text(info.stages), escaped(info.error))
 
 
 def pipeline_table(reply: PipelineList, args: Args) -> Answer:
