@@ -73,6 +73,12 @@ class GatewayHost:
         kill(self.processes.pop(kind))
         self.start(kind)
 
+    def revive(self) -> None:
+        """Start again what has ended by itself, as the node would."""
+        for kind, process in list(self.processes.items()):
+            if process.poll() is not None:
+                self.start(kind)
+
     def said(self, kind: str) -> str:
         """What it logged."""
         return (self.base / f"{kind}.err").read_text()
