@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bus import descriptors, listen_address, metrics_address
-from bus.supervision import ChildSpec
+from bus import descriptors
+from bus.node.supervision import ChildSpec
+from bus.settings import listen_address, metrics_address
 from shims.linux import process
 
 ROSTER: tuple[ChildSpec, ...] = (
     ChildSpec("warden", "shims.container.warden:run", stage=0, outlives_node=True),
-    ChildSpec("broker", "bus.broker:run", stage=1),
+    ChildSpec("broker", "bus.broker.broker:run", stage=1),
     ChildSpec("namespace", "actors.namespace.actor:NamespaceActor.run_process"),
     ChildSpec("scheduler", "actors.scheduler.actor:SchedulerActor.run_process"),
     ChildSpec("vm", "actors.vm.actor:VmActor.run_process"),
@@ -21,7 +22,7 @@ ROSTER: tuple[ChildSpec, ...] = (
     ChildSpec("cli", "cli.server.actor:CliActor.run_process"),
 )
 METRICS = ChildSpec("metrics", "actors.metrics.actor:MetricsActor.run_process")
-GATEWAY = ChildSpec("gateway", "bus.gateway:Gateway.run_process")
+GATEWAY = ChildSpec("gateway", "bus.gateway.gateway:Gateway.run_process")
 """Like METRICS only if somebody asked for it: who does not use it pays nothing for it."""
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # `typing` costs 3 ms
 if TYPE_CHECKING:
-    from bus.api import Client, connect
-    from bus.blocking import BlockingClient, connect_sync
     from bus.errors import (
         BusError,
         CancelledError,
@@ -30,9 +28,11 @@ if TYPE_CHECKING:
         UnknownTypeError,
         UnreachableError,
     )
-    from bus.events import Events, Lost, Received, Unknown
-    from bus.lines import Output
-    from bus.pipes import PipeReader, PipeWriter
+    from bus.library.api import Client, connect
+    from bus.library.blocking import BlockingClient, connect_sync
+    from bus.library.events import Events, Lost, Received, Unknown
+    from bus.library.lines import Output
+    from bus.library.pipes import PipeReader, PipeWriter
 
 __all__ = [
     "BlockingClient",
@@ -66,11 +66,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "bus.api": ("Client", "connect"),
-    "bus.blocking": ("BlockingClient", "connect_sync"),
-    "bus.events": ("Events", "Lost", "Received", "Unknown"),
-    "bus.lines": ("Output",),
-    "bus.pipes": ("PipeReader", "PipeWriter"),
+    "bus.library.api": ("Client", "connect"),
+    "bus.library.blocking": ("BlockingClient", "connect_sync"),
+    "bus.library.events": ("Events", "Lost", "Received", "Unknown"),
+    "bus.library.lines": ("Output",),
+    "bus.library.pipes": ("PipeReader", "PipeWriter"),
 }
 """Where the names are made; the rest are errors."""
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bus.access.group import denied
 from bus.errors import DeadlineError, DeniedError, UnreachableError
-from bus.group import denied
 from bus.messages.control import Ping
+from bus.node.presence import is_running
 from bus.paths import context
 from bus.port import Port
-from bus.presence import is_running
 
 CONNECT_S = 3.0
 

@@ -1,6 +1,6 @@
 """A connection to the bus: asks, answers, events.
 
-With `bus/broker.py` and `bus/gateway_doors.py` the only file that makes ZeroMQ sockets.
+With `bus/broker/broker.py` and `bus/gateway/doors.py` the only file that makes ZeroMQ sockets.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 import zmq
 
-from bus import codec, errors, hello_token
+from bus import codec, errors
+from bus.broker import hello_token
+from bus.library.subscriptions import Delivery, Subscription, Subscriptions
 from bus.local_door import LocalDoor
-from bus.logs import message_id
+from bus.logs.logs import message_id
 from bus.messages.base import DEFAULT_NAMESPACE, Event, Failure, Message, Request
 from bus.messages.control import Goodbye, Hello
 from bus.messages.envelope import Envelope, Kind
 from bus.numbering import TopicNumbers
 from bus.paths import Context
 from bus.pump import Pump
-from bus.subscriptions import Delivery, Subscription, Subscriptions
 
 if TYPE_CHECKING:
-    from bus.inputs import Inputs
+    from bus.actor.inputs import Inputs
     from bus.remote import Door, Remote
 
 __all__ = ["HIGH_WATER_MARK", "Delivery", "Port", "Subscription"]

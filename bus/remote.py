@@ -13,11 +13,11 @@ from typing import NamedTuple
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from bus.access.key_files import ClientFile, read_client_file
+from bus.access.keys import utc_text
 from bus.errors import BusError, DeniedError, InvalidError, UnreachableError
-from bus.key_files import ClientFile, read_client_file
-from bus.keys import utc_text
-from bus.listen_address import Endpoint, parse_endpoint
 from bus.paths import Context, host_name
+from bus.settings.listen_address import Endpoint, parse_endpoint
 
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 2_000

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from bus import codec
+from bus.actor.step import Answered, Ask, Effect, Fail, Input, Publish, Received, Reply
 from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
-from bus.step import Answered, Ask, Effect, Fail, Input, Publish, Received, Reply
 
 S = TypeVar("S", bound=msgspec.Struct)
 E = TypeVar("E", bound=Effect)

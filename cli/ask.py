@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bus import codec, node_calls
+from bus import codec
 from bus.address import parse_address
+from bus.broker import node_calls
 from bus.client import connect
 from bus.errors import BusError, InvalidError, OutcomeUnknownError, to_failure
 from bus.message_fields import fields_of, meaning

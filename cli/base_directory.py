@@ -7,12 +7,12 @@ import os
 import socket
 from pathlib import Path
 
-from bus import listen_address, vlan_range
-from bus.base_directory import make
 from bus.errors import BusError, ConflictError, DeniedError, InvalidError
 from bus.lock import holder
-from bus.metrics_address import parse_address, wanted
+from bus.node.base_directory import make
 from bus.paths import NO_ADDRESS, console_address
+from bus.settings import listen_address, vlan_range
+from bus.settings.metrics_address import parse_address, wanted
 
 
 def prepare(base: Path) -> Path:

@@ -127,7 +127,7 @@ def cannot_connect(base: str, error: OSError) -> str:
     if isinstance(error, PermissionError):
         from pathlib import Path
 
-        from bus.group import denied
+        from bus.access.group import denied
 
         return denied(Path(base))
     return f"cannot connect to {base}/minimega: {error.strerror or error}"
@@ -157,7 +157,7 @@ def _may_come_back(base: str) -> bool:
     from pathlib import Path
 
     from bus.errors import BusError
-    from bus.presence import is_running
+    from bus.node.presence import is_running
 
     try:
         return is_running(Path(base))

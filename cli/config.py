@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bus import settings, settings_file
 from bus.errors import InvalidError
-from bus.settings import FILE, Effective
+from bus.settings import settings, settings_file
+from bus.settings.settings import FILE, Effective
 from cli.arguments import UsageError
 from cli.columns import columns
 

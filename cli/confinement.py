@@ -7,9 +7,9 @@ belongs to everybody: the file area, logs, processes. Pure.
 
 from __future__ import annotations
 
-from bus.access import REACH, Reach
+from bus.access.rights import REACH, Reach
+from bus.language.vm_config import PARAMS, Param, reaches_host
 from bus.messages.base import Message
-from bus.vm_config import PARAMS, Param, reaches_host
 from cli.commands.declare import Args, Command, CommandError
 from cli.session import Session
 

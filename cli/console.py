@@ -1,7 +1,7 @@
 """`minibus console`: the console of a guest on this terminal, or on stdin and stdout of a script.
 
-It watches over the bus (`bus.consoles`), so that it goes on by itself after a crash of anything. Stdin and stdout have
-a thread each, because either may block for ever.
+It watches over the bus (`bus.library.consoles`), so that it goes on by itself after a crash of anything. Stdin and
+stdout have a thread each, because either may block for ever.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from bus.client import connect
-from bus.consoles import ConsoleViewer
 from bus.errors import BusError, InvalidError, UnavailableError
+from bus.library.consoles import ConsoleViewer
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
 from bus.messages.console import MAX_INPUT_BYTES
 from bus.messages.vm import LIVE_STATES, GetVms, GuestKind, VmInfo, VmState

@@ -10,16 +10,16 @@ import sys
 import time
 from pathlib import Path
 
-from bus.by_hand import held_locks
+from bus.access.group import user_name
 from bus.client import connect
 from bus.errors import BusError, NotFoundError, UnreachableError
-from bus.group import user_name
 from bus.lock import holder
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from bus.messages.vm import FlushVms, KillVms
+from bus.node.by_hand import held_locks
 from bus.paths import Paths
 from bus.port import Port
 from bus.processes import is_stopped

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bus.access import check_topics
-from bus.base_directory import make
+from bus.access.key_files import ClientFile, KeyStore, Pair, client_toml, create_file, new_pair, now_s
+from bus.access.keys import Key, KeyRing, Role, check, expiry, utc_text
+from bus.access.rights import check_topics
 from bus.client import connect
 from bus.errors import BusError, DeniedError, InvalidError
-from bus.key_files import ClientFile, KeyStore, Pair, client_toml, create_file, new_pair, now_s
-from bus.keys import Key, KeyRing, Role, check, expiry, utc_text
-from bus.listen_address import Endpoint, parse_endpoint, wanted
 from bus.messages.gateway import ReloadKeys
+from bus.node.base_directory import make
 from bus.paths import Paths, context
+from bus.settings.listen_address import Endpoint, parse_endpoint, wanted
 from bus.topics import topic
 from cli.arguments import Options, UsageError
 from cli.columns import columns

@@ -1,7 +1,7 @@
 """`minibus pipe`: stdin into a pipe of a running minibus, and what flows through that pipe to stdout.
 
-It attaches over the bus, by credit, so that nothing is lost on the way (see `bus.pipes`). Stdin and stdout have a
-thread each: while one of them blocks, this program still tells the plumber that it lives.
+It attaches over the bus, by credit, so that nothing is lost on the way (see `bus.library.pipes`). Stdin and stdout
+have a thread each: while one of them blocks, this program still tells the plumber that it lives.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import NamedTuple, NoReturn
 
 from bus.client import connect
 from bus.errors import BusError
+from bus.language.pipe_names import resolve
+from bus.library.pipes import Asker, PipeReader, PipeWriter
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.pipe_messages import as_frames, as_lines
-from bus.pipe_names import resolve
-from bus.pipes import Asker, PipeReader, PipeWriter
 from cli.blocking import BlockingCalls
 from cli.pipe_input import Frames, InputError, Lines
 from cli.presence import while_there

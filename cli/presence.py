@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bus.errors import UnreachableError
-from bus.presence import is_running
+from bus.node.presence import is_running
 from cli.running import running
 
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from bus.by_hand import held_locks
 from bus.client import connect
 from bus.errors import BusError, UnreachableError
 from bus.messages.control import ActorStatus, GetActors
+from bus.node.by_hand import held_locks
 from bus.paths import Paths
 from bus.processes import pss_mib
 from cli.columns import columns

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bus.client import connect
-from bus.losses import LossDetector
+from bus.library.losses import LossDetector
 from bus.port import Delivery, Subscription
 from cli.processes import run
 from cli.tap import as_prefix

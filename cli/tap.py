@@ -14,7 +14,7 @@ from typing import Any
 from bus import codec
 from bus.client import connect
 from bus.errors import MalformedError
-from bus.losses import LossDetector
+from bus.library.losses import LossDetector
 from bus.port import Delivery
 from cli.processes import run
 

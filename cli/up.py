@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bus import listen_address, settings, settings_file
 from bus.errors import BusError
-from bus.metrics_address import wanted
 from bus.paths import START_FLAGS, Paths
+from bus.settings import listen_address, settings, settings_file
+from bus.settings.metrics_address import wanted
 from cli.base_directory import prepare, sentence
 from cli.doctor import tune
 from cli.programs import fill_standard_streams
@@ -43,7 +43,7 @@ def up(flags: Mapping[str, str], *, detach: bool, config: str = "") -> int:
 def export(flags: Mapping[str, str], config: str = "") -> tuple[settings.Effective, ...]:
     """Put what the processes of a node have to know into their environment; gives what holds. Raises InvalidError.
 
-    `bus.settings` says which flags have an effect; `bus.paths.start_flags` gives all of them. `config` is a
+    `bus.settings.settings` says which flags have an effect; `bus.paths.start_flags` gives all of them. `config` is a
     configuration file, empty for none.
     """
     filed = settings_file.read(Path(config)) if config else {}
@@ -56,7 +56,7 @@ def export(flags: Mapping[str, str], config: str = "") -> tuple[settings.Effecti
 
 
 def _run_node(base: Path, ready_fd: int) -> tuple[int, str]:
-    from bus.node import Node  # after the checks that most failures end in
+    from bus.node.node import Node  # after the checks that most failures end in
 
     roster = importlib.import_module("actors.roster")
     node = Node(base, roster.children(), ready_fd=ready_fd)

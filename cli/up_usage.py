@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bus.settings import SETTINGS, Kind, Setting
+from bus.settings.settings import SETTINGS, Kind, Setting
 
 HEAD = """\
 usage: minibus up [--detach] [--config FILE] [SETTING...]

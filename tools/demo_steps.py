@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from bus import codec
+from bus.library.pipes import PipeWriter
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.pipe import PipeBatch
-from bus.pipes import PipeWriter
 from bus.port import Subscription
 from bus.topics import pipe_topic
 from shims import agent_build, rootfs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bus.settings import SETTINGS, Kind
+from bus.settings.settings import SETTINGS, Kind
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
 _BLOCK = re.compile(r"(<!-- generated: settings -->\n).*?(<!-- end -->\n)", re.DOTALL)

@@ -13,10 +13,10 @@ import importlib
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.node.supervision import ChildSpec
 from bus.paths import DEFAULT_BASE
-from bus.settings import FILE
-from bus.settings_file import template
-from bus.supervision import ChildSpec
+from bus.settings.settings import FILE
+from bus.settings.settings_file import template
 
 ROOT = Path(__file__).parents[1]
 PACKAGING = ROOT / "packaging"
@@ -104,7 +104,8 @@ def processes() -> list[ChildSpec]:
 def module(spec: ChildSpec) -> str:
     """What `python -m` runs it."""
     name = spec.entry.partition(":")[0]
-    return {"bus.broker": "bus"}.get(name, name.removesuffix(".actor"))
+    package, _, last = name.rpartition(".")
+    return package if last in ("actor", package.rpartition(".")[2]) else name
 
 
 def files(prefix: str) -> dict[str, str]:

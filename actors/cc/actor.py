@@ -39,7 +39,8 @@ from actors.cc.state import REQUESTS, step
 from actors.cc.table import CcTable, Guest, Ledger
 from actors.cc.tunnels import TunnelListeners
 from actors.cc.vm_watch import VmWatch
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
 from bus.errors import BusError, CancelledError, NotFoundError, UnavailableError
 from bus.messages.base import WILDCARD, Event
 from bus.messages.cc import (
@@ -63,7 +64,6 @@ from bus.messages.cc import (
 )
 from bus.messages.tunnel import GetTunnels, TunnelInfo, TunnelList
 from bus.paths import Context
-from bus.step import Effect, Input
 from shims import responses
 from shims.responses import Responses as ResponseStore
 

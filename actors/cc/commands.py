@@ -10,6 +10,8 @@ from actors.cc.frames import Signal
 from actors.cc.guests import ledger_of
 from actors.cc.inputs import Archive, Offer, Remove, Removed, Survey, Surveyed, Tell, Wake
 from actors.cc.table import CcTable, Command, Ledger, Progress, Waiting
+from bus.actor.step import Effect, Fail, Input, Received, Reply
+from bus.language.pipe_names import name_error
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.cc import (
     ClearCc,
@@ -23,8 +25,6 @@ from bus.messages.cc import (
     PostCommand,
     SignalCommand,
 )
-from bus.pipe_names import name_error
-from bus.step import Effect, Fail, Input, Received, Reply
 
 MAX_COMMANDS: Final = 5_000
 """On the list of a namespace: each new guest gets all of them."""

@@ -15,9 +15,9 @@ from actors.cc import frames
 from actors.cc.server import Server
 from actors.cc.table import Key
 from bus.errors import BusError
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.pipe import Delivery
 from bus.pipe_messages import as_lines
-from bus.pipes import PipeReader, PipeWriter
 from shims.agent.wire import CHUNK, WireError
 
 if TYPE_CHECKING:

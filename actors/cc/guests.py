@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.cc import reports
 from actors.cc.inputs import CloseTunnels, HangUp, Offer, Reline, VmsGone, VmsSeen
 from actors.cc.table import CcTable, Guest, Ledger, Vm
-from bus.step import Effect, Input
+from bus.actor.step import Effect, Input
 
 ENDED = "the VM has ended"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from actors.cc.frames import Frame
 from actors.cc.table import Facts, Key, Tunnel, Vm
+from bus.actor.step import Effect, Input
 from bus.messages.cc import CommandState
-from bus.step import Effect, Input
 
 
 class VmsSeen(Input, frozen=True, kw_only=True, omit_defaults=True, tag="vms_seen"):

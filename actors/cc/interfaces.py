@@ -12,12 +12,12 @@ from typing import Any, Final
 from actors.cc.matching import INTERFACE_COLUMNS
 from actors.cc.table import CcTable
 from actors.cc.vm_watch import VmWatch
+from bus.actor.step_actor import StepActor
 from bus.errors import BusError
 from bus.messages.base import Message
 from bus.messages.cc import GuestFilter, PostCommand, SetFilter
 from bus.messages.envelope import Envelope
 from bus.messages.tunnel import OpenTunnel
-from bus.step_actor import StepActor
 
 LOOK_S: Final = 5.0
 """For the answers; without them a filter goes by what was known before."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from actors.cc.table import Command, Guest, Ledger, Vm
+from bus.language.netspec import SEPARATOR, vlan_text
 from bus.messages.cc import GuestFilter
 from bus.messages.network import Interface
 from bus.messages.vlan import VlanTable
 from bus.messages.vm import GuestKind, VmInfo
-from bus.netspec import SEPARATOR, vlan_text
 
 COLUMNS: Final = (
     "id", "name", "state", "type", "namespace", "host", "vcpus", "memory", "snapshot", "filesystem", "preinit", "qemu",

@@ -20,8 +20,8 @@ from actors.cc.inputs import (
     Wake,
 )
 from actors.cc.table import CcTable, Command, Facts, Guest, Key, Ledger, Progress
+from bus.actor.step import Effect, Publish
 from bus.messages.cc import AgentConnected, AgentGone, CommandDone, CommandKind, CommandStarted, CommandState, Outcome
-from bus.step import Effect, Publish
 from bus.topics import cc_topic
 
 MAX_ADDRESSES = 256

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from actors.cc.inputs import Keep
 from actors.cc.sources import Sources
 from actors.cc.table import CcTable
-from bus.logs import Log
+from bus.actor.step import Input
+from bus.logs.logs import Log
 from bus.messages.base import Event
 from bus.port import Port
-from bus.step import Input
 from shims.responses import Responses
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from actors.cc.inputs import (
     VmsSeen,
 )
 from actors.cc.table import CcTable, Guest, Ledger, Waiting
+from bus.actor.step import Effect, Fail, Input, Received, Recovered, Reply
 from bus.messages.base import Ack
 from bus.messages.cc import (
     ClearCc,
@@ -47,7 +48,6 @@ from bus.messages.cc import (
     Unlisten,
 )
 from bus.messages.tunnel import CloseTunnel, OpenTunnel
-from bus.step import Effect, Fail, Input, Received, Recovered, Reply
 
 REQUESTS = (
     *(PostCommand, SignalCommand, DeleteCommands, DeleteResponses, ClearCc, EndCc),

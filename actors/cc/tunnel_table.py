@@ -9,9 +9,9 @@ from actors.cc import matching
 from actors.cc.guests import ledger_of
 from actors.cc.inputs import CloseTunnels, OpenTunnels, TunnelsOpened
 from actors.cc.table import CcTable, Guest, Key, Ledger, Tunnel, Waiting
+from bus.actor.step import Effect, Fail, Received, Reply
 from bus.messages.base import Ack
 from bus.messages.tunnel import CloseTunnel, OpenTunnel
-from bus.step import Effect, Fail, Received, Reply
 
 MAX_TUNNELS = 100
 """Of one guest."""

@@ -22,7 +22,9 @@ from actors.container.state import (
     WardenExited,
 )
 from actors.container.step import step
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor
 from bus.messages.base import Ack
 from bus.messages.console import ConsoleInput, ConsoleOutput, ReadConsole, ResizeConsole, TypeAtConsole
 from bus.messages.guest import (
@@ -39,8 +41,6 @@ from bus.messages.guest import (
     StartGuests,
 )
 from bus.paths import Context, console_address
-from bus.step import Effect, Input
-from bus.step_actor import StepActor
 from shims.container.client import WardenClient, WardenGoneError, WardenRefusedError
 from shims.container.protocol import ContainerStatus, Exited
 from shims.usage import measure

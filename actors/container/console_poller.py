@@ -12,7 +12,7 @@ import select
 import time
 from collections.abc import Callable
 
-from bus.logs import Log
+from bus.logs.logs import Log
 
 SHARE = 0.25
 """Of the actor's time, for all consoles together."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from actors.container.console import Console
 from actors.container.console_poller import Poller
 from actors.container.console_sockets import Door, listen_tcp, listen_unix
-from bus.logs import Log
+from bus.logs.logs import Log
 from bus.paths import NO_ADDRESS
 from shims.scroll_back import ScrollBack
 

@@ -18,8 +18,8 @@ from actors.container.state import (
     report,
     report_exit,
 )
+from bus.actor.step import Effect
 from bus.messages.guest import GuestExit, GuestReport
-from bus.step import Effect
 from shims.container.protocol import ContainerStatus
 
 _STATES = {

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from bus.actor.step import Ask, Effect, Fail, Input, Reply
 from bus.messages.guest import (
     GuestConsole,
     GuestExit,
@@ -20,7 +21,6 @@ from bus.messages.guest import (
     ReportConsoles,
     ReportExits,
 )
-from bus.step import Ask, Effect, Fail, Input, Reply
 from shims.container.protocol import ContainerSpec, ContainerStatus, Volume
 
 REPORT_TIMEOUT_S = 60.0

@@ -27,6 +27,7 @@ from actors.container.state import (
     report_exit,
     unknown_request,
 )
+from bus.actor.step import AskFailed, Effect, Input, Received
 from bus.messages.guest import (
     CreateGuests,
     ForgetGuests,
@@ -37,7 +38,6 @@ from bus.messages.guest import (
     PauseGuests,
     StartGuests,
 )
-from bus.step import AskFailed, Effect, Input, Received
 
 NO_CONTAINER = "there is no such container"
 

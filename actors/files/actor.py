@@ -11,7 +11,9 @@ from actors.files import state
 from actors.files.downloads import Downloads
 from actors.files.names import area_name, covers, deletable, file_name, url_digest, url_name
 from actors.files.state import Delete, Deleted, Fetched, FileTable, Origin, Vanished
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor
 from bus.errors import BusError, ConflictError, InvalidError, NotFoundError, UnavailableError
 from bus.messages.files import (
     DeleteFiles,
@@ -30,8 +32,6 @@ from bus.messages.files import (
     TransferList,
 )
 from bus.paths import Context
-from bus.step import Effect, Input
-from bus.step_actor import StepActor
 from bus.topics import file_topic
 from shims.file_area import AreaError, FileArea, Found, Name, quoted, shown
 from shims.http_url import UrlError, split_url

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from actors.files.names import other_name
+from bus.actor.step import Effect, Fail, Input, Received, Recovered, Reply
 from bus.errors import ConflictError
 from bus.messages.base import Ack
 from bus.messages.files import DeleteFiles
-from bus.step import Effect, Fail, Input, Received, Recovered, Reply
 from shims.file_area import Found, Name
 
 

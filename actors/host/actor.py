@@ -24,7 +24,9 @@ from actors.host.table import (
     RunIt,
     SpawnJob,
 )
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor
 from bus.errors import NotFoundError, UnavailableError
 from bus.messages.base import Message
 from bus.messages.host import (
@@ -41,8 +43,6 @@ from bus.messages.host import (
     StartJob,
 )
 from bus.paths import Context
-from bus.step import Effect, Input
-from bus.step_actor import StepActor
 from shims import host_check, job_output, process
 from shims.linux.process import start_ticks
 from shims.process_tree import Tree
@@ -54,7 +54,7 @@ REMEMBERED_OUTPUT = 4096
 KILL_GRACE_S = 5.0
 """Between SIGTERM and SIGKILL."""
 STOP_GRACE_S = 1.5
-"""Likewise when the node ends, which waits for `bus.lifecycle.STOP_GRACE_S`."""
+"""Likewise when the node ends, which waits for `bus.node.lifecycle.STOP_GRACE_S`."""
 
 
 class HostActor(StepActor[HostTable]):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bus.control import ControlLane
-from bus.logs import Log
+from bus.logs.logs import Log
+from bus.node.control import ControlLane
 from shims import job_output, process, process_tree
 from shims.job_output import JobOutput
 from shims.linux.process import open_pidfd, start_ticks

@@ -23,11 +23,11 @@ from actors.host.table import (
     RunIt,
     SpawnJob,
 )
+from bus.actor.step import Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.exit_status import describe_exit
 from bus.messages.base import Ack
 from bus.messages.host import ClearJobs, JobChanged, JobInfo, JobList, KillJobs, RunProgram, StartJob
 from bus.messages.host import Job as JobReply
-from bus.step import Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.topics import job_topic
 
 MAX_JOBS = 1_000

@@ -15,12 +15,12 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from actors.metrics.board import Board, Snapshot
 from actors.metrics.families import families
 from bus import codec
-from bus.actor import Actor
+from bus.actor.base import Actor
 from bus.errors import BusError, InvalidError, UnavailableError
 from bus.messages.control import ActorStatus
 from bus.messages.vm import GetVmCounts, VmCount
-from bus.metrics_address import METRICS, Address, parse_address, wanted
 from bus.processes import Figures, figures
+from bus.settings.metrics_address import METRICS, Address, parse_address, wanted
 from bus.topics import topic
 from shims import hoststat
 from shims.hoststat import HostFigures

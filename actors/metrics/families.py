@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from actors.metrics.board import Snapshot
+from bus.actor.histogram import cumulative
+from bus.actor.inputs import OK
 from bus.errors import CODES
-from bus.histogram import cumulative
-from bus.inputs import OK
 from bus.messages.control import ActorStatus, Latency, Stats
 from bus.messages.vm import VmCount
 from bus.processes import Figures

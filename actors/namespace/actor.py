@@ -7,8 +7,9 @@ import os
 from actors.namespace import destroy, plan, schedules, state, vlans
 from actors.namespace.table import Located, Namespace, NamespaceTable, first_table
 from actors.namespace.vlan_requests import WriteVlans
-from bus import vlan_range
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor
 from bus.errors import InvalidError
 from bus.messages.base import Ack, Message
 from bus.messages.envelope import Envelope
@@ -51,8 +52,7 @@ from bus.messages.vlan import (
     SetVlanRange,
     VlanTable,
 )
-from bus.step import Effect, Input
-from bus.step_actor import StepActor
+from bus.settings import vlan_range
 from shims import replaced_file
 
 

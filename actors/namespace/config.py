@@ -10,14 +10,14 @@ import msgspec
 from actors.namespace.table import Clone, NamespaceTable
 from actors.namespace.vlan_requests import look_up, renewed
 from actors.namespace.vlans import VlanError
-from bus import vm_config
+from bus.actor.step import Ask, Effect, Fail, Received, Reply
+from bus.language import vm_config
+from bus.language.vm_config import VmConfigError
+from bus.language.vm_names import MAX_NAME, VmNameError, is_valid, parse_target
 from bus.messages.base import Ack
 from bus.messages.namespace import ClearConfig, CloneConfig, RestoreConfig, SaveConfig, SetConfig
 from bus.messages.vlan import Vlan
 from bus.messages.vm import GetVms, VmConfig, VmInfo, VmList
-from bus.step import Ask, Effect, Fail, Received, Reply
-from bus.vm_config import VmConfigError
-from bus.vm_names import MAX_NAME, VmNameError, is_valid, parse_target
 
 CLONE_TIMEOUT_S = 30.0
 MAX_CONFIG = 65_536

@@ -9,6 +9,8 @@ from __future__ import annotations
 from actors.namespace.table import Destruction, Namespace, NamespaceTable
 from actors.namespace.vlan_requests import numbers_of
 from actors.namespace.vlans import clear, knows
+from bus.actor.step import Ask, Effect, Fail, Publish, Received, Reply
+from bus.language.ranges import fold
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD, Ack, Message, Request
 from bus.messages.cc import EndCc
 from bus.messages.namespace import DestroyReport, NamespaceDestroyed
@@ -16,8 +18,6 @@ from bus.messages.network import Bridges, EndNetworks, GetBridges
 from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
 from bus.messages.vm import FlushVms, GetVmNames, KillVms, VmNames, VmReport
-from bus.ranges import fold
-from bus.step import Ask, Effect, Fail, Publish, Received, Reply
 from bus.topics import namespace_topic
 
 TAG = "destroy/"

@@ -8,11 +8,11 @@ from actors.namespace import plan, schedules
 from actors.namespace.table import Launch, Namespace, NamespaceTable
 from actors.namespace.vlan_requests import renewed
 from actors.namespace.vlans import VlanError
+from bus.actor.step import Ask, AskFailed, Effect, Fail, Received, Reply
+from bus.language.vm_names import VmNameError, parse_launch
 from bus.messages.namespace import Batch, LaunchQueue, QueueVms
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import GetVmNames, VmReport
-from bus.step import Ask, AskFailed, Effect, Fail, Received, Reply
-from bus.vm_names import VmNameError, parse_launch
 
 NAMES_TIMEOUT_S = 30.0
 PLACE_TIMEOUT_S = 900.0

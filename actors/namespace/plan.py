@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from actors.namespace.table import Launch, Namespace, NamespaceTable
+from bus.actor.step import Effect, Fail, Received, Reply
 from bus.errors import InvalidError
+from bus.language.vm_names import VmNameError, parse_target
 from bus.messages.base import Ack
 from bus.messages.schedule import ChangePlan, Plan
 from bus.messages.vm import VmReport
-from bus.step import Effect, Fail, Received, Reply
-from bus.vm_names import VmNameError, parse_target
 
 NO_PLAN = "must run dry-run first"
 SHOWN_NAME = 80

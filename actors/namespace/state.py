@@ -5,6 +5,8 @@ from __future__ import annotations
 from actors.namespace import config, destroy, launch, plan, vlan_requests
 from actors.namespace.table import Located, NamespaceTable, locate
 from actors.namespace.vlans import file_text
+from bus.actor.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
+from bus.language.vm_names import MAX_NAME, is_valid
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.namespace import (
     LOAD_METRICS,
@@ -27,9 +29,7 @@ from bus.messages.namespace import (
 from bus.messages.schedule import ChangePlan
 from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, ReturnVlans, SetVlanRange
 from bus.messages.vm import VmList, VmNames, VmReport
-from bus.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.topics import namespace_topic
-from bus.vm_names import MAX_NAME, is_valid
 
 MAX_NAMESPACES = 4096
 """All of them are in every snapshot and every list."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import msgspec
 
 from actors.namespace.vlans import VlanBook, started_with
+from bus.actor.step import Input
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.namespace import DEFAULT_METRIC, Batch
 from bus.messages.schedule import ScheduleRun
 from bus.messages.vm import VmConfig
-from bus.step import Input
-from bus.vlan_range import DEFAULT_RANGE
+from bus.settings.vlan_range import DEFAULT_RANGE
 
 
 class Located(Input, frozen=True, kw_only=True, tag="namespace.located"):

@@ -22,11 +22,11 @@ from actors.namespace.vlans import (
     reserve,
     resolve,
 )
+from bus.actor.step import Ask, Effect, Fail, Received, Reply
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.network import Bridges, GetBridges, Netspec
 from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, ResolveVlans, ReturnVlans, SetVlanRange, Vlan, Vlans
 from bus.messages.vm import VmConfig
-from bus.step import Ask, Effect, Fail, Received, Reply
 
 TAG = "vlans/"
 TIMEOUT_S = 10.0

@@ -7,9 +7,7 @@ from itertools import chain
 
 import msgspec
 
-from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
-from bus.messages.vlan import DISCONNECTED, Vlan, VlanRange, VlanTable
-from bus.netspec import (
+from bus.language.netspec import (
     MAX_VLAN,
     SEPARATOR,
     WRONG_NUMBER,
@@ -19,8 +17,10 @@ from bus.netspec import (
     qualified,
     vlan_number,
 )
-from bus.vlan_range import DEFAULT_RANGE, range_error
-from bus.vm_names import is_integer
+from bus.language.vm_names import is_integer
+from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
+from bus.messages.vlan import DISCONNECTED, Vlan, VlanRange, VlanTable
+from bus.settings.vlan_range import DEFAULT_RANGE, range_error
 
 NEVER_GIVEN = frozenset({0, MAX_VLAN})
 """No tag at all, and a number that the standard (802.1Q) reserves: only who types them gets them."""

@@ -19,7 +19,9 @@ from actors.network.server_care import ServerCare
 from actors.network.state import step
 from actors.network.table import EndLease, KeepLease, NetworkTable, RunOperation, Warn
 from actors.network.worker import UNAVAILABLE, work
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor
 from bus.messages.dnsmasq import (
     ConfigureDnsmasq,
     Dnsmasqs,
@@ -53,8 +55,6 @@ from bus.messages.network import (
 )
 from bus.messages.network import Rates as RatesReply
 from bus.paths import Context
-from bus.step import Effect, Input
-from bus.step_actor import StepActor
 from shims.network import netns
 from shims.network.base import Addresses, Fabric, FabricError
 

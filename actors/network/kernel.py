@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from bus.logs import Log
+from bus.logs.logs import Log
 from shims.network.base import Fabric
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from actors.network.operations import Leased, NoLease
-from bus.logs import Log
+from bus.actor.step import Input
+from bus.logs.logs import Log
 from bus.paths import Context
-from bus.step import Input
 from shims import process
 
 LEASE_S: Final = 20.0

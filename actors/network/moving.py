@@ -9,6 +9,7 @@ from actors.network.occupied import Occupied
 from actors.network.operations import Move, Shape, Worked
 from actors.network.table import Guest, Job, NetworkTable, Nic, Work, failure
 from actors.network.turn import Turn
+from bus.language.shaping_text import rate_text
 from bus.messages.network import (
     DEFAULT_BRIDGE,
     MAX_DELAY_US,
@@ -21,7 +22,6 @@ from bus.messages.network import (
     Shaping,
 )
 from bus.messages.vlan import DISCONNECTED
-from bus.shaping_text import rate_text
 from shims.network.base import Segment
 
 ALL = -1

@@ -7,9 +7,9 @@ import re
 from collections.abc import Container, Iterable
 
 from actors.network.table import NetworkTable, bridges_in_use
+from bus.language.netspec import NetspecError, check_bridge
 from bus.messages.network import DEFAULT_BRIDGE
 from bus.messages.vlan import DISCONNECTED
-from bus.netspec import NetspecError, check_bridge
 
 MAX_VLAN = 4095
 MAX_SHOWN = 64

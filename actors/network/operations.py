@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from bus.actor.step import Input
 from bus.messages.network import Shaping
-from bus.step import Input
 from shims.network.base import Port, Segment
 
 

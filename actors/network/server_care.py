@@ -23,9 +23,9 @@ from actors.network.server_table import (
     StartServer,
     WriteServers,
 )
-from bus.logs import Log
+from bus.actor.step import Effect, Input
+from bus.logs.logs import Log
 from bus.paths import Context
-from bus.step import Effect, Input
 from shims import dnsmasq, process, process_tree
 from shims.linux.process import open_pidfd
 from shims.process_tree import Tree

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from bus.actor.step import Effect, Input
 from bus.messages.dnsmasq import ConfigureDnsmasq
-from bus.step import Effect, Input
 
 
 class Server(msgspec.Struct, kw_only=True):

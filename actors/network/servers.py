@@ -18,6 +18,7 @@ from actors.network.server_table import (
     StartServer,
     WriteServers,
 )
+from bus.actor.step import Effect, Fail, Input, Received, Reply
 from bus.messages.base import Ack, Message
 from bus.messages.dnsmasq import (
     EVERY,
@@ -28,7 +29,6 @@ from bus.messages.dnsmasq import (
     StartDnsmasq,
     UnconfigureDnsmasq,
 )
-from bus.step import Effect, Fail, Input, Received, Reply
 
 REQUESTS = (StartDnsmasq, KillDnsmasqs, ConfigureDnsmasq, UnconfigureDnsmasq)
 INVALID_ID = "invalid dnsmasq ID"

@@ -8,6 +8,7 @@ from actors.network.operations import Audit, AuditDue, Leased, Move, NoLease, Wo
 from actors.network.server_table import RESULTS
 from actors.network.table import Body, Job, NetworkTable, Work
 from actors.network.turn import Turn
+from bus.actor.step import Effect, Fail, Input, Received, Recovered
 from bus.messages.network import (
     AddInterfaces,
     ClearMirrors,
@@ -22,7 +23,6 @@ from bus.messages.network import (
     TrunkBridge,
     UnplugGuests,
 )
-from bus.step import Effect, Fail, Input, Received, Recovered
 
 
 def step(table: NetworkTable, inp: Input) -> list[Effect]:

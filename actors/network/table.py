@@ -12,6 +12,7 @@ import msgspec
 
 from actors.network.operations import AnyOperation, Worked
 from actors.network.server_table import ServerTable
+from bus.actor.step import Effect
 from bus.messages.network import (
     AddInterfaces,
     ClearMirrors,
@@ -28,7 +29,6 @@ from bus.messages.network import (
     UnplugGuests,
 )
 from bus.messages.vlan import DISCONNECTED
-from bus.step import Effect
 from shims.network.base import Port, Segment
 
 Body = (

@@ -20,9 +20,9 @@ from actors.network.table import (
 )
 from actors.network.turn import Turn
 from actors.network.unplugging import forget_tap
+from bus.actor.step import Effect
 from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE, CreateTap, DeleteTaps, HostTap, HostTaps, InterfaceReport
-from bus.step import Effect
 from shims.network.base import Segment
 
 MAX_ADDRESS = 64

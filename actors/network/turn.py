@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from actors.network.table import Guest, Job, NetworkTable, RunOperation, Tap, Warn, Work
+from bus.actor.step import Effect, Fail, Input, Publish, Reply
 from bus.messages.base import DEFAULT_NAMESPACE, Message
 from bus.messages.network import (
     InterfaceConnected,
@@ -10,7 +11,6 @@ from bus.messages.network import (
     InterfaceRepaired,
 )
 from bus.messages.vlan import DISCONNECTED
-from bus.step import Effect, Fail, Input, Publish, Reply
 from bus.topics import net_topic
 
 

@@ -14,8 +14,11 @@ from actors.plumber.running import RunningPipelines
 from actors.plumber.state import Changed, Delete, Deleted, ReaderKept
 from actors.plumber.table import DEFAULT, PlumberTable, client_error
 from bus import codec
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor
 from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, OverloadedError
+from bus.language.pipe_names import name_error
 from bus.messages.base import Ack, Message
 from bus.messages.control import CountAllReaders
 from bus.messages.envelope import Envelope
@@ -39,9 +42,6 @@ from bus.messages.pipeline import (
 )
 from bus.paths import Context
 from bus.pipe_messages import MessageError, content_of
-from bus.pipe_names import name_error
-from bus.step import Effect, Input
-from bus.step_actor import StepActor
 from bus.topics import pipe_topic, words
 from shims import process, process_tree
 from shims.process_tree import Tree

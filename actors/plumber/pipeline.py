@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from bus.errors import InvalidError
 from bus.exit_status import describe_exit
+from bus.language.pipe_names import SEPARATOR, name_error, resolve
 from bus.messages.pipeline import Element
 from bus.pipe_messages import MAX_MESSAGE, MessageError
-from bus.pipe_names import SEPARATOR, name_error, resolve
 
 PIPE = "pipe:"
 EXEC = "exec:"

@@ -16,6 +16,7 @@ from actors.plumber.pipeline_table import (
     Spawn,
     Stop,
 )
+from bus.actor.step import Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.messages.base import Ack
 from bus.messages.pipeline import (
     ClearPipelines,
@@ -26,7 +27,6 @@ from bus.messages.pipeline import (
     StageInfo,
     StartPipeline,
 )
-from bus.step import Effect, Fail, Input, Publish, Received, Recovered, Reply
 from bus.topics import pipeline_topic
 
 MAX_PIPELINES = 1_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from bus.actor.step import Effect, Input
 from bus.messages.pipeline import Element, PipelineState, Restart, StageInfo
-from bus.step import Effect, Input
 
 
 class Process(msgspec.Struct, frozen=True):

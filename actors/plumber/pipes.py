@@ -14,7 +14,7 @@ from actors.plumber.table import MAX_PIPES, PipeSettings
 from actors.plumber.via import Program, transform
 from actors.plumber.writers import NOTHING, TooFarAheadError, TooManyError, Writers
 from bus.errors import BusError, CancelledError, ConflictError, InvalidError, OverloadedError
-from bus.logs import Log
+from bus.logs.logs import Log
 from bus.messages.base import Event
 from bus.messages.pipe import LeavePipe, PipeBatch, PipeEnded, PipeRead, PipeWritten, ReadPipe, WritePipe
 from bus.pipe_messages import Content, split

@@ -21,11 +21,11 @@ from actors.plumber.pipeline_table import (
 from actors.plumber.pipes import Pipes
 from actors.plumber.run import GRACE_S, Run, readers
 from actors.plumber.stages import OpenPipe
+from bus.actor.step import Input
 from bus.errors import BusError
-from bus.logs import Log
+from bus.logs.logs import Log
 from bus.messages.pipe import LeavePipe
 from bus.messages.pipeline import StageInfo
-from bus.step import Input
 from shims import line_buffering, process, process_tree
 from shims.process_tree import Tree
 from shims.program_chain import is_program

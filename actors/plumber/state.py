@@ -6,10 +6,10 @@ import msgspec
 
 from actors.plumber import pipeline_state
 from actors.plumber.table import DEFAULT, MAX_PIPES, MAX_VIA, PipeSettings, PlumberTable
+from bus.actor.step import Effect, Fail, Input, Received, Reply
+from bus.language.pipe_names import name_error
 from bus.messages.base import Ack
 from bus.messages.pipe import DeletePipes, SetPipe
-from bus.pipe_names import name_error
-from bus.step import Effect, Fail, Input, Received, Reply
 
 
 class Changed(Effect, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ import re
 import msgspec
 
 from actors.plumber.pipeline_table import Pipelines
+from bus.language.pipe_names import MAX_CLIENT
 from bus.messages.pipe import Overflow, PipeMode
-from bus.pipe_names import MAX_CLIENT
 
 MAX_PIPES = 20_000
 MAX_VIA = 65_536

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from actors.scheduler import state
 from actors.scheduler.state import Located, SchedulerTable
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor
 from bus.messages.schedule import (
     PlaceVms,
 )
-from bus.step import Effect, Input
-from bus.step_actor import StepActor
 
 
 class SchedulerActor(StepActor[SchedulerTable]):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from actors.scheduler.place import Placement, PlacementError, place
+from bus.actor.step import Answered, Ask, AskFailed, Effect, Fail, Input, Received, Recovered, Reply
 from bus.messages.namespace import Batch
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import GetHostLoad, HostLoad, LaunchVms, VmReport, VmResult
-from bus.step import Answered, Ask, AskFailed, Effect, Fail, Input, Received, Recovered, Reply
 
 LOAD_TIMEOUT_S = 30.0
 LAUNCH_TIMEOUT_S = 840.0

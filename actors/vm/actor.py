@@ -21,7 +21,9 @@ from actors.vm.effects import (
     WriteTaps,
 )
 from actors.vm.table import VmTable
-from bus.actor import RequestContext, query
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Effect, Input
+from bus.actor.step_actor import StepActor, boot_s
 from bus.errors import BusError, InvalidError
 from bus.messages.guest import (
     ReportConsoles,
@@ -50,8 +52,6 @@ from bus.messages.vm import (
     VmUsages,
     WireVms,
 )
-from bus.step import Effect, Input
-from bus.step_actor import StepActor, boot_s
 from shims import guest_netns, hoststat, instance
 
 SAMPLE_GRACE_S = 20.0

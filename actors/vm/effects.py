@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bus.step import Effect, Input
+from bus.actor.step import Effect, Input
 
 
 class Located(Input, frozen=True, kw_only=True, tag="vm.located"):

@@ -9,9 +9,9 @@ from actors.vm.effects import Outcome
 from actors.vm.kinds import KINDS
 from actors.vm.table import Job, Phase, Verb, VmRecord, VmTable, Work
 from actors.vm.turn import Turn
+from bus.actor.step import Received
+from bus.language.vm_names import MAX_VMS, VmNameError, check_vm_name
 from bus.messages.vm import GuestKind, LaunchVms, VmConfig, VmResult, VmState
-from bus.step import Received
-from bus.vm_names import MAX_VMS, VmNameError, check_vm_name
 
 
 class Claims:

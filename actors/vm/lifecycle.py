@@ -5,9 +5,9 @@ from __future__ import annotations
 from actors.vm import transitions, wires
 from actors.vm.table import Call, Job, Phase, Verb, VmRecord, Wires, Work, not_found, state_error
 from actors.vm.turn import NETWORK_PHASES, Turn
+from bus.language.vm_names import VmNameError, parse_target
 from bus.messages.guest import GuestConsole, GuestExit, GuestReport
 from bus.messages.vm import VmResult, VmState
-from bus.vm_names import VmNameError, parse_target
 
 GOALS = {
     Verb.START: {VmState.RUNNING},

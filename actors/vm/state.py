@@ -6,11 +6,11 @@ from actors.vm import launch, lifecycle, reconcile, tags, wires
 from actors.vm.effects import InstancesPrepared, InstancesRemoved, Located
 from actors.vm.table import Phase, Verb, VmTable
 from actors.vm.turn import NETWORK_PHASES, Turn
+from bus.actor.step import Answered, AskFailed, Effect, Input, Received, Recovered
 from bus.messages.base import Ack
 from bus.messages.guest import GuestList, GuestReports, ReportConsoles, ReportExits
 from bus.messages.network import PlugReport
 from bus.messages.vm import ClearVmTags, FlushVms, KillVms, LaunchVms, StartVms, StopVms, TagVms, WireVms
-from bus.step import Answered, AskFailed, Effect, Input, Received, Recovered
 
 VERBS: dict[type[object], Verb] = {StartVms: Verb.START, StopVms: Verb.STOP, KillVms: Verb.KILL, FlushVms: Verb.FLUSH}
 

@@ -10,10 +10,10 @@ from enum import StrEnum
 
 import msgspec
 
+from bus.language.vm_names import Target, is_integer
 from bus.messages.base import WILDCARD
 from bus.messages.guest import GuestExit
 from bus.messages.vm import LIVE_STATES, GuestKind, VmConfig, VmResult, VmState
-from bus.vm_names import Target, is_integer
 
 ERROR_TAG = "error"
 """The tag that says why a VM is in ERROR."""

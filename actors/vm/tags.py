@@ -5,10 +5,10 @@ from __future__ import annotations
 from actors.vm import transitions
 from actors.vm.table import VmRecord, not_found, remove_tags
 from actors.vm.turn import Turn
+from bus.actor.step import Received
+from bus.language.vm_names import VmNameError, parse_target
 from bus.messages.base import WILDCARD
 from bus.messages.vm import ClearVmTags, TagVms, VmReport, VmResult
-from bus.step import Received
-from bus.vm_names import VmNameError, parse_target
 
 MAX_TAGS = 65_536
 """Characters of all keys and values of one VM."""

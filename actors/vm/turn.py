@@ -18,7 +18,9 @@ from actors.vm.effects import (
 )
 from actors.vm.kinds import KINDS
 from actors.vm.table import ERROR_TAG, Audit, Call, Job, Phase, VmRecord, VmTable
-from bus import vm_config
+from bus.actor.step import Ask, Effect, Fail, Input, Publish, Reply
+from bus.language import vm_config
+from bus.language.netspec import vlan_labels
 from bus.messages.base import Message, Request
 from bus.messages.guest import (
     CreateGuests,
@@ -31,8 +33,6 @@ from bus.messages.guest import (
 )
 from bus.messages.network import ForgetGuestNics, GuestNic, PlugGuests, UnplugGuests
 from bus.messages.vm import GuestKind, VmEvent, VmReport, VmResult, VmState
-from bus.netspec import vlan_labels
-from bus.step import Ask, Effect, Fail, Input, Publish, Reply
 from bus.topics import vm_topic
 
 CHUNK = 25

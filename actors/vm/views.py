@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from actors.vm.kinds import KINDS
 from actors.vm.table import VmRecord, VmTable, not_found
 from bus.errors import InvalidError, NotFoundError
+from bus.language.vm_names import VmNameError, parse_target
 from bus.messages.guest import GuestSample
 from bus.messages.vm import HostLoad, VmCount, VmCounts, VmInfo, VmList, VmNames, VmUsage
-from bus.vm_names import VmNameError, parse_target
 from shims.hoststat import HostStat
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from actors.vm.table import Phase, VmRecord, Wires
 from actors.vm.turn import Turn
+from bus.actor.step import Received
+from bus.language.vm_names import VmNameError, parse_target
 from bus.messages.base import Ack
 from bus.messages.guest import GuestReport
 from bus.messages.network import PlugReport
 from bus.messages.vm import WireVms
-from bus.step import Received
-from bus.vm_names import VmNameError, parse_target
 
 
 def plug(turn: Turn, vm: VmRecord) -> None:

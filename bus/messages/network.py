@@ -15,7 +15,7 @@ DEFAULT_BRIDGE = "mega_bridge"
 
 
 class Netspec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One interface as configured; `bus.netspec` reads and prints it."""
+    """One interface as configured; `bus.language.netspec` reads and prints it."""
 
     bridge: str = DEFAULT_BRIDGE
     vlan: int

@@ -34,7 +34,7 @@ MAX_WINDOW_S = 3600
 
 
 class VmConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One `vm config`; parameters of the other kind are ignored at launch. `bus.vm_config` says how words become it."""
+    """One `vm config`; those of the other kind are ignored at launch. How words become it: `bus.language.vm_config`."""
 
     uuid: str = ""
     vcpus: int = 1
@@ -44,7 +44,7 @@ class VmConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     coschedule: int = -1
     backchannel: bool = True
     networks: tuple[Netspec, ...] = ()
-    """Its interfaces, by index; at most `bus.netspec.MAX_INTERFACES`."""
+    """Its interfaces, by index; at most `bus.language.netspec.MAX_INTERFACES`."""
     tags: dict[str, str] = {}
 
     qemu: str = ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bus.language.netspec import NetspecError, check_bridge
 from bus.messages.network import BridgeInfo, Bridges, GetBridges, TrunkBridge
-from bus.netspec import NetspecError, check_bridge
 from cli.commands.declare import Answer, Args, Both, Command, CommandError
 from cli.commands.vlan_names import VLANS, labels
 from cli.response import Row

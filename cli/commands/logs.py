@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from bus.log_format import Line, text_line
-from bus.log_settings import LEVELS, MAX_RING, SYSLOG_LOCAL
+from bus.logs.log_format import Line, text_line
+from bus.logs.log_settings import LEVELS, MAX_RING, SYSLOG_LOCAL
 from bus.messages.base import DEFAULT_NAMESPACE, Request
 from bus.messages.debug import GetLogging, GetLogLines, Logging, LogLines, ResetLogging, SetLogging
 from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, CommandError

@@ -7,6 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from bus.errors import BusError, ConflictError
+from bus.language.ranges import fold
+from bus.language.vm_config import layout
+from bus.language.vm_names import MAX_NAME, is_valid
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
 from bus.messages.namespace import (
     Batch,
@@ -19,10 +22,7 @@ from bus.messages.namespace import (
     SetQueueing,
 )
 from bus.messages.vlan import GetVlans, VlanTable
-from bus.ranges import fold
-from bus.vlan_range import format_range
-from bus.vm_config import layout
-from bus.vm_names import MAX_NAME, is_valid
+from bus.settings.vlan_range import format_range
 from cli.commands.declare import LIFECYCLE_S, QUICK_S, Answer, Args, Both, Call, Command, CommandError, Scope
 from cli.commands.vlan_names import VLANS, labels
 from cli.response import Group, Response, Row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+from bus.language.ranges import RangeError, expand, fold
 from bus.messages.base import WILDCARD
-from bus.ranges import RangeError, expand, fold
 from cli.commands.declare import Call, Command, CommandError, Scope
 from cli.grammar.matcher import Match
 from cli.grammar.quoting import quote

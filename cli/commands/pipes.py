@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bus.language.pipe_names import resolve
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.pipe import DeletePipes, GetPipes, Overflow, PipeInfo, PipeList, PipeMode, SetPipe, WritePipe
-from bus.pipe_names import resolve
 from cli.commands.declare import Answer, Args, Command, CommandError, Scope
 from cli.grammar.errors import LexError
 from cli.grammar.lexer import lex

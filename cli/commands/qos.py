@@ -7,10 +7,10 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from bus.language.shaping_text import delay_text, rate_text
 from bus.messages.base import WILDCARD
 from bus.messages.network import MAX_DELAY_US, MAX_JITTER_US, MAX_RATE_BPS, ShapeInterfaces, Shaping
 from bus.messages.vm import VmInfo
-from bus.shaping_text import delay_text, rate_text
 from cli.commands.declare import Answer, Args, Call, Command, CommandError, Scope
 from cli.commands.vm import TARGET_HELP
 from cli.commands.vm_targets import interface_report, nic_of, on_targets

@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import AsyncIterator
 
 from bus.errors import BusError, OutcomeUnknownError
+from bus.language.netspec import UNPLUGGED, NetspecError, check_bridge, check_vlan
 from bus.messages.base import WILDCARD
 from bus.messages.network import DEFAULT_BRIDGE, CreateTap, DeleteTaps, GetHostTaps, HostTaps, InterfaceReport
 from bus.messages.vlan import DISCONNECTED
-from bus.netspec import UNPLUGGED, NetspecError, check_bridge, check_vlan
 from cli.commands.declare import Answer, Args, Both, Call, Command, CommandError
 from cli.commands.vlan_names import VLANS, give_back, labels, look_up
 from cli.response import Group, Response

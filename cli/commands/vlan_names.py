@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterable, Sequence
 
 from bus.errors import BusError
+from bus.language.netspec import vlan_labels
 from bus.messages.vlan import DISCONNECTED, GetVlans, ResolveVlans, ReturnVlans, Vlan, VlanTable
-from bus.netspec import vlan_labels
 from cli.commands.declare import QUICK_S, Also, Call
 
 VLANS = Also("namespace", lambda args: GetVlans())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bus.language.netspec import SEPARATOR
+from bus.language.vm_names import is_integer
 from bus.messages.base import WILDCARD, Ack, Request
 from bus.messages.vlan import AddVlan, BlacklistVlan, ClearVlans, GetVlans, SetVlanRange, VlanTable
-from bus.netspec import SEPARATOR
-from bus.vm_names import is_integer
 from cli.commands.declare import LIFECYCLE_S, Answer, Args, Command, CommandError
 
 MAX_DIGITS = 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from bus.language.vm_config import BOTH, KVM, PARAMS, Param, Shape, layout, show
 from bus.messages.base import Ack, Request
 from bus.messages.namespace import (
     ClearConfig,
@@ -18,7 +19,6 @@ from bus.messages.namespace import (
     SetConfig,
 )
 from bus.messages.vm import VmConfig
-from bus.vm_config import BOTH, KVM, PARAMS, Param, Shape, layout, show
 from cli.commands.declare import Answer, Args, Both, Command
 from cli.commands.vlan_names import VLANS, labels
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from bus.errors import BusError, OutcomeUnknownError
+from bus.language.netspec import MAX_INTERFACES, NetspecError, check_bridge, check_vlan, parse_all, resolved
 from bus.messages.network import AddInterfaces, ConnectInterfaces, GetInterfaces, GuestInterfaces
 from bus.messages.vlan import DISCONNECTED, Vlan
 from bus.messages.vm import VmInfo, WireVms
-from bus.netspec import MAX_INTERFACES, NetspecError, check_bridge, check_vlan, parse_all, resolved
 from cli.commands.declare import QUICK_S, Answer, Call, Command, CommandError, Scope
 from cli.commands.vlan_names import give_back, look_up
 from cli.commands.vm import TARGET_HELP

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from bus.language.netspec import UNPLUGGED
+from bus.language.shaping_text import qos_text
 from bus.messages.cc import ConnectedGuests
 from bus.messages.network import GuestRates, Interface, InterfaceList, Rates
 from bus.messages.vlan import DISCONNECTED, VlanTable
 from bus.messages.vm import GuestKind, VmInfo, VmList, VmUsage, VmUsages
-from bus.netspec import UNPLUGGED
-from bus.shaping_text import qos_text
 from cli.commands.declare import Answer, Args, Both
 from cli.commands.vlan_names import labels
 from cli.duration import format_duration

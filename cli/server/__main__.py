@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bus.by_hand import run_by_hand
+from bus.node.by_hand import run_by_hand
 from cli.server.actor import CliActor
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from bus import group
-from bus.actor import Actor, RequestContext, query
+from bus.access import group
+from bus.actor.base import Actor, RequestContext, query
 from bus.errors import ConflictError, UnavailableError
 from bus.messages.cli import LineOutput, RunLine
 from cli.commands.registry import COMMANDS

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from bus.errors import BusError
-from bus.pipe_names import resolve
-from bus.pipes import Asker
-from bus.ranges import fold
+from bus.language.pipe_names import resolve
+from bus.language.ranges import fold
+from bus.library.pipes import Asker
 from cli.commands.stop import ConnectionEnds
 from cli.render import encode_json, render
 from cli.response import Group, failure

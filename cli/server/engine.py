@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from bus.actor.inputs import Inputs
 from bus.errors import BusError
-from bus.inputs import Inputs
 from bus.messages.base import Message, Request
 from bus.retry import Retry
 from cli.commands.declare import Also, Answer, Args, Both, Call, Command, CommandError, Scope

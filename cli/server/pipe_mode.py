@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 
+from bus.library.pipes import Asker, PipeReader, PipeWriter
 from bus.messages.pipe import Delivery
 from bus.pipe_messages import payload, split
-from bus.pipes import Asker, PipeReader, PipeWriter
 from cli.running import running
 from cli.server.string_stream import StringStream
 

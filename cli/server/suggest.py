@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from bus.errors import BusError
+from bus.language.netspec import DRIVERS, SEPARATOR
 from bus.messages.base import WILDCARD, Message, Request
 from bus.messages.dnsmasq import GetDnsmasqs
 from bus.messages.files import MatchFiles
@@ -18,7 +19,6 @@ from bus.messages.pipe import GetPipes
 from bus.messages.pipeline import GetPipelines
 from bus.messages.vlan import GetVlans
 from bus.messages.vm import GetVmNames, GetVms, VmState
-from bus.netspec import DRIVERS, SEPARATOR
 from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
 from cli.grammar.matcher import Grammar

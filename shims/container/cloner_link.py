@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
-from bus.logs import Log
+from bus.logs.logs import Log
 from shims.container.cloner import ANSWER, FILTER, GUARDED, MAX_PACKET, SCRIPT
 from shims.container.loop import Loop
 from shims.container.record import Container

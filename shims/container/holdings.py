@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bus.logs import Log
+from bus.logs.logs import Log
 from shims.cgroup import Cgroups, host_layout
 from shims.container.journal import AnyRecord, Dropped, Journal
 from shims.container.loop import Loop

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from bus.log_format import Line
-from bus.logs import Log
+from bus.logs.log_format import Line
+from bus.logs.logs import Log
 from shims.container.loop import Loop
 
 _MAX_PACKET: Final = 64 * 1024

@@ -20,10 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bus import descriptors, notify
+from bus import descriptors
 from bus.errors import ConflictError
 from bus.lock import FileLock
-from bus.logs import OUTLET, Log
+from bus.logs.logs import OUTLET, Log
+from bus.node import notify
 from shims import spare
 from shims.container.cloner_link import ClonerLink
 from shims.container.connection import Connection
@@ -339,8 +340,8 @@ class _Nobody:
 
 def main() -> int:
     """Run a warden by hand."""
-    from bus.by_hand import base_from_arguments
-    from bus.log_settings import from_environment
+    from bus.logs.log_settings import from_environment
+    from bus.node.by_hand import base_from_arguments
 
     base = base_from_arguments("python -m shims.container.warden", "Run the warden of a base directory.")
     try:

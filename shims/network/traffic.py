@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bus.logs import Log
+from bus.logs.logs import Log
 from bus.messages.network import Shaping
 from shims.netlink import Netlink
 from shims.network import shaping

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from bus.client import connect
+from bus.library.pipes import PipeWriter
 from bus.messages.control import Ping
-from bus.pipes import PipeWriter
 from bus.port import Port
 from bus.remote import remote, remote_context
 

@@ -22,8 +22,8 @@ import msgpack
 import zmq
 
 from bus.client import connect
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.envelope import Envelope
-from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
 
 BATCH = 65_536

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bus import gateway, gateway_connections, gateway_doors, gateway_relay, gateway_watchers
+from bus.gateway import connections, doors, gateway, relay, watchers
 from bus.topics import MAX_TOPIC
 from tools.protocol_page import BLOCKS, PAGE, renew
 from tools.vectors import messages
@@ -31,20 +31,19 @@ def test_links_within_the_page_lead_somewhere() -> None:
 def test_the_limits_over_tcp_are_those_of_the_gateway() -> None:
     section = PAGE.read_text().partition("### Limits over TCP\n")[2].partition("\n## ")[0]
     limits = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", section, re.MULTILINE))
-    connections, relay = gateway_connections, gateway_relay
     expected = {
         "connections": f"{connections.MAX_CONNECTIONS:,}; {connections.MAX_OF_KEY} of one key",
         "new connections from one address": f"{connections.MAX_ACCEPTED} in {connections.WINDOW_S:g} seconds",
-        "time for the handshake": f"{gateway_doors.HANDSHAKE_MS / 1000:g} seconds",
+        "time for the handshake": f"{doors.HANDSHAKE_MS / 1000:g} seconds",
         "a connection that has said nothing": f"{connections.SILENT_S:g} seconds",
         "an envelope": f"{gateway.MAX_HEAD // 1024} KiB",
         "an id, a cause": f"{relay.MAX_OWN_ID} characters",
         "requests under way of one key": f"{relay.MAX_OF_KEY:,}, and {relay.MAX_BYTES_OF_KEY >> 20} MiB together unless"
         " it is a single one",
-        "answers that wait for one client": f"{gateway_doors.REQUESTS_QUEUE:,}",
+        "answers that wait for one client": f"{doors.REQUESTS_QUEUE:,}",
         "a subscription": f"{MAX_TOPIC:,} bytes",
-        "subscriptions of one connection": f"{gateway_watchers.MAX_SUBSCRIPTIONS:,}",
-        "topics that one key subscribes to": f"{gateway_watchers.MAX_BYTES_OF_KEY >> 10} KiB together",
-        "events that wait for one client": f"{gateway_doors.EVENTS_QUEUE:,}",
+        "subscriptions of one connection": f"{watchers.MAX_SUBSCRIPTIONS:,}",
+        "topics that one key subscribes to": f"{watchers.MAX_BYTES_OF_KEY >> 10} KiB together",
+        "events that wait for one client": f"{doors.EVENTS_QUEUE:,}",
     }
     assert limits == {"what": "limit"} | expected

@@ -55,7 +55,7 @@ from tests.integration.processes import broker_serves, kill, serves, until
 
 R = TypeVar("R", bound=Message)
 ROOT = Path(__file__).parents[2]
-MODULES = {"broker": "bus", "cc": "actors.cc", "plumber": "actors.plumber"}
+MODULES = {"broker": "bus.broker", "cc": "actors.cc", "plumber": "actors.plumber"}
 WAIT_S = 30.0
 
 

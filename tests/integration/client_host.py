@@ -20,7 +20,7 @@ from tests.integration.processes import kill
 ROOT = Path(__file__).parents[2]
 WAIT_S = 20.0
 MODULES = {
-    "broker": ("bus",),
+    "broker": ("bus.broker",),
     "cli": ("cli.server",),
     "namespace": ("actors.namespace",),
     "plumber": ("actors.plumber",),

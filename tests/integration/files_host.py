@@ -88,7 +88,7 @@ async def running_files(base: Path) -> AsyncIterator[Files]:
     """The actor, once it serves; nothing of it is left afterwards."""
     with ExitStack() as stack:
         files = Files(base, stack)
-        files.start("bus")
+        files.start("bus.broker")
         await broker_serves(base)
         files.actor = files.start("actors.files")
         async with connect(base) as files.port:

@@ -14,21 +14,21 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from bus.access.key_files import ClientFile, KeyStore, new_pair
+from bus.access.keys import Key, Role
 from bus.client import connect
 from bus.errors import BusError
-from bus.key_files import ClientFile, KeyStore, new_pair
-from bus.keys import Key, Role
-from bus.listen_address import LISTEN, Endpoint
 from bus.messages.control import GetStatus
 from bus.messages.gateway import ReloadKeys
 from bus.port import Port
 from bus.remote import Remote, remote_context
+from bus.settings.listen_address import LISTEN, Endpoint
 from tests.integration.processes import kill, until
 
 ROOT = Path(__file__).parents[2]
 LOOPBACK = "127.0.0.1"
 MODULES = {
-    "broker": ("bus",),
+    "broker": ("bus.broker",),
     "plumber": ("actors.plumber",),
     "gateway": ("bus.gateway",),
     "vm": ("tests.integration.toys", "vm"),
@@ -36,7 +36,7 @@ MODULES = {
 WITH_LIMIT = """
 import sys
 from pathlib import Path
-from bus import gateway
+from bus.gateway import gateway
 gateway.MAX_RSS_BYTES = int(sys.argv[1]) << 20
 sys.exit(gateway.Gateway.run_process(Path(sys.argv[2]), None))
 """

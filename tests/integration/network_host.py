@@ -22,7 +22,7 @@ from tests.integration.processes import broker_serves, kill, serves
 
 R = TypeVar("R", bound=Message)
 ROOT = Path(__file__).parents[2]
-MODULES = {"broker": "bus", "network": "actors.network"}
+MODULES = {"broker": "bus.broker", "network": "actors.network"}
 WAIT_S = 30.0
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from bus import codec
 from bus.client import connect
 from bus.errors import BusError
+from bus.library.pipes import PipeReader
 from bus.messages.pipe import PipeBatch
-from bus.pipes import PipeReader
 from bus.port import Port
 
 

@@ -18,7 +18,7 @@ from tests.integration.processes import broker_serves, kill, serves, until
 
 R = TypeVar("R", bound=Message)
 ROOT = Path(__file__).parents[2]
-MODULES = {"broker": "bus", "plumber": "actors.plumber"}
+MODULES = {"broker": "bus.broker", "plumber": "actors.plumber"}
 
 
 class PlumberHost:

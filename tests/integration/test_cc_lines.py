@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from bus.errors import BusError, ConflictError, NotFoundError
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.cc import GetCcState, GetClients, Listen, Unlisten
 from bus.messages.pipe import GetPipes
 from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel
 from bus.messages.vm import GuestKind, VmState
-from bus.pipes import PipeReader, PipeWriter
 from shims.agent.wire import FLUSH
 from tests.integration.cc_agent import PREAMBLE, Agent, frame
 from tests.integration.cc_host import CcHost, cc_host, uuid_of

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.cc import CommandKind, CommandSpec, CommandState, GetClients, GetGuestProcesses, Listen
 from bus.messages.pipe import DeletePipes, GetPipes
 from bus.messages.tunnel import OpenTunnel
-from bus.pipes import PipeReader, PipeWriter
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until
 

@@ -48,7 +48,7 @@ class Host:
         self.stack = stack
         for directory in ("run", "state", "bus", "log", "files"):
             (base / directory).mkdir(mode=0o700)
-        self.broker = self.start("bus")
+        self.broker = self.start("bus.broker")
         wait_for((base / "bus" / "requests").is_socket, "the broker")
         self.namespace = self.start("actors.namespace")
         self.cli = self.start("cli.server")

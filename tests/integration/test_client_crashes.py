@@ -70,7 +70,7 @@ async def test_after_a_restart_of_the_broker_all_goes_on_and_the_gap_is_told(
 async def test_what_was_asked_while_nobody_is_there_is_not_done_later(
     host: ClientHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.api.ABSENT_S", 0.2)
+    monkeypatch.setattr("bus.library.api.ABSENT_S", 0.2)
     async with bus.connect(host.base) as client, client.subscribe("vm/late/") as events:
         host.kill("broker")
         with pytest.raises((bus.UnreachableError, bus.OutcomeUnknownError)):  # it may still have been under way
@@ -78,7 +78,7 @@ async def test_what_was_asked_while_nobody_is_there_is_not_done_later(
         with pytest.raises(bus.UnreachableError, match=f"minibus is not running on {host.base}"):
             await publish(client, 1, "late")
         host.start("broker")
-        monkeypatch.setattr("bus.api.ABSENT_S", QUICK_S)
+        monkeypatch.setattr("bus.library.api.ABSENT_S", QUICK_S)
         await client.ask("vm", GetVms())
         assert await events.next(QUICK_S) == bus.Lost("vm/late/", 0, "interrupted")
         await publish(client, 1, "late")

@@ -49,7 +49,7 @@ async def test_a_request_has_the_reply_that_it_declares(client: bus.Client) -> N
 
 
 async def test_nobody_at_an_address_is_told_after_a_while(client: bus.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.api.ABSENT_S", 0.2)
+    monkeypatch.setattr("bus.library.api.ABSENT_S", 0.2)
     with pytest.raises(bus.UnreachableError, match="no actor `nobody`"):
         await client.ask("nobody", GetStatus())
 

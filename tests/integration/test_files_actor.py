@@ -214,7 +214,7 @@ async def _outcome(asked: Any) -> str:
 async def test_a_file_area_that_cannot_be_used_is_one_sentence(base_dir: Path) -> None:
     with ExitStack() as stack:
         files = Files(base_dir, stack)
-        files.start("bus")
+        files.start("bus.broker")
         await broker_serves(base_dir)
         (base_dir / "files").rmdir()
         (base_dir / "files").write_text("a file")

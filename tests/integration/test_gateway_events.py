@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import zmq
 
+from bus.access.key_files import ClientFile, Pair, new_pair
+from bus.access.keys import Key, Role, Verdict
 from bus.errors import BusError, DeniedError
-from bus.gateway_connections import Connections
-from bus.gateway_doors import Doors, GatewaySockets
-from bus.key_files import ClientFile, Pair, new_pair
-from bus.keys import Key, Role, Verdict
-from bus.listen_address import Endpoint
+from bus.gateway.connections import Connections
+from bus.gateway.doors import Doors, GatewaySockets
 from bus.messages.vm import StartVms
 from bus.port import Delivery, Port, Subscription
 from bus.pump import Origin
 from bus.remote import Remote, arm
+from bus.settings.listen_address import Endpoint
 from tests.integration.gateway_host import LOOPBACK, GatewayHost, client, free_port, gateway_host
 from tests.integration.processes import until
 

@@ -11,10 +11,11 @@ import msgpack
 import pytest
 import zmq
 
+from bus.access.key_files import new_pair, now_s
+from bus.access.keys import Role
 from bus.client import connect
 from bus.errors import BusError, CancelledError, DeniedError, UnreachableError
-from bus.key_files import new_pair, now_s
-from bus.keys import Role
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.base import Ack, Message, Request
 from bus.messages.control import GetAddresses, GetStatus, Goodbye, Hello, Lookup, Ping, Stats
 from bus.messages.debug import GetStacks
@@ -22,7 +23,6 @@ from bus.messages.gateway import GetRights, Rights
 from bus.messages.pipe import ReadPipe, WritePipe
 from bus.messages.vm import GetVmNames, TopVms, VmUsages
 from bus.paths import host_name
-from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
 from bus.remote import Remote, arm
 from bus.topics import stats_topic

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bus.access.key_files import client_toml, new_pair
+from bus.access.keys import Role
 from bus.client import connect
-from bus.key_files import client_toml, new_pair
-from bus.keys import Role
 from bus.messages.pipe import DeletePipes, GetPipes, WritePipe
 from bus.port import Port
 from bus.remote import Remote

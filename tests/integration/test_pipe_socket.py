@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.pipe import DeletePipes, GetPipes, WritePipe
-from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
 from cli.commands.registry import COMMANDS
 from cli.server import pipe_mode

@@ -14,6 +14,7 @@ import zmq
 
 from bus import codec
 from bus.errors import BusError, InvalidError, NotFoundError
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.base import Request
 from bus.messages.pipe import (
     DeletePipes,
@@ -25,7 +26,6 @@ from bus.messages.pipe import (
     WritePipe,
 )
 from bus.paths import base_tag
-from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
 from shims.process_tree import marked
 from tests.integration.plumber_host import PlumberHost, ask, pipe_info, plumber_host, until_pipe

@@ -10,8 +10,8 @@ import pytest
 
 from bus.client import connect
 from bus.errors import ConflictError
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.pipe import DeletePipes, Delivery, PipeMode, ReadPipe, SetPipe
-from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
 from tests.integration.plumber_host import PlumberHost, plumber_host, until_pipe
 

@@ -16,6 +16,7 @@ import pytest
 from bus import codec
 from bus.client import connect
 from bus.errors import BusError
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.control import GetStatus
 from bus.messages.pipe import (
     DeletePipes,
@@ -28,7 +29,6 @@ from bus.messages.pipe import (
     SetPipe,
     WritePipe,
 )
-from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
 from tests.integration.plumber_host import ROOT, PlumberHost, ask, pipe_info, plumber_host, until_pipe
 

@@ -14,13 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-from bus import control, supervision
 from bus.errors import BusError, UnavailableError
-from bus.lifecycle import Process, run_process
 from bus.lock import FileLock
-from bus.node import Node
+from bus.node import control, supervision
+from bus.node.lifecycle import Process, run_process
+from bus.node.node import Node
+from bus.node.supervision import ChildSpec
 from bus.paths import Paths
-from bus.supervision import ChildSpec
 from shims.linux import process
 
 FDS = 900
@@ -234,7 +234,7 @@ def child(name: str, stage: int, **options: object) -> ChildSpec:
 QUICK = {"backoff_s": (0.02, 0.2)}
 CHILDREN = {
     "warden": child("warden", 0, outlives_node=True, **QUICK),
-    "broker": ChildSpec("broker", "bus.broker:run", stage=1),
+    "broker": ChildSpec("broker", "bus.broker.broker:run", stage=1),
     "first": child("first", 0),
     "second": child("second", 1, **QUICK),
     "third": child("third", 2, **QUICK),

@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from bus import broker, codec, errors, port
-from bus.actor import Actor, RequestContext, query
+from bus import codec, errors, port
+from bus.actor.base import Actor, RequestContext, query
+from bus.broker import broker
 from bus.client import connect
 from bus.messages.guest import GuestList, GuestSamples, ListGuests, SampleGuests
 from bus.messages.vm import (

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 import zmq
 
-from bus.listen_address import Endpoint
 from bus.remote import Remote, arm
+from bus.settings.listen_address import Endpoint
 
 CONNECTIONS = 1_000
 SOURCES = 100

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from bus.access.key_files import client_toml
 from bus.client import connect
-from bus.key_files import client_toml
 from bus.messages.control import Ping
 from bus.messages.vm import StartVms
 from bus.port import Port

@@ -13,15 +13,15 @@ from contextlib import suppress
 
 import pytest
 
+from bus.access.keys import Role
 from bus.client import connect
 from bus.errors import BusError
-from bus.keys import Role
-from bus.listen_address import Endpoint
 from bus.messages.control import Ping
 from bus.messages.pipe import DeletePipes, GetPipes, WritePipe
 from bus.messages.vm import StartVms
 from bus.port import Port
 from bus.remote import Remote
+from bus.settings.listen_address import Endpoint
 from tests.integration.gateway_host import GatewayHost, client, gateway_host
 from tests.integration.processes import until
 from tests.system.gateway_abuser import READERS

@@ -13,11 +13,11 @@ from typing import TypeVar
 
 from bus.client import connect
 from bus.errors import BusError, OutcomeUnknownError
+from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.base import Message, Request
 from bus.messages.host import ProgramResult, RunProgram
 from bus.messages.namespace import QueueVms
 from bus.messages.vm import GetVms, GuestKind, KillVms
-from bus.pipes import PipeReader, PipeWriter
 from bus.port import Port
 from tests.system.drill.timeline import Timeline
 from tests.system.product import Product

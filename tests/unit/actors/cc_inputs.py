@@ -14,6 +14,7 @@ from actors.cc.inputs import (
 from actors.cc.state import step
 from actors.cc.table import CcTable, Facts, Vm
 from actors.cc.views import outcomes
+from bus.actor.step import Effect, Fail, Input
 from bus.messages.base import Request
 from bus.messages.cc import (
     CommandKind,
@@ -23,7 +24,6 @@ from bus.messages.cc import (
     PostCommand,
 )
 from bus.messages.vm import GuestKind, VmState
-from bus.step import Effect, Fail, Input
 from bus.testing import play, received, the
 
 NS = "minimega"

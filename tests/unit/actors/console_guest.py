@@ -14,7 +14,7 @@ from pathlib import Path
 
 from actors.container.console import Console
 from actors.container.console_poller import Poller
-from bus.logs import Log
+from bus.logs.logs import Log
 from shims.scroll_back import ScrollBack
 
 PATIENCE_S = 20.0

@@ -11,9 +11,9 @@ from actors.network.operations import AuditDue, Worked
 from actors.network.state import step
 from actors.network.table import NetworkTable, RunOperation, Warn
 from actors.network.worker import work
+from bus.actor.step import Effect, Fail, Input, Publish, Recovered
 from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
 from bus.messages.network import GuestNic, Netspec, Plugged, PlugGuests, PlugReport
-from bus.step import Effect, Fail, Input, Publish, Recovered
 from bus.testing import only, received, replies, through_journal, through_snapshot
 from shims.network.base import Fabric
 from shims.network.fake import FakeFabric

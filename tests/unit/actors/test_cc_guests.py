@@ -24,6 +24,7 @@ from actors.cc.inputs import (
 )
 from actors.cc.state import step
 from actors.cc.table import CcTable, Facts
+from bus.actor.step import Input, Recovered, Reply
 from bus.messages.base import Ack
 from bus.messages.cc import (
     CommandKind,
@@ -38,7 +39,6 @@ from bus.messages.cc import (
 )
 from bus.messages.tunnel import OpenTunnel
 from bus.messages.vm import VmState
-from bus.step import Input, Recovered, Reply
 from bus.testing import events, play, received, replies, the, through_journal, through_snapshot
 from tests.unit.actors.cc_inputs import (
     NS,

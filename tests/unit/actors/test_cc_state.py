@@ -29,6 +29,7 @@ from actors.cc.inputs import (
 )
 from actors.cc.state import step
 from actors.cc.views import command_list, outcomes, response_ids
+from bus.actor.step import Recovered
 from bus.errors import NotFoundError
 from bus.messages.base import Ack, Request
 from bus.messages.cc import (
@@ -50,7 +51,6 @@ from bus.messages.cc import (
 )
 from bus.messages.tunnel import CloseTunnel, OpenTunnel
 from bus.messages.vm import GuestKind, LaunchVms, VmConfig, VmState
-from bus.step import Recovered
 from bus.testing import events, only, play, received, replies, the
 from tests.unit.actors.cc_inputs import (
     NS,

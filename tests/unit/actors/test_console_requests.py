@@ -17,7 +17,7 @@ from actors.container.console_requests import LOST, ConsoleRequests
 from actors.container.console_table import Consoles, Home
 from actors.container.state import Guest, GuestState
 from bus.errors import InvalidError, NotFoundError, OverloadedError, UnavailableError
-from bus.logs import Log
+from bus.logs.logs import Log
 from bus.messages.base import Ack
 from bus.messages.console import FROM_NOW, ConsoleInput, ReadConsole, ResizeConsole, TypeAtConsole
 from shims.container.protocol import ContainerSpec

@@ -17,7 +17,7 @@ from actors.container import console_sockets, console_table
 from actors.container.console_poller import BURST_S, SHARE, Poller
 from actors.container.console_sockets import Door, listen_tcp, listen_unix
 from actors.container.console_table import Consoles, Home
-from bus.logs import Log
+from bus.logs.logs import Log
 from shims.scroll_back import KEPT_BYTES
 from tests.unit.actors.console_guest import Guest, Watcher, living_guest, until
 

@@ -14,6 +14,7 @@ from actors.container.state import (
     WardenExited,
 )
 from actors.container.step import step
+from bus.actor.step import Ask, AskFailed, Effect, Input, Received, Reply
 from bus.messages.guest import (
     CreateGuests,
     ForgetGuests,
@@ -29,7 +30,6 @@ from bus.messages.guest import (
     StartGuests,
 )
 from bus.messages.vm import VmConfig
-from bus.step import Ask, AskFailed, Effect, Input, Received, Reply
 from shims.container.protocol import ContainerStatus
 
 

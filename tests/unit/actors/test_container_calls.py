@@ -11,8 +11,8 @@ import pytest
 
 from actors.container.actor import ContainerActor
 from actors.container.state import CallWarden, Verb, WardenAnswered
+from bus.actor.step import Input
 from bus.paths import context
-from bus.step import Input
 
 
 class Warden:

@@ -6,10 +6,10 @@ import pytest
 
 from actors.files.names import other_name
 from actors.files.state import Delete, Deleted, Fetched, FileTable, Origin, Vanished, choose, step
+from bus.actor.step import Fail, Input, Recovered
 from bus.errors import ConflictError
 from bus.messages.base import Ack
 from bus.messages.files import DeleteFiles, FetchUrl
-from bus.step import Fail, Input, Recovered
 from bus.testing import play, received, replies, the, through_journal, through_snapshot
 from shims.file_area import Found, Name
 

@@ -23,6 +23,7 @@ from actors.host.table import (
     RunIt,
     SpawnJob,
 )
+from bus.actor.step import Effect, Fail, Input, Publish, Recovered, Reply
 from bus.messages.base import Ack
 from bus.messages.host import (
     ClearJobs,
@@ -36,7 +37,6 @@ from bus.messages.host import (
     StartJob,
 )
 from bus.messages.vm import FlushVms
-from bus.step import Effect, Fail, Input, Publish, Recovered, Reply
 from bus.testing import only, play, received, replies, the, through_journal, through_snapshot
 
 HERE = Located(host="h1", tag="ab2c", boot_id="boot-1", time_s=1.0)

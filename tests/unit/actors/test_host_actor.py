@@ -12,7 +12,6 @@ import pytest
 
 from actors.host.actor import HostActor
 from bus import codec
-from bus.lifecycle import EXIT_BUG
 from bus.messages.base import Failure, Message
 from bus.messages.envelope import Envelope
 from bus.messages.host import (
@@ -29,6 +28,7 @@ from bus.messages.host import (
     RunProgram,
     StartJob,
 )
+from bus.node.lifecycle import EXIT_BUG
 from bus.paths import context
 from shims import host_check, process_tree
 from tests.unit.bus.toy import LoopbackPort

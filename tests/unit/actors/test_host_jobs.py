@@ -13,9 +13,9 @@ import pytest
 
 from actors.host import jobs as jobs_module
 from actors.host.jobs import Jobs
-from bus import control
-from bus.control import ControlLane
-from bus.logs import Log
+from bus.logs.logs import Log
+from bus.node import control
+from bus.node.control import ControlLane
 from shims import job_output, process_tree
 from shims.job_output import JobOutput
 from shims.linux.process import start_ticks

@@ -16,11 +16,11 @@ from actors import roster
 from actors.metrics.actor import _Families, host_figures
 from actors.metrics.board import MAX_ACTORS, STALE_S, Board, Snapshot
 from actors.metrics.families import MAX_NAMESPACES, OTHERS, families, fold
-from bus import metrics_address
-from bus.histogram import BOUNDS_S, Histogram
+from bus.actor.histogram import BOUNDS_S, Histogram
 from bus.messages.control import ActorStatus, NodeStats, Ping, Stats
 from bus.messages.vm import GuestKind, VmCount, VmState
 from bus.processes import Figures
+from bus.settings import metrics_address
 from shims.hoststat import HostFigures
 
 

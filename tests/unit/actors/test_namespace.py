@@ -10,6 +10,7 @@ import pytest
 from actors.namespace.config import MAX_CONFIG, MAX_SAVED
 from actors.namespace.state import name_error, namespace_list, step
 from actors.namespace.table import Located, NamespaceTable, first_table
+from bus.actor.step import Ask, AskFailed, Effect, Fail
 from bus.messages.base import Ack, Message, Request
 from bus.messages.namespace import (
     ClearConfig,
@@ -36,7 +37,6 @@ from bus.messages.vm import (
     VmResult,
     VmState,
 )
-from bus.step import Ask, AskFailed, Effect, Fail
 from bus.testing import answer, only, received, replies, the, through_snapshot
 
 NS = "minimega"

@@ -10,6 +10,7 @@ from actors.namespace.destroy import MAX_ROUNDS
 from actors.namespace.state import namespace_list, step
 from actors.namespace.table import Namespace, NamespaceTable, first_table
 from actors.namespace.vlan_requests import WriteVlans
+from bus.actor.step import Ask, AskFailed, Effect, Fail, Publish
 from bus.messages.base import Ack, Message, Request
 from bus.messages.cc import EndCc
 from bus.messages.namespace import (
@@ -29,7 +30,6 @@ from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
 from bus.messages.vlan import AddVlan, ResolveVlans, SetVlanRange, Vlan, Vlans
 from bus.messages.vm import FlushVms, GetVmNames, GuestKind, KillVms, VmList, VmNames, VmReport, VmResult
-from bus.step import Ask, AskFailed, Effect, Fail, Publish
 from bus.testing import answer, events, only, received, replies, the, through_snapshot
 
 NS = "minimega"

@@ -13,6 +13,7 @@ from actors.namespace.state import step
 from actors.namespace.table import NamespaceTable, first_table
 from actors.namespace.vlan_requests import WriteVlans
 from actors.namespace.vlans import file_text
+from bus.actor.step import Ask, AskFailed, Effect, Fail, Input, Publish, Reply
 from bus.messages.base import Ack, Message, Request
 from bus.messages.cc import EndCc
 from bus.messages.namespace import (
@@ -42,7 +43,6 @@ from bus.messages.vm import (
     VmReport,
     VmResult,
 )
-from bus.step import Ask, AskFailed, Effect, Fail, Input, Publish, Reply
 from bus.testing import answer, received, through_journal, through_snapshot
 
 HOSTS = ("h1", "h2")

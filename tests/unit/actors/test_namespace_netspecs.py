@@ -7,6 +7,7 @@ import pytest
 
 from actors.namespace.state import step
 from actors.namespace.table import NamespaceTable, first_table
+from bus.actor.step import Ask, Fail
 from bus.messages.namespace import (
     CloneConfig,
     LaunchQueue,
@@ -24,7 +25,6 @@ from bus.messages.vlan import (
     SetVlanRange,
 )
 from bus.messages.vm import GuestKind, VmConfig, VmInfo, VmList, VmNames, VmState
-from bus.step import Ask, Fail
 from bus.testing import answer, replies, the
 from tests.unit.actors.vlan_requests import NS, clear, do, ok, refused
 

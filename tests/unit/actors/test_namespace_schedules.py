@@ -10,6 +10,7 @@ from actors.namespace.schedules import MAX_RUNS, history
 from actors.namespace.state import namespace_list, step
 from actors.namespace.table import Located, NamespaceTable, first_table
 from actors.scheduler.place import METRICS
+from bus.actor.step import Ask, AskFailed, Effect, Fail
 from bus.errors import InvalidError
 from bus.messages.base import Ack, Message, Request
 from bus.messages.namespace import (
@@ -24,7 +25,6 @@ from bus.messages.namespace import (
 )
 from bus.messages.schedule import ChangePlan, PlaceVms, Plan, ScheduleRun
 from bus.messages.vm import GuestKind, VmConfig, VmNames, VmReport, VmResult
-from bus.step import Ask, AskFailed, Effect, Fail
 from bus.testing import answer, only, received, replies, the, through_snapshot
 
 NS = "minimega"

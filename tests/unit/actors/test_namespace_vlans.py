@@ -11,6 +11,7 @@ from actors.namespace.state import step
 from actors.namespace.table import Located, NamespaceTable, first_table
 from actors.namespace.vlan_requests import WriteVlans
 from actors.namespace.vlans import VlanBook, VlanError, file_text, resolve
+from bus.actor.step import Ask, AskFailed, Recovered
 from bus.messages.base import Ack
 from bus.messages.namespace import (
     SetConfig,
@@ -26,7 +27,6 @@ from bus.messages.vlan import (
     Vlan,
     VlanRange,
 )
-from bus.step import Ask, AskFailed, Recovered
 from bus.testing import answer, only, replies, the, through_snapshot
 from tests.unit.actors.vlan_requests import NS, clear, do, numbers, ok, refused
 

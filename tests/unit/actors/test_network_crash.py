@@ -8,6 +8,7 @@ import pytest
 
 from actors.network.audit import Picture, compare, picture
 from actors.network.operations import Audit, Repair, Worked
+from bus.actor.step import Fail
 from bus.messages.network import (
     AddInterfaces,
     ConnectInterfaces,
@@ -24,7 +25,6 @@ from bus.messages.network import (
     TrunkBridge,
     UnplugGuests,
 )
-from bus.step import Fail
 from bus.testing import through_journal
 from shims.network.base import HostPort, Port, Seen, Segment, Survey
 from tests.unit.actors.network_model import PID, Model, guest, logged, net, told

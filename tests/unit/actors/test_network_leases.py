@@ -5,8 +5,8 @@ from __future__ import annotations
 from actors.network import views
 from actors.network.operations import Leased, NoLease
 from actors.network.table import EndLease, KeepLease
+from bus.actor.step import Fail
 from bus.messages.network import CreateTap, DeleteTaps, HostTap, HostTaps, InterfaceReport
-from bus.step import Fail
 from bus.testing import only
 from tests.unit.actors.network_model import Model, told
 

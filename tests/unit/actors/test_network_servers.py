@@ -20,6 +20,7 @@ from actors.network.server_table import (
     StartServer,
     WriteServers,
 )
+from bus.actor.step import Fail
 from bus.messages.base import Ack
 from bus.messages.dnsmasq import (
     ConfigureDnsmasq,
@@ -29,7 +30,6 @@ from bus.messages.dnsmasq import (
     UnconfigureDnsmasq,
 )
 from bus.messages.network import CreateTap, DeleteTaps, EndNetworks
-from bus.step import Fail
 from bus.testing import only
 from tests.unit.actors.network_model import Model
 

@@ -19,6 +19,7 @@ from actors.plumber.pipeline_table import (
     Spawn,
     Stop,
 )
+from bus.actor.step import Effect, Fail, Input, Publish, Recovered, Reply
 from bus.messages.base import Ack
 from bus.messages.pipeline import (
     ClearPipelines,
@@ -29,7 +30,6 @@ from bus.messages.pipeline import (
     StageInfo,
     StartPipeline,
 )
-from bus.step import Effect, Fail, Input, Publish, Recovered, Reply
 from bus.testing import events, only, received, replies, the, through_journal, through_snapshot
 
 

@@ -12,7 +12,7 @@ from actors.plumber import pipe as pipe_module
 from actors.plumber.pipes import Pipe, Pipes
 from actors.plumber.table import DEFAULT, PipeSettings
 from bus.errors import BusError, CancelledError, ConflictError, OverloadedError
-from bus.logs import Log
+from bus.logs.logs import Log
 from bus.messages.base import Event
 from bus.messages.pipe import LeavePipe, Overflow, PipeBatch, PipeEnded, PipeRead, ReadPipe, WritePipe
 from bus.pipe_messages import content_of

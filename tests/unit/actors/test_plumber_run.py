@@ -19,7 +19,7 @@ from actors.plumber.readers import MAX_QUEUE_BYTES
 from actors.plumber.run import Run
 from actors.plumber.table import PipeSettings
 from bus.errors import OverloadedError
-from bus.logs import Log
+from bus.logs.logs import Log
 from bus.messages.base import Event
 from bus.messages.pipe import LeavePipe, PipeBatch, PipeMode, ReadPipe
 from bus.pipe_messages import MAX_MESSAGE, content_of, frame

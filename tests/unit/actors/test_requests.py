@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from actors.roster import GATEWAY, METRICS, ROSTER
-from bus import broker, codec, node_calls
-from bus.actor import Actor
+from bus import codec
+from bus.actor.base import Actor
+from bus.actor.step import Fail, Received
+from bus.actor.step_actor import StepActor
+from bus.broker import broker, node_calls
 from bus.messages.base import Query, Request
 from bus.messages.debug import Inspection
 from bus.paths import context
-from bus.step import Fail, Received
-from bus.step_actor import StepActor
 from tools.vectors import example, messages
 
 REQUESTS = {tag: klass for tag, klass in messages().items() if issubclass(klass, Request)}

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from actors.scheduler.place import PlacementError, place
 from actors.scheduler.state import SchedulerTable, step
+from bus.actor.step import Ask, AskFailed, Fail
 from bus.messages.namespace import Batch
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import GetHostLoad, GuestKind, HostLoad, LaunchVms, VmConfig, VmReport, VmResult
-from bus.step import Ask, AskFailed, Fail
 from bus.testing import answer, only, received, replies, through_snapshot
 
 

@@ -16,6 +16,7 @@ from actors.vm.effects import (
 from actors.vm.state import step
 from actors.vm.table import ERROR_TAG
 from actors.vm.views import vm_list
+from bus.actor.step import Ask, Fail
 from bus.messages.base import Ack
 from bus.messages.guest import (
     CreateGuests,
@@ -41,7 +42,6 @@ from bus.messages.vm import (
     VmResult,
     VmState,
 )
-from bus.step import Ask, Fail
 from bus.testing import answer, events, only, received, replies, the
 from tests.unit.actors.vm_host import CONFIG, Host, errors, prepared
 

@@ -19,6 +19,7 @@ from actors.vm.effects import (
 from actors.vm.state import step
 from actors.vm.table import ERROR_TAG, Phase, VmTable
 from actors.vm.tags import MAX_TAGS
+from bus.actor.step import Ask, AskFailed, Fail, Publish, Recovered
 from bus.messages.base import Ack, Request
 from bus.messages.guest import (
     GuestExit,
@@ -42,7 +43,6 @@ from bus.messages.vm import (
     VmConfig,
     VmReport,
 )
-from bus.step import Ask, AskFailed, Fail, Publish, Recovered
 from bus.testing import answer, events, only, received, replies, the
 from tests.unit.actors.vm_host import CONFIG, Host, errors, errors_of, prepared
 

@@ -17,6 +17,7 @@ from actors.vm.effects import (
 )
 from actors.vm.state import step
 from actors.vm.table import Phase, VmTable, Wires
+from bus.actor.step import Ask, AskFailed, Effect, Fail, Input, Publish, Recovered, Reply
 from bus.messages.base import Ack, Message, Request
 from bus.messages.guest import (
     CreateGuests,
@@ -47,7 +48,6 @@ from bus.messages.vm import (
     VmReport,
     WireVms,
 )
-from bus.step import Ask, AskFailed, Effect, Fail, Input, Publish, Recovered, Reply
 from bus.testing import answer, received, through_journal, through_snapshot
 
 NAMES = ("a", "b", "c", "d")

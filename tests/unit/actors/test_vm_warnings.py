@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bus.actor.step import Ask
 from bus.messages.guest import GuestReports
 from bus.messages.vm import StartVms, VmReport
-from bus.step import Ask
 from cli.commands.declare import Args, report
 from tests.unit.actors.vm_host import Host
 

@@ -7,11 +7,11 @@ import pytest
 from actors.vm.effects import InstancesPrepared, LinkNetworks, Outcome, WriteTaps
 from actors.vm.state import step
 from actors.vm.table import ERROR_TAG, Phase, Wires
+from bus.actor.step import Ask, AskFailed, Recovered
 from bus.messages.base import Ack
 from bus.messages.guest import GuestExit, GuestList, GuestReport, GuestReports, KillGuests, ReportExits
 from bus.messages.network import ForgetGuestNics, GuestNic, Plugged, PlugGuests, PlugReport, UnplugGuests
 from bus.messages.vm import FlushVms, GuestKind, KillVms, LaunchVms, StartVms, StopVms, VmReport, WireVms
-from bus.step import Ask, AskFailed, Recovered
 from bus.testing import answer, events, only, received, replies, the
 from tests.unit.actors.vm_host import WIRED, Host, errors
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.namespace.state import step
 from actors.namespace.table import NamespaceTable
+from bus.actor.step import Ask, Effect, Fail
 from bus.messages.base import Ack, Message, Request
 from bus.messages.network import BridgeInfo, Bridges, GetBridges
 from bus.messages.vlan import (
@@ -11,7 +12,6 @@ from bus.messages.vlan import (
     ResolveVlans,
     Vlans,
 )
-from bus.step import Ask, Effect, Fail
 from bus.testing import answer, only, received, replies
 
 NS = "minimega"

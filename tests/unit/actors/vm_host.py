@@ -13,6 +13,7 @@ from actors.vm.effects import (
 from actors.vm.reconcile import STATES
 from actors.vm.state import step
 from actors.vm.table import VmTable
+from bus.actor.step import Ask, Effect, Fail
 from bus.messages.base import Ack, Message, Request
 from bus.messages.guest import (
     CreateGuests,
@@ -45,7 +46,6 @@ from bus.messages.vm import (
     VmConfig,
     VmReport,
 )
-from bus.step import Ask, Effect, Fail
 from bus.testing import answer, received, replies
 
 CONFIG = VmConfig(filesystem="/fs")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.broker.readers import Readers
 from bus.numbering import TopicNumbers
-from bus.readers import Readers
 from bus.topics import MAX_TOPIC, log_topic, namespace_topic, node_topic, stats_topic, sync_topic, topic, vm_topic
 
 

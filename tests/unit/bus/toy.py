@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 
 from bus import codec, errors
-from bus.actor import RequestContext, query
-from bus.logs import Outlet
+from bus.actor.base import RequestContext, query
+from bus.actor.step import Answered, Ask, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
+from bus.actor.step_actor import StepActor
+from bus.logs.logs import Outlet
 from bus.messages.base import Event, Message, Request
 from bus.messages.control import Synced
 from bus.messages.envelope import Envelope
 from bus.messages.guest import GuestReports, StartGuests
 from bus.messages.vm import GetVmNames, StartVms, VmNames, VmReport, VmResult
 from bus.paths import context
-from bus.step import Answered, Ask, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
-from bus.step_actor import StepActor
 
 
 class Tally(msgspec.Struct, kw_only=True):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.ranges import fold
+from bus.language.ranges import fold
 from cli.commands.declare import Command
 from cli.commands.registry import COMMANDS
 from cli.commands.stop import ConnectionEnds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.settings import BY_NAME, SETTINGS, Kind, Setting
+from bus.settings.settings import BY_NAME, SETTINGS, Kind, Setting
 from cli.arguments import SWITCHES, VALUES, UsageError
 from cli.config import config
 from cli.main import SUBCOMMANDS

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bus.access import admit
-from bus.keys import Key, Role
+from bus.access.keys import Key, Role
+from bus.access.rights import admit
+from bus.language.vm_config import PARAMS, reaches_host
 from bus.messages.base import Ack
 from bus.messages.cc import CommandPosted, PostCommand
 from bus.messages.namespace import LaunchQueue, SetConfig
 from bus.messages.pipe import GetPipes, PipeList, PipeWritten, WritePipe
 from bus.messages.vm import VmReport
-from bus.vm_config import PARAMS, reaches_host
 from cli.commands.registry import COMMANDS
 from cli.confinement import PATTERNS, is_allowed
 from cli.testing import EngineBench

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bus.netspec import parse_all
+from bus.language.netspec import parse_all
 from cli.commands.declare import Command
 from cli.commands.help import LIST_TITLE, help_text, no_help
 from cli.commands.registry import COMMANDS

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.key_files import KeyStore, new_pair, read_client_file
-from bus.keys import Role
+from bus.access.key_files import KeyStore, new_pair, read_client_file
+from bus.access.keys import Role
 from cli.arguments import Options, UsageError
 from cli.key import ACTIONS, LIMITS, key
 from cli.main import SUBCOMMANDS

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bus import logs
 from bus.errors import ConflictError
+from bus.logs import logs
 from bus.messages.vm import KillVms
 from cli.testing import EngineBench
 

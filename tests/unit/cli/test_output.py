@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from bus.errors import BusError, UnavailableError
+from bus.language.ranges import fold
 from bus.messages.base import Message
 from bus.messages.namespace import QueueVms, SetConfig
 from bus.messages.vm import GetHostLoad, GetVms, HostLoad, VmList, VmReport, VmState
-from bus.ranges import fold
 from cli.render import render, render_errors
 from cli.testing import Asked, EngineBench, make_vm
 

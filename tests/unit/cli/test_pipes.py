@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bus.errors import InvalidError, NotFoundError, OverloadedError
+from bus.language.pipe_names import resolve
 from bus.messages.base import Ack, Message, Request
 from bus.messages.pipe import (
     DeletePipes,
@@ -17,7 +18,6 @@ from bus.messages.pipe import (
     SetPipe,
     WritePipe,
 )
-from bus.pipe_names import resolve
 from cli.testing import EngineBench
 
 FOO = PipeInfo(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.ranges import fold
+from bus.language.ranges import fold
 from cli.render import encode_json, render, render_errors, sort_rows
 from cli.response import Group, Output, Response, Row
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bus.ranges import fold
+from bus.language.ranges import fold
 from cli.render import render
 from cli.response import Group, Output, Response
 from cli.table import MAX_COLUMNS, Filter, TableError, choose_columns, filter_responses, find_column, parse_filter

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bus.language.vm_config import PARAMS, Shape, assign
 from bus.messages.base import Ack
 from bus.messages.cc import ConnectedGuests
 from bus.messages.namespace import Batch, Draft, Queue, SavedConfigs, SetConfig
@@ -18,7 +19,6 @@ from bus.messages.network import (
 )
 from bus.messages.vlan import DISCONNECTED, VlanTable
 from bus.messages.vm import GuestKind, HostLoad, VmConfig, VmInfo, VmList, VmState, VmUsage, VmUsages
-from bus.vm_config import PARAMS, Shape, assign
 from cli.commands.declare import Args, Both, Command
 from cli.commands.host import host_answer
 from cli.commands.namespace import queue_text

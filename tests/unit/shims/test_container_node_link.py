@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bus.log_format import Line
-from bus.log_settings import LogSettings
-from bus.logs import Log, Outlet
+from bus.logs.log_format import Line
+from bus.logs.log_settings import LogSettings
+from bus.logs.logs import Log, Outlet
 from shims.container.loop import Loop
 from shims.container.node_link import NodeLink
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.supervision import ChildSpec
+from bus.node.supervision import ChildSpec
 from tools import settings_page, units
 
 

@@ -1,0 +1,1 @@
+"""The broker: requests by address, events by topic."""

@@ -1,0 +1,1 @@
+"""The way into the bus for clients on other hosts, over TCP, with keys."""

@@ -1,0 +1,1 @@
+"""The settings of a start: flags, variables, the configuration file."""
