@@ -113,6 +113,7 @@ def test_all_comes_together_in_any_order_and_after_deaths(by_hand: ByHand, seed:
             "vm start all",
         )
         until(lambda: set(console.states().values()) == {"RUNNING"}, "running containers")
+    until(lambda: len(by_hand.guest_pids()) == 4, "a shell and an agent in each")
     guests = by_hand.guest_pids()
     assert _typed(by_hand, "one") == "got one"
     assert {(by_hand.base / name).stat().st_gid for name in (".", "bus", "bus/requests", "minimega")} == {GROUP}
