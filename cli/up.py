@@ -47,8 +47,6 @@ def export(flags: Mapping[str, str], config: str = "") -> tuple[settings.Effecti
     configuration file, empty for none.
     """
     filed = settings_file.read(Path(config)) if config else {}
-    if flags.get("vlanrange"):  # as minimega calls it
-        flags = {**flags, "vlan-range": flags["vlanrange"]}
     held = settings.resolve(flags, os.environ, filed, config)
     settings.export(held, os.environ)
     os.environ[START_FLAGS] = json.dumps(dict(flags))

@@ -50,6 +50,8 @@ class Setting(NamedTuple):
     """One or more sentences."""
     check: Callable[[str], object] = str
     """Raises BusError or ValueError if a value that is not empty makes no sense."""
+    alias: str = ""
+    """What minimega calls the flag."""
 
     @property
     def name(self) -> str:
@@ -124,6 +126,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         *("log", "stderr", "v", log_settings.STDERR_VARIABLE, Kind.SWITCH, "true", "false"),
         "Log to stderr, or log/minibus.log with --detach.",
+        alias="verbose",
     ),
     Setting(
         *("console", "address", "console-address", paths.CONSOLE_ADDRESS, Kind.TEXT, paths.LOOPBACK, '"none"'),
@@ -144,6 +147,7 @@ SETTINGS: tuple[Setting, ...] = (
         *("vlans", "range", "vlan-range", vlan_range.VLAN_RANGE, Kind.TEXT, "101-4096", '"200-300"'),
         "The numbers that names of VLANs get: MIN-MAX, without MAX.",
         vlan_range.parse_range,
+        alias="vlanrange",
     ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -162,7 +166,7 @@ def resolve(
 def _effective(
     setting: Setting, flags: Mapping[str, str], environment: Mapping[str, str], filed: Mapping[str, str], file: str
 ) -> Effective:
-    if given := flags.get(setting.flag) or (flags.get("verbose") if setting.flag == "v" else ""):
+    if given := flags.get(setting.flag) or flags.get(setting.alias or setting.flag):
         return Effective(setting, sound(setting, given, f"--{setting.flag}"), f"--{setting.flag}")
     if setting.variable and (given := environment.get(setting.variable, "")):
         return Effective(setting, sound(setting, given, setting.variable), setting.variable)

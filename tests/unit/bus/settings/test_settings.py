@@ -30,6 +30,13 @@ def test_which_place_counts(
     assert next(one.source for one in held if one.setting.name == "log.level") == source
 
 
+def test_flags_that_minimega_calls_otherwise() -> None:
+    held = {one.setting.name: one for one in settings.resolve({"vlanrange": "7-9", "verbose": "false"}, {})}
+    assert (held["vlans.range"].value, held["vlans.range"].source) == ("7-9", "--vlan-range")
+    assert held["log.stderr"].value == "false"
+    assert settings.value_of(settings.resolve({"vlanrange": "", "": "x"}, {}), "vlans.range") == "101-4096"
+
+
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_each_is_declared_whole(setting: settings.Setting) -> None:
     assert setting.help.endswith(".")
