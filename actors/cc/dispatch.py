@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import insort
 from typing import TYPE_CHECKING, Final
 
 from actors.cc import frames, matching
 from actors.cc.inputs import Finished, Handed
-from actors.cc.sources import ChangedError, Source, target_name
+from actors.cc.sources import Batch, ChangedError, Source
 from actors.cc.table import UNHURRIED, Command
 from bus.errors import BusError
 from bus.messages.cc import CommandKind, CommandState
-from shims.agent.wire import WireError
+from shims.agent.line.wire import WireError
 
 if TYPE_CHECKING:
     from actors.cc.session import Session
@@ -20,8 +21,6 @@ AHEAD: Final = 64
 """Commands that take turns and that a guest has been given, at most."""
 MAX_SENDING: Final = 16
 """Files that one guest asks for at once; an agent has four."""
-PUT_BYTES: Final = 64 * 1024
-"""Of the names in one `put`."""
 
 
 class Sending:
@@ -50,6 +49,8 @@ class Dispatch:
         """What an agent wants while the digests are taken again, after a reconnect."""
         self._sending: dict[tuple[int, int], Sending] = {}
         self._preparing = False
+        self._moved = asyncio.Event()
+        """The guest has read, or the session is over."""
         self.closed = False
 
     # --- commands
@@ -90,14 +91,24 @@ class Dispatch:
         self.pump()
 
     def _is_due(self, command: Command) -> bool:
+        return command.serial not in self._session.handed and self._is_wanted(command)
+
+    def _is_wanted(self, command: Command) -> bool:
+        """Whether the guest is to do it, has not begun, and nobody has taken it back."""
         guest = self._session.guest()
-        if guest is None or command.serial in self._session.handed or not matching.means(command, guest):
+        if guest is None or not matching.means(command, guest):
             return False
         progress = command.guests.get(guest.vm.uuid)
         return progress is None or (progress.state is CommandState.WAITING and progress.agent == guest.agent)
 
+    def close(self) -> None:
+        """The session is over."""
+        self.closed = True
+        self._moved.set()
+
     def pump(self) -> None:
         """Hand over and send what there is room for."""
+        self._moved.set()
         while self._turns and not self._preparing and self._session.has_room and len(self._open) < AHEAD:
             command = self._session.command(self._turns.pop(0))
             if command is None or not self._is_due(command):
@@ -122,34 +133,35 @@ class Dispatch:
         if not self._session.durable:
             self._server.feed(Handed(key=self._session.key, serial=command.serial))
 
-    def _is_wanted(self, command: Command) -> bool:
-        """Whether nobody has taken it back meanwhile."""
-        guest = self._session.guest()
-        return guest is not None and matching.means(command, guest) and guest.vm.uuid not in command.guests
-
     # --- files
-
-    async def _sources(self, command: Command) -> tuple[Source, ...]:
-        return tuple([await self._server.sources.source(name) for name in command.spec.files])
 
     async def _put(self, command: Command) -> None:
         try:
-            sources = await self._sources(command)
+            batch = await self._server.sources.batch(command.spec.files)
         except BusError as error:
             failed = Finished(key=self._session.key, serial=command.serial, state=CommandState.FAILED, error=str(error))
             if not self.closed:
                 self._server.feed(failed)
         else:
             if not self.closed and self._is_wanted(command):
-                self._files[command.serial] = sources
+                self._files[command.serial] = batch.sources
                 self._note(command)
-                for frame in put_frames(command.serial, self._session.key[0], sources):
-                    self._session.send(frame)
+                await self._offer_files(command.serial, batch)
         self._preparing = False
         if not self.closed:
             if command.serial not in self._files:
                 self._open.discard(command.serial)
             self.pump()
+
+    async def _offer_files(self, serial: int, batch: Batch) -> None:
+        """No faster than the guest reads: a list of ten thousand files is more than a line may keep."""
+        for frame in batch.frames(serial, self._session.key[0]):
+            while not (self._session.has_room or self.closed):
+                self._moved.clear()
+                await self._moved.wait()
+            if self.closed or serial not in self._open:
+                return
+            self._session.write(frame)
 
     def want(self, frame: frames.Want) -> None:
         """A guest asks for a file from an offset on; raises WireError."""
@@ -187,7 +199,7 @@ class Dispatch:
         error = ""
         sources: tuple[Source, ...] = ()
         try:
-            sources = await self._sources(command)
+            sources = (await self._server.sources.batch(command.spec.files)).sources
         except BusError as failure:
             error = str(failure)
         early = self._early.pop(command.serial, {})
@@ -249,25 +261,6 @@ def file_index(stream: str) -> int:
     if kind != "file" or not (number.isascii() and number.isdecimal()) or len(number) > 9:
         raise WireError("a stream that there cannot be")
     return int(number)
-
-
-def put_frames(serial: int, namespace: str, sources: tuple[Source, ...]) -> list[frames.Put]:
-    """The `put` of a command, in as many frames as it takes."""
-    groups: list[list[frames.PutFile]] = [[]]
-    room = PUT_BYTES
-    for source in sources:
-        name = target_name(source.name, namespace)
-        if room < len(name) + 128:
-            groups.append([])
-            room = PUT_BYTES
-        room -= len(name) + 128
-        groups[-1].append(frames.PutFile(name=name, size=source.size, mode=source.mode & 0o777, sha256=source.sha256))
-    found: list[frames.Put] = []
-    first = 0
-    for number, group in enumerate(groups, 1):
-        found.append(frames.Put(serial=serial, first=first, files=tuple(group), more=number < len(groups)))
-        first += len(group)
-    return found
 
 
 def frame_of(command: Command) -> frames.Frame | None:

@@ -20,8 +20,8 @@ from bus.errors import BusError
 from bus.messages.base import WILDCARD
 from bus.messages.cc import CommandKind, CommandState, GuestProcess
 from bus.messages.vm import TagVms
-from shims.agent.wire import WireError
-from shims.responses import OUTPUTS
+from shims.agent.line.wire import WireError
+from shims.files.responses import OUTPUTS
 
 KEEPALIVE_S: Final = 15.0
 LOST_S: Final = 4 * KEEPALIVE_S
@@ -107,7 +107,8 @@ class Session:
         """It is over; harmless when repeated."""
         if self.over:
             return
-        self.over = self.dispatch.closed = True
+        self.over = True
+        self.dispatch.close()
         self.intake.close()
         self.pipes.close()
         self.tunnels.close(reason)

@@ -13,12 +13,16 @@ from typing import Final, NamedTuple
 from actors.cc import frames
 from bus.errors import BusError, InvalidError, NotFoundError
 from bus.messages.base import DEFAULT_NAMESPACE
-from shims.agent.wire import CHUNK
-from shims.file_area import AreaError, FileArea, Found, Name, quoted, shown
-from shims.responses import DIRECTORY as RESPONSES
+from shims.agent.line.wire import CHUNK
+from shims.files.file_area import AreaError, FileArea, Found, Name, quoted, shown
+from shims.files.responses import DIRECTORY as RESPONSES
 
 MAX_FILES: Final = 10_000
 """Of one command."""
+PUT_BYTES: Final = 64 * 1024
+"""Of the names in one `put`."""
+PUT_FIELDS: Final = 128
+"""What a file takes there besides its name."""
 _OPEN_FILES: Final = 64
 _READY_FRAMES: Final = 64
 """Frames kept for the guests that come to the same place a moment later: 4 MiB."""
@@ -143,6 +147,43 @@ class Source(NamedTuple):
         return self.version.size
 
 
+class Batch:
+    """The files of one command as they are now, and the frames that offer them, which are the same for all guests."""
+
+    def __init__(self, sources: tuple[Source, ...]) -> None:
+        self.sources = sources
+        self._frames: dict[tuple[int, str], list[bytes]] = {}
+
+    def frames(self, serial: int, namespace: str) -> list[bytes]:
+        """The `put` of a command, in as many frames as it takes."""
+        found = self._frames.get((serial, namespace))
+        if found is None:
+            found = self._frames[serial, namespace] = list(
+                map(frames.encode, put_frames(serial, namespace, self.sources))
+            )
+        return found
+
+
+def put_frames(serial: int, namespace: str, sources: tuple[Source, ...]) -> list[frames.Put]:
+    """The `put` of a command, each with as many files as it has room for."""
+    groups: list[list[frames.PutFile]] = [[]]
+    room = PUT_BYTES
+    for source in sources:
+        name = target_name(source.name, namespace)
+        size = len(name.encode()) + PUT_FIELDS
+        if room < size and groups[-1]:
+            groups.append([])
+            room = PUT_BYTES
+        room -= size
+        groups[-1].append(frames.PutFile(name=name, size=source.size, mode=source.mode & 0o777, sha256=source.sha256))
+    found: list[frames.Put] = []
+    first = 0
+    for number, group in enumerate(groups, 1):
+        found.append(frames.Put(serial=serial, first=first, files=tuple(group), more=number < len(groups)))
+        first += len(group)
+    return found
+
+
 class ChangedError(Exception):
     """A file is not any more what was announced; `str()` is one sentence."""
 
@@ -153,7 +194,7 @@ class Sources:
     def __init__(self, files_dir: Path, tag: str) -> None:
         self.area = FileArea(files_dir, tag)
         self._known: OrderedDict[str, Source] = OrderedDict()
-        self._under_way: dict[str, asyncio.Task[Source]] = {}
+        self._under_way: dict[tuple[str, ...], asyncio.Task[Batch]] = {}
         self._hashers = asyncio.Semaphore(_HASHERS)
         self._open: OrderedDict[tuple[str, Version], int] = OrderedDict()
         self._frames: OrderedDict[tuple[str, int, int, Source, int], bytes] = OrderedDict()
@@ -171,32 +212,45 @@ class Sources:
         """See the function; raises BusError."""
         return await asyncio.to_thread(survey, self.area, namespace, patterns)
 
-    async def source(self, name: str) -> Source:
-        """A file with its digest, which is taken once for each version of it. Raises BusError."""
+    async def batch(self, names: tuple[str, ...]) -> Batch:
+        """Files with their digests, which are taken once for each version of a file. Raises BusError.
+
+        Hundreds of guests that get the same at a time wait for one look: to look at thousands of files for each of them
+        would keep all others waiting.
+        """
+        task = self._under_way.get(names)
+        if task is None:
+            name = f"digests {names[0][:80]}" if names else "digests"
+            task = asyncio.get_running_loop().create_task(self._look(names), name=name)
+            self._under_way[names] = task
+            task.add_done_callback(lambda done: self._looked(names, done))
+        return await asyncio.shield(task)
+
+    def _looked(self, names: tuple[str, ...], task: asyncio.Task[Batch]) -> None:
+        self._under_way.pop(names, None)
+        if not task.cancelled() and task.exception() is None:
+            self._known.update((source.name, source) for source in task.result().sources)
+            while len(self._known) > _DIGESTS:
+                self._known.popitem(last=False)
+
+    async def _look(self, names: tuple[str, ...]) -> Batch:
+        async with self._hashers:
+            return Batch(await asyncio.to_thread(self._sources_of, names))
+
+    # --- blocking
+
+    def _sources_of(self, names: tuple[str, ...]) -> tuple[Source, ...]:
+        return tuple([self._source(name) for name in names])
+
+    def _source(self, name: str) -> Source:
         known = self._known.get(name)
         if known is not None and self._version(name) == known.version:
             return known
-        task = self._under_way.get(name)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._look(name), name=f"digest {name[:80]}")
-            self._under_way[name] = task
-            task.add_done_callback(lambda done: self._looked(name, done))
-        return await asyncio.shield(task)
-
-    def _looked(self, name: str, task: asyncio.Task[Source]) -> None:
-        self._under_way.pop(name, None)
-        if not task.cancelled() and task.exception() is None:
-            self._known[name] = task.result()
-            if len(self._known) > _DIGESTS:
-                self._known.popitem(last=False)
-
-    async def _look(self, name: str) -> Source:
-        async with self._hashers:
-            try:
-                return await asyncio.to_thread(self._hash, name)
-            except (OSError, AreaError) as error:
-                why = error.strerror if isinstance(error, OSError) else str(error)
-                raise NotFoundError(f"cannot read {quoted(name)}: {why}") from None
+        try:
+            return self._hash(name)
+        except (OSError, AreaError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise NotFoundError(f"cannot read {quoted(name)}: {why}") from None
 
     def _hash(self, name: str) -> Source:
         fd = self.area.open_file(tuple(name.split("/")))
@@ -218,6 +272,8 @@ class Sources:
             if found is not None:
                 return Version(found.inode, found.size_bytes, found.mtime_ns)
         return None
+
+    # --- for the loop again
 
     def frame(self, ledger: str, serial: int, index: int, source: Source, offset: int) -> tuple[bytes, int]:
         """The `data` frame at an offset, and how many bytes of the file it holds. Raises ChangedError."""

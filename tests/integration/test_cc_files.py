@@ -136,3 +136,26 @@ async def test_transfers_go_on_where_they_were_after_a_crash(host: CcHost) -> No
         assert agent.files["/files/big"] == big
         assert agent.ran == {1: 1, 2: 1}
         assert [path.name for path in host.files.rglob("*.partial/*")] == []
+
+
+async def test_a_list_of_files_that_is_longer_than_a_line_may_keep(host: CcHost) -> None:
+    """It goes out as the guest reads, what comes after it waits for it, and other guests wait for nothing."""
+    names = [f"{'x' * 200}/{'y' * 200}/{'z' * 200}{number}" for number in range(6500)]
+    (host.files / names[0]).parent.mkdir(parents=True)
+    for name in names:
+        (host.files / name).touch()
+    async with await host.agent(1) as agent, await host.agent(2) as other:
+        for guest in (agent, other):
+            guest.arrived = {(1, index) for index in range(len(names))}
+        await host.connected(2)
+        agent.reads.clear()
+        number = (await host.post(send("x" * 200))).id
+        behind = await host.run("say")
+        await until(lambda: _is(other.ran[behind] == 1))
+        assert agent.ran == {}
+        agent.reads.set()
+        rows = await host.outcomes_when(behind, 2)
+        assert {row.state for row in rows.values()} == {CommandState.EXITED}
+        assert agent.welcomes == other.welcomes == 1
+        for guest in (agent, other):
+            assert sorted(entry["name"] for entry in guest.put[number]) == sorted(names)
