@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from shims.agent.streams import BufferStream, OutStream
+from shims.agent.line.streams import BufferStream, OutStream
 
 if TYPE_CHECKING:
     from shims.agent.agent import Agent
@@ -47,8 +47,8 @@ class Command(ABC):
         """Do what it is about."""
 
     def signal(self, number: int) -> None:
-        """Somebody wants it to end; what waits or transfers is taken off."""
-        if number and self.state != ENDED:
+        """Somebody wants it to end; what waits is taken off, by signal 0 too, and a transfer ends."""
+        if self.state == WAITING or (number and self.state != ENDED):
             self.abort()
             self.finish("killed", number)
 

@@ -132,14 +132,16 @@ def test_waiting_command_is_taken_off(guest: Guest, base_dir: Path) -> None:
     guest.start()
     peer = guest.server.begin()
     peer.run(1, "sleep", "1000")
-    peer.run(2, "touch", str(base_dir / "never"))
     peer.hear("started", serial=1)
-    peer.say(type="signal", serial=2, signal=15)
-    assert peer.hear("done", serial=2)["outcome"] == "killed"
+    for serial, number in ((2, 15), (3, 0)):
+        peer.run(serial, "touch", str(base_dir / "never"))
+        peer.say(type="signal", serial=serial, signal=number)
+        assert peer.hear("done", serial=serial)["outcome"] == "killed"
+    peer.say(type="signal", serial=1, signal=0)
     peer.say(type="signal", serial=1, signal=9)
     assert peer.result(1)[:2] == ("signaled", 9)
-    peer.run(3, "true")
-    assert peer.result(3)[0] == "exited"
+    peer.run(4, "true")
+    assert peer.result(4)[0] == "exited"
     assert not (base_dir / "never").exists()
 
 
