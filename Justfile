@@ -101,12 +101,12 @@ units:
 # The guest agent, one static program: build/agent/minibus-agent
 [group('make')]
 agent:
-    @{{ python }} -m shims.agent_build build/agent/minibus-agent
+    @{{ python }} -m shims.images.agent_build build/agent/minibus-agent
 
 # Small busybox root file system for containers, with the agent in it: build/rootfs
 [group('make')]
 rootfs: agent
-    {{ python }} -m shims.rootfs build/rootfs build/agent/minibus-agent
+    {{ python }} -m shims.images.rootfs build/rootfs build/agent/minibus-agent
 
 [private]
 _root:

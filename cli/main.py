@@ -145,7 +145,7 @@ def _mode(program: str, mode: str, options: Options, rest: list[str]) -> int:
 def _daemon(program: str, options: Options, scripts: list[str]) -> int:
     from pathlib import Path
 
-    from cli.daemon import DEFAULTS, daemon
+    from cli.operations.daemon import DEFAULTS, daemon
 
     if extra := options.beyond(("base", "v", *DEFAULTS)):
         raise UsageError(f"--{extra} has no meaning here")
@@ -220,32 +220,32 @@ def _host(program: str, base_text: str, subcommand: str, options: Options, rest:
     base = Path(base_text)
     match subcommand:
         case "up":
-            from cli.up import up
+            from cli.operations.up import up
 
             flags = _given_flags(options)
             if program == MINIMEGA or options.values.get("base"):
                 flags["base"] = base_text
             return up(flags, detach=options.is_on("detach"), config=flags.pop("config", ""))
         case "down":
-            from cli.down import down
+            from cli.operations.down import down
 
             return down(base, guests=options.is_on("guests"))
         case "config":
-            from cli.config import config
+            from cli.operations.config import config
 
             return config(rest, {**_given_flags(options), "base": options.values.get("base", "")})
         case "restart":
-            from cli.restart import restart
+            from cli.operations.restart import restart
 
             if not rest:
                 raise UsageError("restart needs the name of an actor; `minibus ps` shows them")
             return restart(base, rest[0])
         case "nuke":
-            from cli.nuke import nuke
+            from cli.operations.nuke import nuke
 
             return nuke(base, is_sure=options.is_on("yes"))
         case "doctor":
-            from cli.doctor import doctor, untune
+            from cli.operations.doctor import doctor, untune
 
             if options.is_on("untune"):
                 if extra := options.beyond(("base", "untune")):
@@ -253,19 +253,19 @@ def _host(program: str, base_text: str, subcommand: str, options: Options, rest:
                 untune(base)
             doctor(base, options.values, as_json=options.is_on("json"))
         case "ask" | "inputs" | "rate" | "topics" | "trace":
-            from cli.bus_tools import run
+            from cli.looking.subcommands import run
 
             return run(base, subcommand, options, rest)
         case "key":
-            from cli.key import key
+            from cli.operations.key import key
 
             return key(base, options, rest)
         case "ps":
-            from cli.ps import ps
+            from cli.looking.ps import ps
 
             return ps(base, as_json=options.is_on("json"))
         case _:
-            from cli.tap import tap
+            from cli.looking.tap import tap
 
             return tap(base, rest[0] if rest else "", as_json=options.is_on("json"))
 
@@ -275,7 +275,7 @@ def _host(program: str, base_text: str, subcommand: str, options: Options, rest:
 
 def _one_shot(program: str, options: Options, words: list[str]) -> int:
     from cli.grammar.quoting import command_line, quote
-    from cli.one_shot import run
+    from cli.prompt.one_shot import run
 
     line = command_line(words)
     if not line.strip():
@@ -289,14 +289,14 @@ def _one_shot(program: str, options: Options, words: list[str]) -> int:
 
 
 def _attach(program: str, options: Options) -> int:
-    from cli.attach import attach
+    from cli.prompt.attach import attach
 
     namespace = options.values.get("namespace", "")
     return attach(base_directory(program, options), namespace=namespace, as_minimega=program == MINIMEGA)
 
 
 def _pipe(program: str, options: Options, name: str) -> int:
-    from cli.pipe import Ends, pipe
+    from cli.streams.pipe import Ends, pipe
 
     one_way = options.is_on("read") != options.is_on("write")
     ends = Ends(
@@ -308,7 +308,7 @@ def _pipe(program: str, options: Options, name: str) -> int:
 
 
 def _console(program: str, options: Options, target: str) -> int:
-    from cli.console import Wish, console
+    from cli.streams.console import Wish, console
 
     wish = Wish(only_watch=options.is_on("read-only"), from_now=options.is_on("new"))
     return console(base_directory(program, options), target, wish, namespace=options.values.get("namespace", ""))

@@ -6,6 +6,7 @@ A test says when it is out of date.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -35,17 +36,25 @@ SCOPES = {
 
 
 def page() -> str:
-    """The whole page."""
-    parts = [TITLE]
+    """The whole page: a list of the chapters, then a chapter for each folder of `cli/commands/`."""
+    chapters: dict[str, list[ModuleType]] = {}
     for domain in DOMAINS:
-        if domain.COMMANDS:
+        chapters.setdefault(domain.__name__.split(".")[-2], []).append(domain)
+    parts = [TITLE, *(_entry(name) for name in chapters), ""]
+    for name, domains in chapters.items():
+        parts.append(f"## {name}\n")
+        for domain in domains:
             parts.extend(_domain(domain))
     return "\n".join(parts)
 
 
+def _entry(chapter: str) -> str:
+    """A line of the list at the top."""
+    return f"- [{chapter}](#{chapter}): {import_module(f'cli.commands.{chapter}').__doc__}"
+
+
 def _domain(domain: ModuleType) -> Iterator[str]:
-    summary = (domain.__doc__ or "").strip().split("\n\n")[0]
-    yield f"## {domain.__name__.rpartition('.')[2].replace('_', ' ')}\n\n{summary}\n"
+    yield (domain.__doc__ or "").strip().split("\n\n")[0] + "\n"
     for prefix, commands in _by_prefix(domain.COMMANDS).items():
         yield f"### {prefix}\n"
         yield from map(_command, commands)

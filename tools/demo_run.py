@@ -15,7 +15,7 @@ from bus.client import connect
 from bus.lock import holder
 from bus.paths import Paths, base_tag
 from bus.port import Delivery, Port, Subscription
-from shims.leftovers import find as find_leftovers
+from shims.nuke.leftovers import find as find_leftovers
 from tools.demo_program import DemoError, minibus
 from tools.demo_report import EventTally, Timing, plural
 from tools.demo_screen import Screen

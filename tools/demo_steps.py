@@ -13,7 +13,7 @@ from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.pipe import PipeBatch
 from bus.port import Subscription
 from bus.topics import pipe_topic
-from shims import agent_build, rootfs
+from shims.images import agent_build, rootfs
 from tools import demo_guests, demo_network
 from tools.demo_program import DemoError
 from tools.demo_report import event_name, first_rows, per_guest, plural

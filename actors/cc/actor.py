@@ -64,8 +64,8 @@ from bus.messages.cc import (
 )
 from bus.messages.tunnel import GetTunnels, TunnelInfo, TunnelList
 from bus.paths import Context
-from shims import responses
-from shims.responses import Responses as ResponseStore
+from shims.files import responses
+from shims.files.responses import Responses as ResponseStore
 
 TICK_S = 1.0
 MARGIN_S = 3.0

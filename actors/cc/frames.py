@@ -73,7 +73,7 @@ from actors.cc.frame_base import BothWays as BothWays
 from actors.cc.frame_base import Frame as Frame
 from actors.cc.frame_base import shown as shown
 from actors.cc.frame_base import text as text
-from shims.agent import wire
+from shims.agent.line import wire
 
 VERSION: Final = 1
 

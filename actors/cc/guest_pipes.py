@@ -18,7 +18,7 @@ from bus.errors import BusError
 from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.pipe import Delivery
 from bus.pipe_messages import as_lines
-from shims.agent.wire import CHUNK, WireError
+from shims.agent.line.wire import CHUNK, WireError
 
 if TYPE_CHECKING:
     from actors.cc.session import Session

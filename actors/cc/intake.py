@@ -19,8 +19,8 @@ from actors.cc.reports import is_news, kept
 from actors.cc.table import Command
 from bus.messages.cc import CommandKind, CommandOutput, CommandState
 from bus.topics import cc_topic
-from shims.agent.wire import WireError
-from shims.responses import OUTPUTS, GuestNameError, GuestPath, Output, guest_path
+from shims.agent.line.wire import WireError
+from shims.files.responses import OUTPUTS, GuestNameError, GuestPath, Output, guest_path
 
 if TYPE_CHECKING:
     from actors.cc.session import Session

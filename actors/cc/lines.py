@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from actors.cc import frames
 from actors.cc.table import Key
-from shims.agent.wire import FLUSH, PREAMBLE, FrameReader, WireError
+from shims.agent.line.wire import FLUSH, PREAMBLE, FrameReader, WireError
 
 TURN_FRAMES: Final = 64
 """Frames of one line that are looked at before others have their turn."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from actors.cc.inputs import Remove
 from actors.cc.table import CcTable
 from bus.messages.cc import CommandState
-from shims.responses import OUTPUTS, Responses
+from shims.files.responses import OUTPUTS, Responses
 
 Position = tuple[str, str, int, str, int]
 """Namespace, UUID, serial, stream, bytes so far."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shims.responses import Responses
+from shims.files.responses import Responses
 
 
 class Room:

@@ -12,7 +12,7 @@ from bus.actor.step import Input
 from bus.logs.logs import Log
 from bus.messages.base import Event
 from bus.port import Port
-from shims.responses import Responses
+from shims.files.responses import Responses
 
 if TYPE_CHECKING:
     from actors.cc.guest_pipes import Ends

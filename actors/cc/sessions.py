@@ -13,7 +13,7 @@ from actors.cc.room import Room
 from actors.cc.server import WINDOW, Server
 from actors.cc.session import KEEPALIVE_S, LOST_S, Session
 from actors.cc.table import Facts, Guest, Key
-from shims.agent.wire import WireError
+from shims.agent.line.wire import WireError
 
 HELLO_S: Final = 10.0
 """For an agent to say who it is."""

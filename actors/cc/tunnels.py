@@ -11,7 +11,7 @@ from actors.cc import frames
 from actors.cc.inputs import TunnelsOpened
 from actors.cc.server import WINDOW, Server
 from actors.cc.table import Key, Tunnel
-from shims.agent.wire import CHUNK, WireError
+from shims.agent.line.wire import CHUNK, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -43,7 +43,7 @@ from bus.messages.guest import (
 from bus.paths import Context, console_address
 from shims.container.client import WardenClient, WardenGoneError, WardenRefusedError
 from shims.container.protocol import ContainerStatus, Exited
-from shims.usage import measure
+from shims.usage.containers import measure
 
 RECONNECT_S = 0.05
 TEND_S = 2.0

@@ -14,7 +14,7 @@ import termios
 
 from actors.container.console_poller import Poller
 from actors.container.console_sockets import Viewer
-from shims.scroll_back import ScrollBack
+from shims.files.scroll_back import ScrollBack
 
 ROWS, COLUMNS = 24, 80
 """Size of the window until a viewer says otherwise."""

@@ -20,7 +20,7 @@ from bus.messages.console import (
     ResizeConsole,
     TypeAtConsole,
 )
-from shims.scroll_back import ScrollBack
+from shims.files.scroll_back import ScrollBack
 
 LOOK_S = 0.05
 APPEAR_S = 5.0

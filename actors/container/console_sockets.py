@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.container.console_poller import Poller
-from shims.scroll_back import ScrollBack
+from shims.files.scroll_back import ScrollBack
 
 BACKLOG = 16
 CHUNK = 16 * 1024

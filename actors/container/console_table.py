@@ -18,7 +18,7 @@ from actors.container.console_poller import Poller
 from actors.container.console_sockets import Door, listen_tcp, listen_unix
 from bus.logs.logs import Log
 from bus.paths import NO_ADDRESS
-from shims.scroll_back import ScrollBack
+from shims.files.scroll_back import ScrollBack
 
 SOCKET = "console"
 SCROLL_BACK = "console.scroll-back"

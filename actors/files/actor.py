@@ -33,8 +33,8 @@ from bus.messages.files import (
 )
 from bus.paths import Context
 from bus.topics import file_topic
-from shims.file_area import AreaError, FileArea, Found, Name, quoted, shown
-from shims.http_url import UrlError, split_url
+from shims.files.file_area import AreaError, FileArea, Found, Name, quoted, shown
+from shims.http.url import UrlError, split_url
 
 MAX_ENTRIES = 50_000
 """Of one listing; names may take 1,020 bytes each, a message 64 MiB."""

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from actors.files.state import Origin
 from bus import errors
 from bus.messages.files import Transfer
-from shims.file_area import FileArea, Grown, Name
-from shims.http import STALL_S, Download, DownloadError
-from shims.http_url import HttpUrl
+from shims.files.file_area import FileArea, Grown, Name
+from shims.http.download import STALL_S, Download, DownloadError
+from shims.http.url import HttpUrl
 
 AT_ONCE: Final = 3
 MAX_WAITING: Final = 1_000

@@ -10,8 +10,8 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from bus.errors import InvalidError
-from shims.file_area import Name, quoted
-from shims.http_url import HttpUrl
+from shims.files.file_area import Name, quoted
+from shims.http.url import HttpUrl
 
 MAX_NAME_BYTES: Final = 2048
 """With the base directory before it a path stays below PATH_MAX (limits.h)."""

@@ -13,7 +13,7 @@ from bus.actor.step import Effect, Fail, Input, Received, Recovered, Reply
 from bus.errors import ConflictError
 from bus.messages.base import Ack
 from bus.messages.files import DeleteFiles
-from shims.file_area import Found, Name
+from shims.files.file_area import Found, Name
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -43,9 +43,10 @@ from bus.messages.host import (
     StartJob,
 )
 from bus.paths import Context
-from shims import host_check, job_output, process
+from shims.doctor import host_check
 from shims.linux.process import start_ticks
-from shims.process_tree import Tree
+from shims.programs import job_output, process
+from shims.programs.process_tree import Tree
 
 MAX_OUTPUT = 8 * 1024 * 1024
 """Bytes kept of what a program says that somebody waits for."""

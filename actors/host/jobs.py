@@ -12,11 +12,11 @@ from typing import Any
 
 from bus.logs.logs import Log
 from bus.node.control import ControlLane
-from shims import job_output, process, process_tree
-from shims.job_output import JobOutput
 from shims.linux.process import open_pidfd, start_ticks
-from shims.process import Started
-from shims.process_tree import Ending, Tree
+from shims.programs import job_output, process, process_tree
+from shims.programs.job_output import JobOutput
+from shims.programs.process import Started
+from shims.programs.process_tree import Ending, Tree
 
 REAPED_S = 2.0
 """How long the node may take to tell how an orphan ended."""

@@ -13,7 +13,7 @@ class Job(msgspec.Struct, kw_only=True):
 
     info: JobInfo
     mark: str
-    """In the environment of all its processes: see `shims.process_tree`."""
+    """In the environment of all its processes: see `shims.programs.process_tree`."""
     ticks: int = 0
     """When its program started, in clock ticks since boot; 0 until it has."""
     request: str = ""

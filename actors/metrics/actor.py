@@ -22,9 +22,9 @@ from bus.messages.vm import GetVmCounts, VmCount
 from bus.processes import Figures, figures
 from bus.settings.metrics_address import METRICS, Address, parse_address, wanted
 from bus.topics import topic
-from shims import hoststat
-from shims.hoststat import HostFigures
-from shims.http_server import HttpServer, Request, Response
+from shims.http.server import HttpServer, Request, Response
+from shims.usage import hoststat
+from shims.usage.hoststat import HostFigures
 
 LISTENER = "listener"
 BACKLOG = 128

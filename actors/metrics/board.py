@@ -9,7 +9,7 @@ from bus.messages.base import Message
 from bus.messages.control import ActorStatus, NodeStats, Stats
 from bus.messages.vm import VmCount
 from bus.processes import Figures
-from shims.hoststat import HostFigures
+from shims.usage.hoststat import HostFigures
 
 STALE_S = 10.0
 """After that a process is taken to be silent, and nothing is told of it."""

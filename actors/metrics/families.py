@@ -18,7 +18,7 @@ from bus.errors import CODES
 from bus.messages.control import ActorStatus, Latency, Stats
 from bus.messages.vm import VmCount
 from bus.processes import Figures
-from shims.hoststat import HostFigures
+from shims.usage.hoststat import HostFigures
 
 MAX_NAMESPACES = 100
 """Namespaces with the most VMs that have a label of their own."""

@@ -53,7 +53,7 @@ from bus.messages.vlan import (
     VlanTable,
 )
 from bus.settings import vlan_range
-from shims import replaced_file
+from shims.files import replaced_file
 
 
 class NamespaceActor(StepActor[NamespaceTable]):

@@ -15,13 +15,13 @@ from actors.network.operations import Leased, NoLease
 from bus.actor.step import Input
 from bus.logs.logs import Log
 from bus.paths import Context
-from shims import process
+from shims.programs import process
 
 LEASE_S: Final = 20.0
 """How long somebody waits for the first address."""
 AGAIN_S: Final = 2.0
 MAX_LINE: Final = 4096
-MODULE: Final = "shims.dhcp_client"
+MODULE: Final = "shims.network.dhcp_client"
 
 
 class LeaseCare:

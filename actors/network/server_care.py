@@ -26,9 +26,10 @@ from actors.network.server_table import (
 from bus.actor.step import Effect, Input
 from bus.logs.logs import Log
 from bus.paths import Context
-from shims import dnsmasq, process, process_tree
 from shims.linux.process import open_pidfd
-from shims.process_tree import Tree
+from shims.network import dnsmasq
+from shims.programs import process, process_tree
+from shims.programs.process_tree import Tree
 
 END_S = 2.0
 """Between SIGTERM and SIGKILL."""

@@ -43,8 +43,8 @@ from bus.messages.pipeline import (
 from bus.paths import Context
 from bus.pipe_messages import MessageError, content_of
 from bus.topics import pipe_topic, words
-from shims import process, process_tree
-from shims.process_tree import Tree
+from shims.programs import process, process_tree
+from shims.programs.process_tree import Tree
 
 TICK_S = 1.0
 MARGIN_S = 1.0

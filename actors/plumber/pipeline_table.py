@@ -27,7 +27,7 @@ class PipelineRecord(msgspec.Struct, kw_only=True):
     restart: Restart
     state: PipelineState = PipelineState.STARTING
     mark: str
-    """In the environment of all its processes, after the tag of the base directory: see `shims.process_tree`."""
+    """In the environment of all its processes, after the tag of the base directory: see `process_tree`."""
     request: str = ""
     """Who is to be told that it runs; empty since."""
     clearing: bool = False

@@ -12,9 +12,9 @@ from actors.plumber.stages import OpenPipe, PipeSink, PipeSource, ProgramSink, P
 from bus.errors import BusError
 from bus.messages.pipeline import StageInfo
 from bus.pipe_messages import MessageError
-from shims import process_tree
-from shims.process_tree import Tree
-from shims.program_chain import Chain, ChainProgram
+from shims.programs import process_tree
+from shims.programs.process_tree import Tree
+from shims.programs.program_chain import Chain, ChainProgram
 
 MOMENT_S = 0.1
 """A program that nobody needs any more, and ends by itself within this time, has ended for reasons of its own."""

@@ -26,9 +26,9 @@ from bus.errors import BusError
 from bus.logs.logs import Log
 from bus.messages.pipe import LeavePipe
 from bus.messages.pipeline import StageInfo
-from shims import line_buffering, process, process_tree
-from shims.process_tree import Tree
-from shims.program_chain import is_program
+from shims.programs import line_buffering, process, process_tree
+from shims.programs.process_tree import Tree
+from shims.programs.program_chain import is_program
 
 SEEN_S = 2.0
 """How long it may take until a pipeline whose programs were ended has been noticed to be over."""

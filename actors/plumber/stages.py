@@ -14,7 +14,7 @@ from actors.plumber.pipes import Pipes
 from bus.errors import OverloadedError
 from bus.messages.pipe import Delivery, LeavePipe, ReadPipe
 from bus.pipe_messages import Content, content_of, payload, split
-from shims.program_chain import ReadEnd, WriteEnd
+from shims.programs.program_chain import ReadEnd, WriteEnd
 
 READ_S = 3600.0
 """How long one question to a pipe waits."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bus.pipe_messages import Content, content_of, frame, payload, split
-from shims import process
+from shims.programs import process
 
 TIMEOUT_S = 5.0
 """For one message and one reader."""

@@ -52,7 +52,9 @@ from bus.messages.vm import (
     VmUsages,
     WireVms,
 )
-from shims import guest_netns, hoststat, instance
+from shims.files import instance
+from shims.network import guest_netns
+from shims.usage import hoststat
 
 SAMPLE_GRACE_S = 20.0
 """For a driver to answer after its window."""

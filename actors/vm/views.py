@@ -11,7 +11,7 @@ from bus.errors import InvalidError, NotFoundError
 from bus.language.vm_names import VmNameError, parse_target
 from bus.messages.guest import GuestSample
 from bus.messages.vm import HostLoad, VmCount, VmCounts, VmInfo, VmList, VmNames, VmUsage
-from shims.hoststat import HostStat
+from shims.usage.hoststat import HostStat
 
 
 def vm_list(table: VmTable, namespace: str, target_text: str, now_s: float) -> VmList:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from bus.messages.base import Message, Request
+from cli.answers.response import Group, Row
 from cli.grammar.matcher import Match
-from cli.response import Group, Row
-from cli.session import Session
+from cli.session.session import Session
 
 R = TypeVar("R", bound=Message)
 

@@ -1,40 +1,15 @@
-"""All commands. A new domain is a module with `COMMANDS` and a name in `DOMAINS`."""
+"""All commands. A new domain is a module with `COMMANDS` in the folder of its chapter, and a name in `DOMAINS`."""
 
 from __future__ import annotations
 
-from cli.commands import (
-    bridges,
-    cc,
-    cc_posting,
-    cc_responses,
-    cc_tunnels,
-    debugging,
-    dnsmasq,
-    environment,
-    everything,
-    files,
-    general,
-    graph,
-    host,
-    logs,
-    mirror,
-    namespace,
-    namespace_hosts,
-    output,
-    pipes,
-    plumb,
-    programs,
-    qos,
-    schedules,
-    script,
-    stop,
-    taps,
-    vlans,
-    vm,
-    vm_config,
-    vm_net,
-)
+from cli.commands.cc import overview, posting, responses, tunnels
 from cli.commands.declare import Command
+from cli.commands.host import debugging, files, load, logs, programs, stop
+from cli.commands.namespace import everything, hosts, namespaces, schedules
+from cli.commands.network import bridges, dnsmasq, mirror, qos, taps, vlans
+from cli.commands.plumbing import pipes, plumb
+from cli.commands.session import environment, general, output, script
+from cli.commands.vm import config, graph, life_cycle, net
 
 DOMAINS = (
     output,
@@ -43,24 +18,24 @@ DOMAINS = (
     programs,
     logs,
     debugging,
-    host,
+    load,
     files,
-    namespace,
-    namespace_hosts,
+    namespaces,
+    hosts,
     schedules,
     pipes,
     plumb,
-    cc,
-    cc_posting,
-    cc_responses,
-    cc_tunnels,
+    overview,
+    posting,
+    responses,
+    tunnels,
     graph,
     script,
     everything,
     stop,
-    vm,
-    vm_config,
-    vm_net,
+    life_cycle,
+    config,
+    net,
     vlans,
     taps,
     mirror,

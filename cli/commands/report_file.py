@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from cli.commands.declare import CommandError, Engine
-from cli.written_file import WriteError, write_file
+from cli.commands.written_file import WriteError, write_file
 
 
 def report_path(engine: Engine, name: str) -> Path:

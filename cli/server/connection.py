@@ -12,12 +12,12 @@ from bus.errors import BusError
 from bus.language.pipe_names import resolve
 from bus.language.ranges import fold
 from bus.library.pipes import Asker
-from cli.commands.stop import ConnectionEnds
-from cli.render import encode_json, render
-from cli.response import Group, failure
+from cli.answers.render import encode_json, render
+from cli.answers.response import Group, failure
+from cli.commands.host.stop import ConnectionEnds
 from cli.server.pipe_mode import ClientStalledError, PipeConnection
 from cli.server.stream import RequestStream, SocketRequest, StreamError
-from cli.session import Session
+from cli.session.session import Session
 
 READ_SIZE = 65_536
 CLOSE_S = 5.0

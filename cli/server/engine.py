@@ -14,19 +14,19 @@ from bus.actor.inputs import Inputs
 from bus.errors import BusError
 from bus.messages.base import Message, Request
 from bus.retry import Retry
+from cli.answers.response import Group, Response, failure, without_misses
 from cli.commands.declare import Also, Answer, Args, Both, Call, Command, CommandError, Scope
-from cli.commands.output import RECORD
-from cli.commands.stop import ConnectionEnds
-from cli.confinement import check, may_ask
+from cli.commands.host.stop import ConnectionEnds
+from cli.commands.session.output import RECORD
 from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
 from cli.grammar.matcher import Grammar, Match
 from cli.grammar.quoting import quote
-from cli.preprocess import PreprocessError
-from cli.response import Group, Response, failure, without_misses
 from cli.server.preprocess import Values, preprocess
 from cli.server.suggest import suggest
-from cli.session import Session
+from cli.session.confinement import check, may_ask
+from cli.session.session import Session
+from cli.session.substitution import PreprocessError
 
 R = TypeVar("R", bound=Message)
 

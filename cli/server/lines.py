@@ -16,11 +16,11 @@ from bus import codec
 from bus.errors import ConflictError, InvalidError, OverloadedError
 from bus.messages.base import Message
 from bus.messages.cli import LineGroup, LineOutput, LineResponse, RunLine
-from cli.commands.stop import ConnectionEnds
-from cli.render import encode_json
-from cli.response import Group, Response
+from cli.answers.render import encode_json
+from cli.answers.response import Group, Response
+from cli.commands.host.stop import ConnectionEnds
 from cli.server.engine import Engine, request_ids
-from cli.session import Session
+from cli.session.session import Session
 
 MAX_LINE = 1_048_576
 """Characters of a line."""

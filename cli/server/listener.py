@@ -13,8 +13,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from cli.render import encode_json
-from cli.response import failure
+from cli.answers.render import encode_json
+from cli.answers.response import failure
 
 MAX_CLIENTS = 10_000
 RESERVED = 64

@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 from bus.errors import BusError
 from bus.messages.base import Message, Request
 from bus.messages.files import LocalFile
-from cli.preprocess import PreprocessError, lookup, replace_variables, wanted_file
-from cli.session import Session
+from cli.session.session import Session
+from cli.session.substitution import PreprocessError, lookup, replace_variables, wanted_file
 
 FETCH_S = 6 * 3600.0
 """Longest download that a command waits for; one that makes no progress fails much sooner."""

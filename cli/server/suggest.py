@@ -23,8 +23,8 @@ from cli.commands.declare import Command
 from cli.grammar.completion import lines, wanted
 from cli.grammar.matcher import Grammar
 from cli.grammar.quoting import quote
-from cli.preprocess import FILE, environment
-from cli.session import Session
+from cli.session.session import Session
+from cli.session.substitution import FILE, environment
 
 R = TypeVar("R", bound=Message)
 

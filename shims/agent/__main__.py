@@ -8,7 +8,7 @@ import sys
 
 from shims.agent import VERSION, platform_linux
 from shims.agent.flags import USAGE, FlagError, Flags, parse
-from shims.agent.line import Endpoint
+from shims.agent.line.line import Endpoint
 from shims.agent.local_client import LocalError, run_pipe, set_tag
 from shims.agent.log import Log, open_log
 from shims.agent.places import AlreadyRunningError, take_place

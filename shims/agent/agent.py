@@ -7,16 +7,16 @@ import signal
 from typing import Any
 
 from shims.agent import interfaces_linux, platform_linux
-from shims.agent.commands import Commands
-from shims.agent.line import Endpoint
+from shims.agent.commands.commands import Commands
+from shims.agent.commands.records import Records
+from shims.agent.line.line import Endpoint
+from shims.agent.line.session import Session
 from shims.agent.local import LocalSocket, Tags
 from shims.agent.log import Log
 from shims.agent.loop import Loop
 from shims.agent.pipes import Pipes
 from shims.agent.places import FILES, SOCKET, Place
 from shims.agent.processes import Processes
-from shims.agent.records import Records
-from shims.agent.session import Session
 from shims.agent.tunnels import Tunnels
 
 Message = dict[str, Any]

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from shims.agent.line.wire import PREAMBLE, FrameReader, WireError, decode, encode
 from shims.agent.pipes import Lines, ReadEnd, WriteEnd
-from shims.agent.wire import PREAMBLE, FrameReader, WireError, decode, encode
 
 if TYPE_CHECKING:
     from shims.agent.agent import Agent

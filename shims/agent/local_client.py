@@ -8,8 +8,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from shims.agent.line.wire import PREAMBLE, FrameReader, decode, encode
 from shims.agent.places import SOCKET, candidates
-from shims.agent.wire import PREAMBLE, FrameReader, decode, encode
 
 Message = dict[str, Any]
 

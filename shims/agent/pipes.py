@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from shims.agent.wire import CHUNK
+from shims.agent.line.wire import CHUNK
 
 if TYPE_CHECKING:
     from shims.agent.agent import Agent

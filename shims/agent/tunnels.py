@@ -7,9 +7,9 @@ import socket
 from errno import EINPROGRESS, EMFILE, ENFILE
 from typing import TYPE_CHECKING, Any
 
-from shims.agent import names
+from shims.agent.line import names
+from shims.agent.line.wire import CHUNK
 from shims.agent.loop import Timer
-from shims.agent.wire import CHUNK
 
 if TYPE_CHECKING:
     from shims.agent.agent import Agent

@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from shims.cgroup import Cgroups
-from shims.container.advice import advised
-from shims.container.build import FAILED, PREINIT_STARTED, READY
+from shims.cgroups.cgroup import Cgroups
 from shims.container.cloner_link import ClonerLink
 from shims.container.freezing import FreezeWatch
 from shims.container.journal import AnyRecord, Cloned, Intent
 from shims.container.loop import Loop, Timer
-from shims.container.plan import Planner, RefusedError, limits_of
 from shims.container.protocol import ContainerSpec
 from shims.container.record import Container, Phase
-from shims.container.steps import script_of
+from shims.container.setup.advice import advised
+from shims.container.setup.build import FAILED, PREINIT_STARTED, READY
+from shims.container.setup.plan import Planner, RefusedError, limits_of
+from shims.container.setup.steps import script_of
 from shims.linux import process
 
 AT_ONCE: Final = 8

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from shims.cgroup import Cgroups
+from shims.cgroups.cgroup import Cgroups
 from shims.container.loop import Loop
 
 GIVE_UP_S: Final = 10.0

@@ -24,11 +24,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shims.container.action import Action, c_functions, perform
-from shims.container.build import USER_NAMESPACE, build
-from shims.container.init_program import check_init
 from shims.container.net_maker import NetMaker
-from shims.container.preinit import run_preinit
+from shims.container.setup.action import Action, c_functions, perform
+from shims.container.setup.build import USER_NAMESPACE, build
+from shims.container.setup.init_program import check_init
+from shims.container.setup.preinit import run_preinit
 from shims.linux import process
 from shims.linux.seccomp_program import SeccompProgram
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bus.logs.logs import Log
-from shims.cgroup import Cgroups, host_layout
+from shims.cgroups.cgroup import Cgroups, host_layout
 from shims.container.journal import AnyRecord, Dropped, Journal
 from shims.container.loop import Loop
 from shims.container.protocol import AnyAnswer

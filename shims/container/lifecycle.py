@@ -16,9 +16,9 @@ from shims.container.ending import Ending
 from shims.container.freezing import FreezeWatch
 from shims.container.holdings import Holdings
 from shims.container.journal import Built, Ran, Started
-from shims.container.plan import Planner, RefusedError, check_host, check_spec
 from shims.container.protocol import ConsoleOpened, Containers, ContainerSpec, ContainerStatus, Created
 from shims.container.record import Asker, Container, Phase, take_all
+from shims.container.setup.plan import Planner, RefusedError, check_host, check_spec
 
 _LISTED_AT_ONCE: Final = 200
 _LISTED_MESSAGE: Final = 500

@@ -21,7 +21,7 @@ import os
 import struct
 from typing import NoReturn
 
-from shims.container.build import USER_NAMESPACE
+from shims.container.setup.build import USER_NAMESPACE
 from shims.linux import process
 from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
 

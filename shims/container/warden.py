@@ -25,16 +25,14 @@ from bus.errors import ConflictError
 from bus.lock import FileLock
 from bus.logs.logs import OUTLET, Log
 from bus.node import notify
-from shims import spare
+from shims.cgroups import spare
 from shims.container.cloner_link import ClonerLink
 from shims.container.connection import Connection
-from shims.container.filter_compiler import FilterCompiler
 from shims.container.holdings import Holdings
 from shims.container.journal import Journal
 from shims.container.lifecycle import Lifecycle
 from shims.container.loop import Loop
 from shims.container.node_link import NodeLink
-from shims.container.plan import Planner
 from shims.container.protocol import (
     AnyAnswer,
     AnyCall,
@@ -50,7 +48,9 @@ from shims.container.protocol import (
 )
 from shims.container.record import Asker, Container
 from shims.container.recovery import recover
-from shims.container.user_limits import limits_inside, read_core_pattern
+from shims.container.setup.filter_compiler import FilterCompiler
+from shims.container.setup.plan import Planner
+from shims.container.setup.user_limits import limits_inside, read_core_pattern
 from shims.linux.capability import CapabilityDrop
 from shims.linux.inode_flags import spread_subdirectories
 

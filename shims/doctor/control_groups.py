@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from shims import cgroup
-from shims.cgroup_lack import Lack
-from shims.cgroup_v2 import CORE
+from shims.cgroups import cgroup
+from shims.cgroups.lack import Lack
+from shims.cgroups.version_2 import CORE
 from shims.doctor.feature import Feature, Section, State
 from shims.doctor.source import Source
 

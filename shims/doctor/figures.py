@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from shims import cgroup
-from shims.cgroup_hierarchy import TOP
+from shims.cgroups import cgroup
+from shims.cgroups.hierarchy import TOP
 from shims.doctor.source import Source
 
 SYSCTLS: Final = (

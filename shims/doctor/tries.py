@@ -18,8 +18,8 @@ from typing import Any, Final
 from shims.linux.libc import LIBC, raise_errno
 from shims.linux.mount import MS_REC, MS_SLAVE, escape_option
 from shims.linux.process import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS
-from shims.netlink import Netlink
-from shims.network import links
+from shims.netlink import links
+from shims.netlink.netlink import Netlink
 from shims.network.base import FabricError
 from shims.network.tagging import attach as tag
 

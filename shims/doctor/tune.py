@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from shims.cgroup_hierarchy import write_file
+from shims.cgroups.hierarchy import write_file
 from shims.doctor.source import Source, sysctl_path
 
 RECORD: Final = "tuned.json"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-from shims.netlink import Netlink
-from shims.network import links, netns
+from shims.netlink import links
+from shims.netlink.links import Link
+from shims.netlink.netlink import Netlink
+from shims.network import netns
 from shims.network.fabric import KernelFabric
 from shims.network.host_ends import HostEnds, read_note
-from shims.network.links import Link
 from shims.network.segments import GUESTS, HOST_TAPS
 
 

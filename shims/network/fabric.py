@@ -14,11 +14,12 @@ from dataclasses import replace
 from typing import Final
 
 from bus.messages.network import Shaping
-from shims.netlink import Netlink, NetlinkError
-from shims.network import links, netns
+from shims.netlink import links
+from shims.netlink.links import Link
+from shims.netlink.netlink import Netlink, NetlinkError
+from shims.network import netns
 from shims.network.base import Abilities, Addresses, Counters, FabricError, HostPort, Port, Seen, Segment, Survey
 from shims.network.host_ends import HostEnds, read_note
-from shims.network.links import Link
 from shims.network.ports import Known, Ports, counted
 from shims.network.segments import (
     ALL,

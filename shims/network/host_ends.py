@@ -12,11 +12,12 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from shims.netlink import Netlink, NetlinkError, number, text
-from shims.network import addressing, host_guard, links, netns
+from shims.netlink import addressing, links
+from shims.netlink.links import IFF_LOOPBACK, IFF_UP, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_MASTER, Link
+from shims.netlink.netlink import Netlink, NetlinkError, number, text
+from shims.network import host_guard, netns
 from shims.network.base import FabricError, HostPort
-from shims.network.links import IFF_LOOPBACK, IFF_UP, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_MASTER, Link
-from shims.nft import Nft, NftError
+from shims.network.nft import Nft, NftError
 
 SYSCTLS: Final = {
     "ipv4/conf/{}/arp_ignore": "1",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from shims.nft import Nft
+from shims.network.nft import Nft
 
 FAMILY: Final = "netdev"
 PREFIX: Final = "minibus_"

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from shims.network.base import Addresses
-from shims.nft import Nft, NftError
+from shims.network.nft import Nft, NftError
 
 TABLE: Final = "bridge minibus_addresses"
 V4: Final = "mb_v4"

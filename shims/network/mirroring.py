@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from shims.network.base import FabricError
-from shims.nft import Nft, NftError
+from shims.network.nft import Nft, NftError
 
 FAMILY: Final = "netdev"
 TABLE: Final = "minibus_mirrors"

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shims.netlink import Message, Netlink, NetlinkError, number
-from shims.network import links, netns
+from shims.netlink import links
+from shims.netlink.links import IFLA_GROUP, IFLA_MASTER
+from shims.netlink.netlink import Message, Netlink, NetlinkError, number
+from shims.network import netns
 from shims.network.base import FabricError, HostPort, Port, Segment
 from shims.network.host_ends import HostEnds
-from shims.network.links import IFLA_GROUP, IFLA_MASTER
 from shims.network.segments import GUESTS, HOST_TAPS, SCRATCH, TRUNKS, Part, Segments, remove_devices
 
 _EXCHANGE_FULL: Final = 54

@@ -20,10 +20,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from shims.netlink import Message, Netlink, NetlinkError, number, text
-from shims.network import links, tagging
+from shims.netlink import links
+from shims.netlink.links import BRIDGE_VLAN_INFO_PVID, BRIDGE_VLAN_INFO_UNTAGGED, IFLA_GROUP, IFLA_IFALIAS, Link
+from shims.netlink.netlink import Message, Netlink, NetlinkError, number, text
+from shims.network import tagging
 from shims.network.base import FabricError, Segment
-from shims.network.links import BRIDGE_VLAN_INFO_PVID, BRIDGE_VLAN_INFO_UNTAGGED, IFLA_GROUP, IFLA_IFALIAS, Link
 
 GUESTS: Final = 0x6D620001
 """Groups of devices, one for each purpose; in the fabric nobody else gives any."""

@@ -10,8 +10,8 @@ import errno
 from typing import Final, NamedTuple
 
 from bus.messages.network import MAX_JITTER_US, Shaping
-from shims.netlink import Message, Netlink, NetlinkError
-from shims.network import links, qdisc
+from shims.netlink import links, qdisc
+from shims.netlink.netlink import Message, Netlink, NetlinkError
 from shims.network.base import FabricError
 
 MTU_BYTES: Final = 1600

@@ -13,9 +13,9 @@ import struct
 from typing import Final
 
 from shims.linux import bpf
-from shims.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Netlink, attribute, nested, number, text
+from shims.netlink.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Netlink, attribute, nested, number, text
+from shims.netlink.qdisc import TCA_KIND, TCA_OPTIONS
 from shims.network.base import FabricError
-from shims.network.qdisc import TCA_KIND, TCA_OPTIONS
 
 # include/uapi/linux/rtnetlink.h, pkt_sched.h, pkt_cls.h
 _RTM_NEWQDISC: Final = 36

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from bus.logs.logs import Log
 from bus.messages.network import Shaping
-from shims.netlink import Netlink
+from shims.netlink.netlink import Netlink
 from shims.network import shaping
 from shims.network.base import Abilities, Addresses, FabricError
 from shims.network.learning import Learning
 from shims.network.mirroring import Mirroring
-from shims.nft import Nft, NftError
+from shims.network.nft import Nft, NftError
 
 
 class Traffic:

@@ -179,8 +179,8 @@ def cc() -> Mapping[str, Measured]:
     results: dict[str, Measured] = {}
     with scratch() as place:
         agent, rootfs = place / "minibus-agent", place / "rootfs"
-        run([PYTHON, "-m", "shims.agent_build", str(agent)], 120)
-        run([PYTHON, "-m", "shims.rootfs", str(rootfs), str(agent)], 60)
+        run([PYTHON, "-m", "shims.images.agent_build", str(agent)], 120)
+        run([PYTHON, "-m", "shims.images.rootfs", str(rootfs), str(agent)], 60)
         starts = sorted(start_s(agent, place) for _ in range(STARTS))
         results[AGENT_START.name] = Measured(value=statistics.median(starts) * 1000)
         with running() as product:

@@ -142,7 +142,7 @@ def scratch() -> Iterator[Path]:
 
 def build_rootfs(target: Path) -> Path:
     """The small root file system that both sides start their containers from."""
-    run([PYTHON, "-m", "shims.rootfs", str(target)], timeout_s=60)
+    run([PYTHON, "-m", "shims.images.rootfs", str(target)], timeout_s=60)
     return target
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shims.agent.wire import PREAMBLE, FrameReader, decode, encode
+from shims.agent.line.wire import PREAMBLE, FrameReader, decode, encode
 
 Message = dict[str, Any]
 

@@ -21,7 +21,7 @@ from bus.messages.control import GetStatus
 from bus.messages.files import FetchUrl, GetFile, GetTransfers, LocalFile, Transfer
 from bus.port import Port
 from tests.integration.processes import broker_serves, serves, until
-from tests.unit.shims.web import body
+from tests.unit.shims.http.web import body
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 20.0

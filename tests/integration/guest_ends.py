@@ -13,11 +13,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from shims.netlink import Netlink
+from shims.netlink.links import Link, listed
+from shims.netlink.netlink import Netlink
 from shims.network import netns
 from shims.network.base import Abilities, Port, Segment
 from shims.network.fabric import KernelFabric
-from shims.network.links import Link, listed
 from shims.network.segments import PORTS_LIMIT
 
 P = ParamSpec("P")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.agent.wire import decode, decode_frames, encode
+from shims.agent.line.wire import decode, decode_frames, encode
 from tests.integration.agent_server import Guest, Peer, guest_in
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.agent.wire import FLUSH, PREAMBLE, encode
+from shims.agent.line.wire import FLUSH, PREAMBLE, encode
 from tests.integration.agent_server import Guest, Peer, guest_in
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.agent.wire import PREAMBLE, encode
+from shims.agent.line.wire import PREAMBLE, encode
 from tests.integration.agent_server import WINDOW, Guest, guest_in, until
 
 

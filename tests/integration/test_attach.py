@@ -18,8 +18,8 @@ from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList, OpenNamespace
 from bus.messages.vlan import GetVlans, VlanTable
 from bus.messages.vm import GetVmNames, GetVms, VmNames
-from cli.testing import Asked, make_vms, serving
 from tests.integration.terminal import Terminal, on_terminal
+from tests.unit.cli.stand_ins import Asked, make_vms, serving
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES: dict[type[Message], Any] = {

@@ -19,7 +19,7 @@ from bus.messages.cc import GetCcState, GetClients, Listen, Unlisten
 from bus.messages.pipe import GetPipes
 from bus.messages.tunnel import CloseTunnel, GetTunnels, OpenTunnel
 from bus.messages.vm import GuestKind, VmState
-from shims.agent.wire import FLUSH
+from shims.agent.line.wire import FLUSH
 from tests.integration.cc_agent import PREAMBLE, Agent, frame
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until

@@ -17,7 +17,7 @@ import pytest
 
 from cli.server.connection import CLOSE_S
 from cli.server.listener import MAX_CLIENTS, RESERVED, Listener, room_for_clients
-from cli.testing import serving
+from tests.unit.cli.stand_ins import serving
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

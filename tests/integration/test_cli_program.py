@@ -17,8 +17,8 @@ from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList
 from bus.messages.vm import GetVms
-from cli.commands.stop import ConnectionEnds
-from cli.testing import Asked, make_vms, serving
+from cli.commands.host.stop import ConnectionEnds
+from tests.unit.cli.stand_ins import Asked, make_vms, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ async def test_quit_while_minibus_goes_on(base_dir: Path) -> None:
     lock = FileLock(base_dir / "run" / "node.lock", "minibus")
     try:
         async with serving(base_dir, {GetNamespaces: fall_over}) as server:
-            shorter = "import cli.client; cli.client.END_S = 0.2"
+            shorter = "import cli.prompt.client; cli.prompt.client.END_S = 0.2"
             status, out, err = await minibus(server.base, "exec", "quit", first=shorter)
             assert (status, out) == (1, "") and "what became of the command is unknown" in err
     finally:

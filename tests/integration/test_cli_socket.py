@@ -19,7 +19,7 @@ from bus.messages.pipe import LeavePipe, ReadPipe
 from bus.messages.vlan import GetVlans
 from bus.messages.vm import GetVms
 from cli.server.connection import MAX_UNSENT, Connection
-from cli.testing import Asked, make_vms, serving
+from tests.unit.cli.stand_ins import Asked, make_vms, serving
 
 BESIDE = (GetConnectedGuests, GetInterfaces, GetVlans)
 """What `vm info` asks beside its own question."""
@@ -67,7 +67,7 @@ async def test_the_last_group_is_the_one_without_more(base_dir: Path) -> None:
 
 
 async def test_progress_is_not_held_back(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.commands.cc_responses.TURN_S", 0.0)
+    monkeypatch.setattr("cli.commands.cc.responses.TURN_S", 0.0)
     release = asyncio.Event()
     questions = 0
 

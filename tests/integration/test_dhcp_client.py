@@ -17,7 +17,7 @@ from typing import IO
 
 import pytest
 
-from shims.dnsmasq import find_place
+from shims.network.dnsmasq import find_place
 from tests.integration.frames import BROADCAST
 
 pytestmark = pytest.mark.system
@@ -103,7 +103,7 @@ def wire() -> Iterator[Server]:
 @contextmanager
 def client(file: Path) -> Iterator[IO[bytes]]:
     """A client; what it tells. It ends when its input does."""
-    argv = ["ip", "netns", "exec", NETNS, sys.executable, "-m", "shims.dhcp_client", THERE, str(file)]
+    argv = ["ip", "netns", "exec", NETNS, sys.executable, "-m", "shims.network.dhcp_client", THERE, str(file)]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

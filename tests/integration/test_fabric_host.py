@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from shims.netlink import Netlink, number, text
-from shims.network import addressing, clearing, host_guard, links
+from shims.netlink import addressing, links
+from shims.netlink.netlink import Netlink, number, text
+from shims.network import clearing, host_guard
 from shims.network.base import FabricError, HostPort, Segment
 from shims.network.host_ends import HostEnds, mark
-from shims.nft import Nft
+from shims.network.nft import Nft
 from tests.integration.frames import Ear, frame
 from tests.integration.guest_ends import Guest, OpenFabric, guests
 from tests.integration.test_fabric import plugged

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from bus.messages.network import Shaping
-from shims.netlink import NLM_F_CREATE, Message, text
-from shims.network import mirroring, qdisc, shaping
+from shims.netlink import qdisc
+from shims.netlink.netlink import NLM_F_CREATE, Message, text
+from shims.network import mirroring, shaping
 from shims.network.base import Addresses, FabricError
+from shims.network.nft import Nft, NftError
 from shims.network.traffic import Traffic
-from shims.nft import Nft, NftError
 from tests.integration.guest_ends import WAIT_S, Guest, OpenFabric, arp, guests, neighbour
 from tests.system import patience
 

@@ -17,7 +17,7 @@ from bus.errors import BusError, ConflictError, InvalidError, UnavailableError
 from bus.messages.files import DeleteFiles, LocalFile, TransferChanged
 from tests.integration.files_host import WAIT_S, Files, Gate, refused, running_files
 from tests.integration.processes import broker_serves, serves, until
-from tests.unit.shims.web import Web, body, serving, stalls
+from tests.unit.shims.http.web import Web, body, serving, stalls
 
 
 @pytest.fixture

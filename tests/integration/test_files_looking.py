@@ -12,7 +12,7 @@ import pytest
 from bus.errors import ConflictError, InvalidError, NotFoundError
 from bus.messages.files import DeleteFiles, FileEntry, GetFiles, ListFiles, LocalFile, MatchFiles
 from tests.integration.files_host import WAIT_S, Files, Gate, refused, running_files
-from tests.unit.shims.web import Web, serving
+from tests.unit.shims.http.web import Web, serving
 
 
 @pytest.fixture

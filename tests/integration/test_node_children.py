@@ -18,7 +18,7 @@ from bus.messages.base import Ack
 from bus.messages.control import ActorChanged, ActorStatus, GetActors, RestartActor, StopNode
 from bus.paths import host_name
 from bus.processes import is_stopped
-from cli.down import down
+from cli.operations.down import down
 from tests.integration.running_node import WAIT_S, RunningNode, alive, node, until
 from tests.integration.toy_node import FDS
 

@@ -27,7 +27,7 @@ from bus.messages.pipe import (
 )
 from bus.paths import base_tag
 from bus.port import Port
-from shims.process_tree import marked
+from shims.programs.process_tree import marked
 from tests.integration.plumber_host import PlumberHost, ask, pipe_info, plumber_host, until_pipe
 from tests.integration.processes import until
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shims import agent_build
-from shims import rootfs as rootfs_builder
+from shims.images import agent_build
+from shims.images import rootfs as rootfs_builder
 from tests.system.container_host import Host, running_host
 from tests.system.hostile.kit import PREBUILT, compile_into
 from tests.system.product import Console, Product, product_on

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bus.paths import base_tag
-from shims import leftovers
 from shims.container.client import WardenClient, WardenError, WardenGoneError
 from shims.container.protocol import ContainerSpec, ContainerStatus, Created, Exited, Volume
+from shims.nuke import leftovers
 from tests.system.patience import FACTOR
 
 ROOT = Path(__file__).parents[2]

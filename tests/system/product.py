@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Self
 
 from bus.lock import holder
 from bus.paths import base_tag
-from shims import leftovers
-from shims.cgroup import Cgroups, host_layout
+from shims.cgroups.cgroup import Cgroups, host_layout
+from shims.nuke import leftovers
 from tests.system.patience import FACTOR
 
 MINIBUS = Path(sys.executable).with_name("minibus")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from shims import leftovers
+from shims.nuke import leftovers
 from tests.system import sandboxed
 from tests.system.product import ACTORS, CommandError, Done, Product, run, shell_init, until
 from tools import units

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.agent.wire import FrameReader, decode
+from shims.agent.line.wire import FrameReader, decode
 from tests.system.container_host import PATIENCE_S, UUID, Host, sh
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.cgroup import Cgroups, Layout, Limits, Tree
+from shims.cgroups.cgroup import Cgroups, Layout, Limits, Tree
 from tests.system.container_host import until
 
 TAG = "t2cg"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shims.cgroup import pids
-from shims.container.tables import MASKED_DIRECTORIES, MASKED_FILES, READ_ONLY_PATHS
+from shims.cgroups.cgroup import pids
+from shims.container.setup.tables import MASKED_DIRECTORIES, MASKED_FILES, READ_ONLY_PATHS
 from shims.linux.capability import CONTAINER_MASK
 from tests.system.container_host import UUID, Host, sh, volume
 

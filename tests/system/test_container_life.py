@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shims import cgroup
-from shims.cgroup import Cgroups, host_layout
+from shims.cgroups import cgroup
+from shims.cgroups.cgroup import Cgroups, host_layout
 from shims.container.client import WardenClient, WardenGoneError, WardenRefusedError
 from shims.container.protocol import Exited, Volume
 from shims.linux.process import start_ticks

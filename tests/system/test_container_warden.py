@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shims.cgroup import Cgroups, host_layout
+from shims.cgroups.cgroup import Cgroups, host_layout
 from shims.container.client import WardenGoneError, WardenRefusedError
 from shims.linux import process
 from tests.system.container_host import ROOT, Host, kill_hard, sh, until

@@ -15,7 +15,7 @@ import pytest
 
 from bus.lock import holder
 from bus.paths import Paths, base_tag
-from shims.leftovers import find as find_leftovers
+from shims.nuke.leftovers import find as find_leftovers
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60

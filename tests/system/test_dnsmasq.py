@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from bus.paths import base_tag
-from shims import leftovers, process_tree
+from shims.nuke import leftovers
+from shims.programs import process_tree
 from tests.system.product import Console, Product, product_on, shell_init, until
 
 TAP, OTHER = "mbd0", "mbd1"

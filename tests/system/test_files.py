@@ -14,7 +14,7 @@ import pytest
 from bus.client import connect
 from bus.messages.files import FetchUrl, GetFile
 from tests.system.product import Console, Product, one_sentence, product_on, until
-from tests.unit.shims.web import Web, body, serving, stalls
+from tests.unit.shims.http.web import Web, body, serving, stalls
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bus.paths import base_tag
-from shims.cgroup import host_layout
+from shims.cgroups.cgroup import host_layout
 from shims.container.client import WardenRefusedError
 from shims.linux.capability import CAPABILITIES
 from shims.linux.process import CLONE_NEWNET, CLONE_NEWUSER

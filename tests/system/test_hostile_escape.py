@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from shims.container import tables
+from shims.container.setup import tables
 from tests.system.container_host import Host
 from tests.system.hostile.kit import volumes
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from shims.cgroup import Cgroups, host_layout
-from shims.guest_share import read_share
+from shims.cgroups.cgroup import Cgroups, host_layout
+from shims.cgroups.guest_share import read_share
 from tests.system.product import Console, Product, product_on, shell_init, until
 
 WATCHED_S = 4.0

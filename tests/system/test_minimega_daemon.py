@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shims import leftovers
+from shims.nuke import leftovers
 from tests.integration.terminal import Terminal, on_terminal
 from tests.system.product import MINIBUS, PATIENCE_S, Done, Product, run, until
 
@@ -189,7 +189,7 @@ def test_panic_leaves_everything(minimega: Minimega) -> None:
         daemon.process.terminate()
         assert daemon.status() == 2
         said = daemon.said.read_text()
-        assert "most recent call first" in said and "cli/daemon.py" in said
+        assert "most recent call first" in said and "cli/operations/daemon.py" in said
     assert minimega.pid_file.exists()
     guests = minimega.product.guest_pids()
     assert guests

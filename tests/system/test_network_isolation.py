@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from shims.network.host_guard import FAMILY, table
-from shims.nft import Nft
+from shims.network.nft import Nft
 from tests.system.product import Console, Product, shell_init, until
 
 MACS = {name: f"00:16:3e:00:00:{number:02x}" for number, name in enumerate("abcdefg", 10)}

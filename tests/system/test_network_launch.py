@@ -14,7 +14,7 @@ import pytest
 from bus.client import connect
 from bus.messages.network import Netspec
 from bus.messages.vm import GuestKind, LaunchVms, VmConfig
-from shims import guest_netns
+from shims.network import guest_netns
 from tests.system.product import Console, Product, product_on, shell_init, until
 
 BACK_S = 5.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shims import leftovers
+from shims.nuke import leftovers
 from tests.system.product import MINIBUS, PATIENCE_S, PROCESSES, Done, Product, product_on, run, until
 
 GONE = "nothing of minibus is left on {base}; its files and log stay\n"

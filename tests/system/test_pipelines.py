@@ -14,7 +14,7 @@ import pytest
 from bus import codec
 from bus.client import connect
 from bus.messages.pipeline import PipelineChanged
-from shims import process_tree
+from shims.programs import process_tree
 from tests.system.product import CommandError, Console, Product, product_on, until
 from tests.system.programs import processes_with
 

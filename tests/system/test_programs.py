@@ -17,7 +17,7 @@ from bus.errors import BusError
 from bus.messages.host import JobChanged, RunProgram, StartJob
 from bus.paths import host_name
 from bus.topics import job_topic, topic
-from shims import process_tree
+from shims.programs import process_tree
 from tests.system.product import Console, Product, until
 from tests.system.programs import begin, ended, job, one, processes_with
 

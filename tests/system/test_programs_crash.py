@@ -14,7 +14,7 @@ import pytest
 from bus.client import connect
 from bus.errors import OutcomeUnknownError
 from bus.messages.host import RunProgram
-from shims import process_tree
+from shims.programs import process_tree
 from tests.system.product import Console, Product, product_on, until
 from tests.system.programs import begin, ended, job, one, processes_with
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from shims import leftovers
+from shims.nuke import leftovers
 from tests.system.product import VM_COLUMNS, Console, Product, product_on, shell_init, until
 
 COUNT = "while :; do i=$((i+1)); echo $i >/count; sleep 0.02; done"

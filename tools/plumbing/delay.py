@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from cli.duration import parse_duration
+from cli.answers.duration import parse_duration
 from tools.plumbing.lines import Parser, PlumbingError, lines, run, say
 
 

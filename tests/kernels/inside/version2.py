@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shims.cgroup import host_layout
-from shims.cgroup_hierarchy import CONTROLLERS
+from shims.cgroups.cgroup import host_layout
+from shims.cgroups.hierarchy import CONTROLLERS
 from tests.system.container_host import Host, sh, until
 from tests.system.lacking import OUTER
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from shims import rootfs
+from shims.images import rootfs
 from tests.system.drill.clock import WallClock
 from tests.system.drill.disk import small_disk
 from tests.system.drill.drill import HERD, Drill, DrillError, drill_on

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shims import leftovers
+from shims.nuke import leftovers
 from tests.system.drill.busload import BusLoad
 from tests.system.drill.churn import Churn
 from tests.system.drill.clock import YEAR_S, WallClock

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from shims import leftovers, rootfs
-from shims.cgroup import Cgroups, host_layout
+from shims.cgroups.cgroup import Cgroups, host_layout
+from shims.images import rootfs
+from shims.nuke import leftovers
 from tests.system.drill.busload import COUNTED, BusLoad
 from tests.system.drill.churn import Churn
 from tests.system.drill.drill import DrillError

@@ -1,0 +1,1 @@
+"""What commands answer, and how it becomes text."""

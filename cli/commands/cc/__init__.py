@@ -1,0 +1,1 @@
+"""Command and control of guests."""

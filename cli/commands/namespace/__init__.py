@@ -1,0 +1,1 @@
+"""Namespaces, their hosts and queues."""

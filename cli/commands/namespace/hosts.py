@@ -1,0 +1,92 @@
+"""The hosts of a namespace: which there are, and commands that all of them run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from bus.language.ranges import RangeError, expand, fold
+from bus.messages.base import WILDCARD
+from cli.answers.response import Group, Response
+from cli.commands.declare import Call, Command, CommandError, Scope
+from cli.grammar.matcher import Match
+from cli.grammar.quoting import quote
+
+LOCALHOST = "localhost"
+SHOWN_NAME = 80
+"""Characters of a name that an error repeats."""
+
+
+async def _hosts(call: Call) -> AsyncIterator[Group]:
+    yield Group([Response(call.engine.host, fold(call.engine.hosts(call.session.namespace)))])
+
+
+def check_hosts(text: str, own_host: str, known: Sequence[str]) -> None:
+    """Refuse a list that names a host which is not known; raises CommandError."""
+    try:
+        names = expand(text)
+    except RangeError as error:
+        raise CommandError(f"invalid hosts -- {error}") from error
+    if not names:
+        raise CommandError("invalid hosts -- the list is empty")
+    for name in names:
+        if name not in (own_host, LOCALHOST, WILDCARD, *known):
+            raise CommandError(f"unknown host: `{name[:SHOWN_NAME]}`")
+
+
+async def _add_hosts(call: Call) -> AsyncIterator[Group]:
+    """Every namespace has this host, and no others are linked, so whatever may be added is there."""
+    host = call.engine.host
+    check_hosts(call.args.text("hostname"), host, call.engine.hosts(call.session.namespace))
+    yield Group([Response(host)])
+
+
+def _chain(match: Match[Command]) -> Iterator[Match[Command]]:
+    current: Match[Command] | None = match
+    while current is not None:
+        yield current
+        current = current.nested
+
+
+async def _run(call: Call) -> AsyncIterator[Group]:
+    nested = call.nested
+    for part in _chain(nested):
+        if part.owner.once:
+            raise CommandError(f"cannot run `{' '.join(map(quote, nested.words))}` using `ns run`")
+    with call.session.within(call.session.namespace):
+        async for group in call.engine.run(nested, call.session):
+            yield group
+
+
+COMMANDS = (
+    Command(
+        patterns=("ns hosts",),
+        help_short="list the hosts of the namespace",
+        run=_hosts,
+    ),
+    Command(
+        patterns=("ns add-hosts <hostname or range or all>",),
+        help_short="add hosts to the namespace",
+        help_long=f"""\
+Takes a list of names and ranges, such as n[1-3]. `{LOCALHOST}` is the host that
+you are connected to, `{WILDCARD}` are all others. Nothing is added if one of them is
+unknown.
+
+A namespace has the host that it was made on; minibus does not link hosts yet, so
+there are no others to add.""",
+        run=_add_hosts,
+    ),
+    Command(
+        patterns=("ns run (command)",),
+        help_short="run a command on all hosts of the namespace",
+        help_long="""\
+Runs any command on every host of the namespace, also one that otherwise only
+runs on the host that you are connected to:
+
+	ns run file list
+
+Not for commands that are about all hosts anyway: `read`, `vm launch`, `ns run`.""",
+        scope=Scope.BROADCAST,
+        run=_run,
+        once=True,
+    ),
+)

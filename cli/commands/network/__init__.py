@@ -1,0 +1,1 @@
+"""Networks: VLANs, what is plugged into them, what happens to the traffic."""

@@ -1,0 +1,1 @@
+"""Pipes, and pipelines of pipes and programs."""

@@ -1,0 +1,1 @@
+"""The client's own session: how answers look, aliases and variables, scripts."""

@@ -1,0 +1,1 @@
+"""VMs: their configuration, life and interfaces."""

@@ -1,0 +1,96 @@
+"""`minibus tap`: shows the events of the bus as they pass."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bus import codec
+from bus.client import connect
+from bus.errors import MalformedError
+from bus.library.losses import LossDetector
+from bus.port import Delivery
+from cli.looking.processes import run
+
+SHOWN_BYTES = 512
+"""Of one value that is bytes, e.g. the messages of a pipe that came together."""
+
+
+def as_prefix(topic: str) -> str:
+    """The prefix that is meant: whole words of topics."""
+    return f"{topic}/" if topic and not topic.endswith("/") else topic
+
+
+def tap(base: Path, topic: str, *, as_json: bool) -> int:
+    """Print events whose topic begins with `topic` until interrupted; returns the exit status."""
+    return run(base, _follow(base, as_prefix(topic), as_json))
+
+
+async def _follow(base: Path, prefix: str, as_json: bool) -> int:
+    detector = LossDetector()
+    async with connect(base) as port:
+        subscription = await port.subscribe(prefix)
+        async for delivery in subscription:
+            envelope = delivery.envelope
+            missing = detector.lost(delivery.topic, envelope.epoch, envelope.topic_seq)
+            if missing:
+                sys.stderr.write(f"minibus: {missing} events on {delivery.topic} were lost\n")
+            print(event_json(delivery) if as_json else event_line(delivery), flush=True)
+    return 0
+
+
+def event_json(delivery: Delivery) -> str:
+    """The event as one JSON object."""
+    envelope = delivery.envelope
+    return _dump(
+        {
+            "topic": delivery.topic,
+            "epoch": envelope.epoch,
+            "seq": envelope.seq,
+            "topic_seq": envelope.topic_seq,
+            "time": envelope.time,
+            "publisher": envelope.sender,
+            "body": _body(delivery.body),
+        }
+    )
+
+
+def event_line(delivery: Delivery) -> str:
+    """Local time, topic, and the body on one line; bytes that are text are shown as such."""
+    when = datetime.fromtimestamp(delivery.envelope.time, UTC).astimezone()
+    body = _body(delivery.body)
+    if isinstance(body, dict):
+        body.pop("type", None)  # the topic says as much
+    return f"{when:%H:%M:%S}.{when.microsecond // 1000:03d} {delivery.topic} {_dump(body, _readable)}"
+
+
+def _body(data: bytes) -> Any:
+    """Whatever the event holds; also messages that this version has no class for."""
+    try:
+        return codec.decode_unknown(data)
+    except MalformedError:
+        return data
+
+
+def _plain(value: object) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else repr(value)
+
+
+def _readable(value: object) -> str:
+    if not isinstance(value, bytes):
+        return repr(value)
+    beginning = value[:SHOWN_BYTES]
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(beginning)  # a character may be cut in two
+    if "\ufffd" in text:
+        text = _plain(beginning)
+    return text if len(value) <= SHOWN_BYTES else f"{text}... ({len(value)} bytes)"
+
+
+def _dump(value: Any, default: Callable[[object], str] = _plain) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=default, skipkeys=True)

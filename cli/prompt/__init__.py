@@ -1,0 +1,1 @@
+"""Clients of the command socket: one command, a prompt, a script."""

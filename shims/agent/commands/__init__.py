@@ -1,0 +1,1 @@
+"""What a guest is told to do: programs and files, and the record of them."""

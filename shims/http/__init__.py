@@ -1,0 +1,1 @@
+"""HTTP: downloads, and a small server."""

@@ -1,0 +1,1 @@
+"""Messages of rtnetlink(7), and the socket that they go over."""

@@ -1,0 +1,1 @@
+"""Programs of users and of ours: started, joined, watched, found again, ended."""

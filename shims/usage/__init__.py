@@ -1,0 +1,1 @@
+"""How busy the host and its containers are."""
