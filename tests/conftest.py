@@ -12,9 +12,14 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 os.environ.setdefault("MINIBUS_GROUP", "none")  # a group of that name on this machine is none of the tests' business
@@ -170,8 +175,20 @@ class SkipCount:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the skip counter."""
+    """Register the skip counter; in one of several processes also what keeps it from disturbing the others."""
     config.pluginmanager.register(SkipCount(allowed_skips(TESTS / "skips.toml")), "skip-count")
+    if hasattr(config, "workerinput"):
+        from tests import workers
+
+        config.pluginmanager.register(workers.Worker(workers.read()), "worker")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Which process runs which tests, and when: see tests/workers.py."""
+    from tests import workers
+
+    return workers.Scheduler(config, log, workers.read())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
