@@ -34,6 +34,8 @@ MAX_DELETED: Final = 200
 """Deleted ones that nobody runs, remembered because a guest may just be beginning one."""
 MAX_ARGV_BYTES: Final = 100_000
 """Of one command; a frame has room for 131,072."""
+MAX_WORDS: Final = 4_000
+"""Of one command; agents take lists of 4,096 (shims/agent/line/wire.py)."""
 MAX_PACKET: Final = 65_536
 MAX_TIMEOUT_S: Final = 10 * 365 * 86_400.0
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
@@ -47,6 +49,10 @@ def problem(spec: CommandSpec) -> str:
         return "a word with a NUL byte in it cannot be given to a program, nor be the name of anything"
     if sum(len(word.encode("utf-8", "surrogateescape")) + 6 for word in words) > MAX_ARGV_BYTES:
         return f"the command is longer than {MAX_ARGV_BYTES} bytes: send a file and run that"
+    if len(spec.argv) > MAX_WORDS:
+        return f"the command has more than {MAX_WORDS} words: send a file and run that"
+    if spec.kind is CommandKind.RECEIVE and len(spec.files) > MAX_WORDS:
+        return f"more than {MAX_WORDS} names cannot be given at once: fetch a directory, or use `*`"
     if not (math.isfinite(spec.timeout_s) and 0 <= spec.timeout_s <= MAX_TIMEOUT_S):
         return f"a command may run between 0 (as long as it wants) and {MAX_TIMEOUT_S:.0f} seconds"
     match spec.kind:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 MAX_GROWING: Final = 16
 """Files of one guest under way at once; an agent has four."""
-MAX_INDEX: Final = 20_000
+MAX_FILES: Final = 20_000
+"""Of one command: which of them have arrived is remembered until its end."""
 MAX_HELD: Final = 10_000
 """Ends of commands that wait for their output."""
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -264,8 +265,11 @@ class Intake:
             return  # the sentence comes once more with the end of the command
         if command.spec.kind is not CommandKind.RECEIVE or frame.serial not in self._session.handed:
             raise WireError("a file that nobody asked for")
-        if frame.index > MAX_INDEX or len(self._growing) >= MAX_GROWING:
+        if len(self._growing) >= MAX_GROWING:
             raise WireError("too many files")
+        if frame.index >= MAX_FILES:  # nothing that the guest did wrong: it was asked for them
+            self._refuse(frame.serial, stream, f"more than {MAX_FILES} files cannot be fetched at once")
+            return
         namespace, uuid = self._session.key
         progress = command.guests.get(uuid)
         if command.quiet or (progress is not None and frame.index in progress.arrived):

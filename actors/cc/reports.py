@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actors.cc import matching
 from actors.cc.frames import Confirm, Signal
 from actors.cc.inputs import (
     Began,
@@ -24,6 +25,8 @@ from bus.actor.step import Effect, Publish
 from bus.messages.cc import AgentConnected, AgentGone, CommandDone, CommandKind, CommandStarted, CommandState, Outcome
 from bus.topics import cc_topic
 
+TRANSFERS = (CommandKind.SEND, CommandKind.RECEIVE)
+"""Kinds that may be begun twice: they come to the same in the end."""
 MAX_ADDRESSES = 256
 """Of one guest that are kept."""
 REBOOTED = "the guest was restarted while it ran"
@@ -86,7 +89,7 @@ def _tidy(facts: Facts) -> Facts:
 
 
 def synced(table: CcTable, inp: Synced) -> list[Effect]:
-    """What an agent should know of and does not has an outcome that nobody knows."""
+    """What an agent should know of and does not has an outcome that nobody knows; transfers go on."""
     ledger, guest = _of(table, inp.key)
     if guest is None or ledger is None:
         return []
@@ -97,7 +100,9 @@ def synced(table: CcTable, inp: Synced) -> list[Effect]:
         progress = command.guests.get(uuid)
         if progress is None or progress.final or command.serial in known:
             continue
-        if progress.state is CommandState.RUNNING:
+        if command.spec.kind in TRANSFERS and matching.means(command, guest):
+            del command.guests[uuid]  # it is offered again: what has arrived is found out, and the rest follows
+        elif progress.state is CommandState.RUNNING:
             effects += _end(ledger, guest, command, progress, CommandState.UNKNOWN, FORGOTTEN, inp.time_s)
         elif progress.agent != guest.agent:
             effects += _end(ledger, guest, command, progress, CommandState.UNKNOWN, DOUBTFUL, inp.time_s)

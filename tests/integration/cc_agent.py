@@ -54,6 +54,8 @@ class Agent:
         self.acked: Counter[tuple[int, str]] = Counter()
         self.files: dict[str, bytes] = {}
         """What is in the guest, by absolute path; files that are sent go to `/files/`."""
+        self.give_only: set[int] | None = None
+        """Indexes of the files that it sends; None for all that are wanted."""
         self.put: dict[int, list[dict[str, Any]]] = {}
         self.arrived: set[tuple[int, int]] = set()
         """Files of a `put` that are whole, by serial and index."""
@@ -265,6 +267,8 @@ class Agent:
             self.end(serial, "failed", error="no such file")
 
     def _give(self, serial: int, index: int, offset: int) -> None:
+        if self.give_only is not None and index not in self.give_only:
+            return
         data = self.files[self._names(serial)[index]]
         self._say(serial, f"file/{index}", data, offset)
         self.send(type="digest", serial=serial, index=index, sha256=hashlib.sha256(data).hexdigest())

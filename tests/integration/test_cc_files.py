@@ -138,6 +138,36 @@ async def test_transfers_go_on_where_they_were_after_a_crash(host: CcHost) -> No
         assert [path.name for path in host.files.rglob("*.partial/*")] == []
 
 
+async def test_a_transfer_goes_on_after_a_restart_of_the_agent(host: CcHost) -> None:
+    async with await host.agent(1) as agent:
+        agent.files = {f"/{number}": os.urandom(300_000) for number in range(6)}
+        agent.give_only = {0, 1}
+        await host.connected(1)
+        number = (await host.post(receive(*agent.files))).id
+        await until(lambda: _is({(1, "file/0"), (1, "file/1")} <= set(agent.acked)))
+        agent.records.clear()
+        agent.acked.clear()
+        agent.agent, agent.give_only = "another", None
+        agent.hang_up()
+        row = (await host.outcomes(number))["vm1"]
+        assert (row.state, row.error, row.files) == (CommandState.EXITED, "", 6)
+        for name, content in agent.files.items():
+            assert host.response(number, 1, name.lstrip("/")).read_bytes() == content
+
+
+async def test_more_files_of_one_guest_than_can_be_fetched(host: CcHost) -> None:
+    """The guest has done nothing wrong, so its line stays and the command comes to an end."""
+    async with await host.agent(1) as agent:
+        agent.on_get = lambda message: agent.send(  # type: ignore[method-assign]
+            type="file", serial=message["serial"], index=20_000, name="/x", size=1, mode=0o644, error=""
+        )
+        await host.connected(1)
+        number = (await host.post(receive("/"))).id
+        row = (await host.outcomes(number))["vm1"]
+        assert row.state is CommandState.FAILED and row.error == "more than 20000 files cannot be fetched at once"
+        assert agent.welcomes == 1
+
+
 async def test_a_list_of_files_that_is_longer_than_a_line_may_keep(host: CcHost) -> None:
     """It goes out as the guest reads, what comes after it waits for it, and other guests wait for nothing."""
     names = [f"{'x' * 200}/{'y' * 200}/{'z' * 200}{number}" for number in range(6500)]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 UNDER_WAY = 4
+MAX_FILES = 20_000
+"""The server takes no more of one command."""
 MAX_UNSIZED = 1 << 20
-"""Of files that say they are empty and are not, as those of /proc, so much is read."""
+"""Bytes in a file that says it is empty and is not, as those of /proc: it has to be kept while it is sent."""
 FOUND_AT_ONCE = 100
 """Errors told in one turn of the loop."""
 
@@ -51,8 +53,10 @@ def open_regular(path: bytes) -> tuple[int, os.stat_result]:
 def _copy_unsized(fd: int) -> int:
     """A descriptor of what is in a file that has no size, such as one of /proc, as it is now."""
     content = bytearray()
-    while len(content) < MAX_UNSIZED and (chunk := os.read(fd, 65536)):
+    while chunk := os.read(fd, 65536):
         content += chunk
+        if len(content) > MAX_UNSIZED:
+            raise UnreadableError(f"it does not say its size and has more than {MAX_UNSIZED >> 20} MiB: fetch a copy")
     copy = os.memfd_create("unsized", os.MFD_CLOEXEC)
     at = 0
     while at < len(content):
@@ -98,6 +102,9 @@ class Get(Command):
             found = next(self._found, None)
             if found is None:
                 self._all_found = True
+            elif self._index == MAX_FILES:
+                self._all_found = True
+                self._count_error(f"there are more than {MAX_FILES} files: fetch an archive of them")
             else:
                 self._announce(found)
         else:

@@ -91,6 +91,19 @@ def test_what_an_agent_should_know_and_does_not_is_unknown() -> None:
     assert states(table)["vm1"] == "exited"  # it knew after all
 
 
+def test_a_transfer_that_an_agent_has_forgotten_is_begun_again() -> None:
+    """Files that are the same come to the same: it need not end as unknown, as a program must."""
+    receive = CommandSpec(kind=CommandKind.RECEIVE, files=("/x", "/y"))
+    table = after(post(receive), post(receive, "p2"), *(FileArrived(key=key(1), serial=at, index=0) for at in (1, 2)))
+    assert [states(table, number)["vm1"] for number in (1, 2)] == ["running", "running"]
+    play(step, table, received(DeleteCommands(target="2"), "d"), Left(key=key(1)))
+    synced = play(step, table, *here(1, agent="a2"))[-1]
+    assert states(table)["vm1"] == "waiting" and the(Offer, synced).first
+    assert events(synced) == [f"cc/{NS}/u1/2/done/", f"cc/{NS}/u1/connected/"], "what nobody wants any more ends"
+    play(step, table, FileArrived(key=key(1), serial=1, index=0), finished(1))
+    assert states(table)["vm1"] == "exited"
+
+
 def test_an_agent_without_a_disk_that_was_restarted_may_have_done_it() -> None:
     table = after(post(), Handed(key=key(1), serial=1))
     play(step, table, *here(1))

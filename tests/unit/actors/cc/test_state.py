@@ -145,6 +145,9 @@ def test_bad_commands_and_too_many() -> None:
     ):
         spec = CommandSpec(kind=CommandKind.EXEC, argv=("x",), stdout=pipe)
         assert says in sentence(ask(table, PostCommand(command=spec)))
+    assert "more than 4000 words" in sentence(ask(table, PostCommand(command=execute(*["x"] * 4001))))
+    names = CommandSpec(kind=CommandKind.RECEIVE, files=("x",) * 4001)
+    assert "more than 4000 names" in sentence(ask(table, PostCommand(command=names)))
     wanted = GuestFilter(columns=(("shoe", "44"),))
     assert "cannot be chosen by the column `shoe`" in sentence(
         ask(table, PostCommand(command=execute(), filter=wanted))
