@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 import bus
 from bus.messages.control import GetStatus
 from tests.integration.processes import kill
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 20.0
@@ -36,7 +36,7 @@ class ClientHost:
     def __init__(self, base: Path, kinds: tuple[str, ...]) -> None:
         self.base = base
         self.kinds = kinds
-        self.address = f"tcp://127.0.0.1:{free_ports()}"
+        self.address = f"tcp://127.0.0.1:{free_port()}"
         """Of the gateway, if there is one."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -92,17 +92,6 @@ class ClientHost:
         for kind in tuple(self.processes):
             with suppress(ProcessLookupError):
                 self.kill(kind)
-
-
-def free_ports() -> int:
-    """The first of two consecutive TCP ports that nobody uses."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,9 @@ from bus.port import Port
 from bus.remote import Remote, remote_context
 from bus.settings.listen_address import LISTEN, Endpoint
 from tests.integration.processes import kill, until
+from tests.ports import LOOPBACK, free_port
 
 ROOT = Path(__file__).parents[2]
-LOOPBACK = "127.0.0.1"
 MODULES = {
     "broker": ("bus.broker",),
     "plumber": ("actors.plumber",),
@@ -155,14 +154,3 @@ async def client(remote: Remote) -> AsyncIterator[Port]:
         yield port
     finally:
         await port.close()
-
-
-def free_port() -> int:
-    """The first of two consecutive ports on which nobody listens, below those that the kernel gives to clients."""
-    start = 10_000 + os.getpid() * 2 % 20_000
-    for port in range(start, start + 1_000, 2):
-        with suppress(OSError), socket.socket() as one, socket.socket() as other:
-            one.bind((LOOPBACK, port))
-            other.bind((LOOPBACK, port + 1))
-            return port
-    raise AssertionError("no two free ports")

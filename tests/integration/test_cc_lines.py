@@ -23,6 +23,7 @@ from shims.agent.line.wire import FLUSH
 from tests.integration.cc_agent import PREAMBLE, Agent, frame
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -33,12 +34,6 @@ async def host(base_dir: Path) -> AsyncIterator[CcHost]:
 
 async def _is(value: bool) -> bool:
     return value
-
-
-def free_port() -> int:
-    """Nobody listens there now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 # ---------------------------------------------------------------- TCP

@@ -19,8 +19,9 @@ from bus.port import Delivery, Port, Subscription
 from bus.pump import Origin
 from bus.remote import Remote, arm
 from bus.settings.listen_address import Endpoint
-from tests.integration.gateway_host import LOOPBACK, GatewayHost, client, free_port, gateway_host
+from tests.integration.gateway_host import GatewayHost, client, gateway_host
 from tests.integration.processes import until
+from tests.ports import LOOPBACK, free_port
 
 PATIENCE_S = 10.0
 STARTED = "vm/exp1/web/started/"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -43,9 +45,15 @@ def kit() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def agent_program() -> Path:
-    """The guest agent as it goes into guests."""
+    """The guest agent as it goes into guests; one process of tests makes it, the others wait."""
     program = ROOT / "build" / "agent" / "minibus-agent"
-    agent_build.build(program)
+    program.parent.mkdir(parents=True, exist_ok=True)
+    directory = os.open(program.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        agent_build.build(program)
+    finally:
+        os.close(directory)
     return program
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.system.cc_guests import Guests, guests_on, states
 from tests.system.product import MINIBUS, CommandError, one_sentence, product_on, until
 
@@ -29,12 +30,6 @@ def guests(base_dir: Path, agent_rootfs: Path) -> Iterator[Guests]:
     with product_on(base_dir, agent_rootfs) as product, guests_on(product) as guests:
         guests.launch("a,b", 2)
         yield guests
-
-
-def free_port() -> int:
-    """Of this host."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def only(guests: Guests, name: str) -> None:

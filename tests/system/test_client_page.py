@@ -17,8 +17,8 @@ import pytest
 
 import bus
 from bus.messages.pipe import DeletePipes, GetPipes
-from tests.integration.client_host import free_ports
 from tests.integration.examples import node_example
+from tests.ports import free_port
 from tests.system.product import Done, Product, product_on, run
 
 ROOT = Path(__file__).parents[2]
@@ -48,9 +48,9 @@ def ip(*words: str) -> None:
 @contextmanager
 def other_host() -> Iterator[OtherHost]:
     """One that is gone afterwards, its veths with it."""
-    number = os.getpid() % 65_536
+    number = os.getpid() % 16_384  # of networks in 100.64.0.0/10 (RFC 6598), which no other test uses
     name, veth = f"mbt{number}", f"mbt{number}"
-    other = OtherHost(name, f"10.{number // 256}.{number % 256}")
+    other = OtherHost(name, f"100.{64 + number // 256}.{number % 256}")
     ip("netns", "add", name)
     try:
         ip("link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -77,7 +77,7 @@ def product(rootfs: Path, elsewhere: OtherHost) -> Iterator[Product]:
     base = Path(tempfile.mkdtemp(prefix="mb-", dir="/tmp"))
     try:
         with product_on(base, rootfs, up=False) as found:
-            listening = f"tcp://{elsewhere.here}:{free_ports()}"
+            listening = f"tcp://{elsewhere.here}:{free_port(elsewhere.here)}"
             done = run("up", "--detach", "--base", base, "--listen", listening)
             assert (done.status, done.err) == (0, ""), (done, found.log_end())
             yield found

@@ -9,7 +9,7 @@ import pytest
 
 import bus
 from bus.errors import BusError, DeniedError
-from tests.integration.gateway_host import LOOPBACK, free_port
+from tests.ports import LOOPBACK, free_port
 from tests.system.product import product_on, run, until
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from shims.network import netns
 from tests.system.product import Console, Product, shell_init, until
 
-ADDRESS = "10.9.0.1"
+ADDRESS = "10.95.0.1"
 
 
 def column(console: Console, vm: str, name: str) -> str:
@@ -41,7 +41,7 @@ def received_bps(guest: str, name: str, wanted: int) -> float:
 def test_what_a_guest_receives_is_shaped_and_seen(shared: Product, console: Console) -> None:
     console.ok(shell_init(f"ip addr add {ADDRESS}/24 dev veth0; ip link set veth0 up; sleep 1000"))
     console.ok("vm config net LAN OTHER", "vm launch container a", "vm start a")
-    console.ok("tap create LAN ip 10.9.0.9/24 mbq0", "tap create WATCH name mbq1")
+    console.ok("tap create LAN ip 10.95.0.9/24 mbq0", "tap create WATCH name mbq1")
     name = f"meganet_{shared.tag}_{column(console, 'a', 'id')}"
 
     console.ok("qos add a 0 rate 2 mbit", "qos add a 1 rate 10 gbit")
@@ -64,7 +64,7 @@ def test_what_a_guest_receives_is_shaped_and_seen(shared: Product, console: Cons
         watch.settimeout(10)
         received_bps(ADDRESS, name, 1000)
         seen = {watch.recv(2000)[26:30] for _ in range(6)}
-    assert {socket.inet_aton(ADDRESS), socket.inet_aton("10.9.0.9")} <= seen
+    assert {socket.inet_aton(ADDRESS), socket.inet_aton("10.95.0.9")} <= seen
     console.ok("tap delete mbq1")
     assert console.rows("tap mirror") == []
     console.ok("clear tap", "qos add a all rate 5 mbit", "vm kill a", "vm start a")

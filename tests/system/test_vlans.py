@@ -72,7 +72,7 @@ def test_a_mistake_changes_nothing(net: Console) -> None:
 
 
 def test_taps_of_the_host(shared: Product, net: Console) -> None:
-    made = net.ok("tap create LAN ip 192.0.2.1/24")
+    made = net.ok("tap create LAN ip 198.51.100.1/24")
     named = f"mbt-{shared.tag}"
     assert net.ok(f"tap create LAN bridge br1 ip 2001:db8::1/64 {named}") == named
     assert {(row["bridge"], row["tap"], row["vlan"]) for row in net.rows("tap")} == {
@@ -80,7 +80,7 @@ def test_taps_of_the_host(shared: Product, net: Console) -> None:
         ("br1", named, "LAN (101)"),
     }
     assert net.rows("namespace exp tap") == []
-    assert "192.0.2.1/24" in ip("-brief", "address", "show", "dev", made)
+    assert "198.51.100.1/24" in ip("-brief", "address", "show", "dev", made)
     assert "2001:db8::1/64" in ip("-brief", "address", "show", "dev", named)
     assert net.error(f"namespace exp tap delete {named}")
     assert net.error(f"tap create LAN name {named}")

@@ -27,6 +27,7 @@ LATE_S = 5 * BACK_S
 LOG_TAIL = 40
 LEFT_S = 10.0
 KEPT = Path(__file__).parents[3] / "build" / "drill"
+"""Has a directory for each that has failed, named by the tag of its base directory."""
 
 
 class DrillError(AssertionError):
@@ -156,18 +157,20 @@ def drill_on(base: Path, rootfs: Path, seed: int, *, herd: int = HERD, shown: bo
     """
     with product_on(base, rootfs) as product:
         drill = Drill(product, seed, herd=herd, shown=shown)
+        kept = KEPT / product.tag
         try:
             drill.begin()
             try:
                 yield drill
             finally:
                 drill.end()
-            _keep(base)  # before the end, which condenses the journals
+            _keep(base, kept)  # before the end, which condenses the journals
             broken = [*drill.verdict(), *_leftovers(product)]
             if broken:
                 raise DrillError("\n".join(broken[:50]))
+            shutil.rmtree(kept)
         except BaseException:
-            print(drill.post_mortem(), f"journals and log are in {KEPT}", sep="\n")
+            print(drill.post_mortem(), f"journals and log are in {kept}", sep="\n")
             raise
         finally:
             print(drill.report())
@@ -184,8 +187,8 @@ def _leftovers(product: Product) -> list[str]:
     return [*listed, *said, *(f"left: {what}" for what in left)]
 
 
-def _keep(base: Path) -> None:
+def _keep(base: Path, kept: Path) -> None:
     """What tells how it came to that."""
-    shutil.rmtree(KEPT, ignore_errors=True)
+    shutil.rmtree(kept, ignore_errors=True)
     for name in ("state", "log"):
-        shutil.copytree(base / name, KEPT / name)
+        shutil.copytree(base / name, kept / name)

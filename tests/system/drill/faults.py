@@ -35,7 +35,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "namespace": ("vm config",),
     "scheduler": ("ns schedule status",),
     "vm": ("vm info",),
-    "network": ("tap create 900 name drill{n}", "clear tap"),
+    "network": ("tap create 900 name dr{tag}{n}", "clear tap"),
     "host": ("shell true",),
     "files": ("file list",),
     "plumber": ("pipe probe word", "clear pipe probe"),
@@ -222,7 +222,9 @@ class Faults:
         try:
             with Console(self._product.base, patience_s=PATIENCE_S) as console:
                 number = next(self._numbers)
-                console.ok(*(line.format(n=number) for line in WORK.get(process, PAUSE_AND_RESUME)))
+                console.ok(
+                    *(line.format(n=number, tag=self._product.tag) for line in WORK.get(process, PAUSE_AND_RESUME))
+                )
         except (CommandError, OSError, ConnectionError) as error:
             return str(error) or type(error).__name__
         return None
