@@ -41,6 +41,8 @@ REQUESTS: dict[str, tuple[str, Request[Ack] | Request[VmReport] | Request[VmName
 """Which actor of each host is asked for what, in this order."""
 AFTER = {"plumb": "pipe", "pipe": "kill", "cc": "network", "network": "vlans"}
 """What comes next, whether or not it worked."""
+WITHOUT_VMS = ("kill", "flush", "look")
+"""If one of these cannot be asked, VMs may be left; all else of the namespace ends even so."""
 
 
 def refusal(table: NamespaceTable, name: str) -> str:
@@ -99,7 +101,7 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
             names = fold(left)
             names = names if len(names) <= SHOWN_NAMES else f"{names[:SHOWN_NAMES]}..."
             destruction.errors.append(f"still there on {host}: {names}")
-            return _host_through(table, msg_id)
+            return [_ask(table, msg_id, "cc", turn, host)]
         case "look", VmNames():
             return [_ask(table, msg_id, "cc", turn, host)]
         case "vlans", Bridges():
@@ -110,15 +112,13 @@ def answered(table: NamespaceTable, tag: str, msg_id: str, body: object) -> list
 
 
 def failed(table: NamespaceTable, tag: str, msg_id: str, message: str) -> list[Effect]:
-    """An actor cannot be asked: the VMs of its host end even so, and the other hosts go on."""
+    """An actor cannot be asked: the rest of its host ends even so, and the other hosts go on."""
     what, turn, host = _parts(tag)
     if what == "vlans":
         table.destructions[msg_id].all_in_use = True
         return _host_through(table, msg_id)
     table.destructions[msg_id].errors.append(f"{host}: {message}")
-    if what in AFTER:
-        return [_ask(table, msg_id, AFTER[what], turn, host)]
-    return _host_through(table, msg_id)
+    return [_ask(table, msg_id, "cc" if what in WITHOUT_VMS else AFTER[what], turn, host)]
 
 
 def _parts(tag: str) -> tuple[str, int, str]:
