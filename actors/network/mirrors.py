@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from actors.network.names import shown
 from actors.network.operations import Mirror, Unmirror, Worked
 from actors.network.table import Job, MirrorRecord, NetworkTable, Work, failure
@@ -62,6 +64,29 @@ def finish_mirror(turn: Turn, work: Work, outcome: Worked) -> None:
     record = MirrorRecord(source=body.source, destination=body.destination, namespace=job.namespace)
     turn.table.mirrors[body.destination] = record
     turn.reply(job, Ack())
+
+
+def torn(table: NetworkTable, moved: Mapping[str, str] | None = None) -> list[MirrorRecord]:
+    """Mirrors whose ends are on different bridges, once `moved` taps are on these; one that is unplugged is on none."""
+    if not table.mirrors:
+        return []
+    bridges = {
+        **{name: tap.segment.bridge for name, tap in table.taps.items()},
+        **{nic.tap: nic.bridge for _, _, nic in table.places()},
+        **(moved or {}),
+    }
+    ends = ((one, bridges.get(one.source, ""), bridges.get(one.destination, "")) for one in table.mirrors.values())
+    return [one for one, source, destination in ends if source and destination and source != destination]
+
+
+def drop_torn(turn: Turn) -> tuple[str, ...]:
+    """Forget those; returns a sentence for each."""
+    found = torn(turn.table)
+    for one in found:
+        del turn.table.mirrors[one.destination]
+    return tuple(
+        f"{one.source} is not copied to {one.destination} any more: they are on different bridges" for one in found
+    )
 
 
 def begin_clear(turn: Turn, job: Job) -> Work | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from actors.network.mirrors import drop_torn, torn
 from actors.network.names import bridge_problem, new_bridges, vlan_problem
 from actors.network.occupied import Occupied
 from actors.network.operations import Move, Shape, Worked
@@ -51,8 +52,12 @@ def begin_connect(turn: Turn, job: Job) -> Work | None:
             work.errors[str(one.vm_id)] = error
     if moves:
         bridges = {segment.bridge for segment in moves.values() if segment is not None}
+        after = {tap: segment.bridge if segment is not None else "" for tap, segment in moves.items()}
         work.operation = Move(
-            taps=tuple(moves), segments=tuple(moves.values()), new_bridges=new_bridges(table, bridges)
+            taps=tuple(moves),
+            segments=tuple(moves.values()),
+            new_bridges=new_bridges(table, bridges),
+            mirrors=tuple(one.destination for one in torn(table, after)),
         )
     return work
 
@@ -61,6 +66,7 @@ def finish_connect(turn: Turn, work: Work, outcome: Worked) -> None:
     """Note where the interfaces are now; all else that is known of them stays."""
     (job,) = work.jobs
     body = _connect(job)
+    changed: list[int] = []
     for one in body.vms:
         guest, nic, _ = _find(turn.table, one, body.index)
         if guest is None or nic is None or str(one.vm_id) in work.errors:
@@ -70,9 +76,13 @@ def finish_connect(turn: Turn, work: Work, outcome: Worked) -> None:
             work.errors[str(one.vm_id)] = error
             continue
         nic.bridge, nic.vlan = target or ("", DISCONNECTED)
+        nic.alias = body.alias
+        changed.append(one.vm_id)
         if nic.is_up and target != was:
             turn.nic_changed(guest, body.index, cause=job.msg_id)
-    turn.reply(job, InterfaceReport(errors=_sentences(body.vms, work.errors)))
+    warnings = drop_torn(turn)
+    turn.tell_vm(changed, cause=job.msg_id)
+    turn.reply(job, InterfaceReport(errors=_sentences(body.vms, work.errors), warnings=warnings))
 
 
 def begin_shape(turn: Turn, job: Job) -> Work | None:

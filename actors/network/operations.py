@@ -56,6 +56,8 @@ class Move(Operation, frozen=True, kw_only=True, tag="move"):
     taps: tuple[str, ...]
     segments: tuple[Segment | None, ...]
     new_bridges: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+    """Destinations of mirrors whose ends will be on different bridges: those are ended."""
 
 
 class Shape(Operation, frozen=True, kw_only=True, tag="shape"):

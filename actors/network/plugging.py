@@ -34,7 +34,7 @@ def begin(turn: Turn, jobs: list[Job]) -> Work:
     for one in _asked(jobs):
         known = table.guests.get(one.vm_id)
         further = isinstance(jobs[0].body, AddInterfaces)
-        specs = one.networks if known is None or further else ()
+        specs = (*one.configured, *one.networks) if known is None else one.networks if further else ()
         problem = _problem(one, specs, 0 if known is None else len(known.nics), further) or _bad_segment(table, specs)
         if problem:
             work.errors[str(one.vm_id)] = problem
@@ -86,7 +86,8 @@ def _bad_segment(table: NetworkTable, specs: tuple[Netspec, ...]) -> str:
 
 def _nic(spec: Netspec, names: Names) -> Nic:
     bridge = "" if spec.vlan == DISCONNECTED else spec.bridge
-    return Nic(tap=names.tap(), bridge=bridge, vlan=spec.vlan, mac=names.mac(spec.mac), driver=spec.driver)
+    mac = names.mac(spec.mac)
+    return Nic(tap=names.tap(), bridge=bridge, vlan=spec.vlan, mac=mac, alias=spec.alias, driver=spec.driver)
 
 
 def _operation(table: NetworkTable, guests: list[GuestPorts]) -> Plug:
@@ -106,6 +107,7 @@ def _operation(table: NetworkTable, guests: list[GuestPorts]) -> Plug:
 
 def finish_plug(turn: Turn, work: Work, outcome: Worked) -> None:
     """Answer with what each guest has got."""
+    turn.table.revision += 1
     reports = _settle(turn, work, outcome)
     for job in work.jobs:
         guests = tuple(reports[guest.vm_id] for guest in _asked([job]))
@@ -118,6 +120,7 @@ def finish_add(turn: Turn, work: Work, outcome: Worked) -> None:
     names = {guest.vm_id: guest.name for guest in _asked(work.jobs)}
     errors = tuple(f"{names[vm_id]}: {one.error}" for vm_id, one in reports.items() if one.error)
     warnings = tuple(dict.fromkeys(text for one in reports.values() for text in one.warnings))
+    turn.tell_vm([vm_id for vm_id, one in reports.items() if not one.error], cause=work.jobs[0].msg_id)
     turn.reply(work.jobs[0], InterfaceReport(errors=errors, warnings=warnings))
 
 
@@ -148,8 +151,14 @@ def _outcome(turn: Turn, work: Work, outcome: Worked, vm_id: int, made: GuestPor
                     nic.shaping = Shaping()
                 if nic.segment is not None:
                     turn.nic_changed(guest, index, cause=work.jobs[0].msg_id)
-    taps, macs = tuple(nic.tap for nic in guest.nics), tuple(nic.mac for nic in guest.nics)
-    return Plugged(vm_id=vm_id, taps=taps, macs=macs, warnings=outcome.warnings.get(key, ()))
+    return Plugged(
+        vm_id=vm_id,
+        taps=tuple(nic.tap for nic in guest.nics),
+        macs=tuple(nic.mac for nic in guest.nics),
+        networks=tuple(nic.spec for nic in guest.nics),
+        revision=turn.table.revision,
+        warnings=outcome.warnings.get(key, ()),
+    )
 
 
 def _take_back(guest: Guest, made: GuestPorts, added: int) -> None:

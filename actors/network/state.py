@@ -8,7 +8,7 @@ from actors.network.operations import Audit, AuditDue, Leased, Move, NoLease, Wo
 from actors.network.server_table import RESULTS
 from actors.network.table import Body, Job, NetworkTable, Work
 from actors.network.turn import Turn
-from bus.actor.step import Effect, Fail, Input, Received, Recovered
+from bus.actor.step import Answered, AskFailed, Effect, Fail, Input, Received, Recovered
 from bus.messages.network import (
     AddInterfaces,
     ClearMirrors,
@@ -23,6 +23,9 @@ from bus.messages.network import (
     TrunkBridge,
     UnplugGuests,
 )
+
+OUTAGES = ("unreachable", "deadline", "cancelled")
+"""Failures of an ask that come when its time is up, so that asking again is no busy loop."""
 
 
 def step(table: NetworkTable, inp: Input) -> list[Effect]:
@@ -47,6 +50,8 @@ def step(table: NetworkTable, inp: Input) -> list[Effect]:
             taps.leased(turn, inp)
         case NoLease():
             taps.no_lease(turn, inp)
+        case Answered(tag=tag) | AskFailed(tag=tag) if tag in table.tellings:
+            _told(turn, inp, table.tellings.pop(tag))
         case _ if isinstance(inp, RESULTS):
             return servers.took(table.dnsmasq, inp)
         case _:
@@ -54,6 +59,12 @@ def step(table: NetworkTable, inp: Input) -> list[Effect]:
     while table.under_way is None and _begin_next(turn):
         pass
     return turn.effects
+
+
+def _told(turn: Turn, inp: Input, vm_ids: tuple[int, ...]) -> None:
+    """`vm` knows what the interfaces of its VMs are now; if it could not be asked, it is told what they are then."""
+    if isinstance(inp, AskFailed) and inp.code in OUTAGES:
+        turn.tell_vm(vm_ids)
 
 
 def _recovered(table: NetworkTable) -> None:

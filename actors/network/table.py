@@ -14,6 +14,7 @@ from actors.network.operations import AnyOperation, Worked
 from actors.network.server_table import ServerTable
 from bus.actor.step import Effect
 from bus.messages.network import (
+    DEFAULT_BRIDGE,
     AddInterfaces,
     ClearMirrors,
     ConnectInterfaces,
@@ -22,6 +23,7 @@ from bus.messages.network import (
     EndNetworks,
     ForgetGuestNics,
     MirrorTap,
+    Netspec,
     PlugGuests,
     ShapeInterfaces,
     Shaping,
@@ -55,6 +57,8 @@ class Nic(msgspec.Struct, kw_only=True):
     """Empty while it is disconnected."""
     vlan: int
     mac: str
+    alias: str = ""
+    """Of the VLAN, fully qualified, if it was named by one."""
     driver: str = ""
     shaping: Shaping = Shaping()
     is_up: bool = False
@@ -64,6 +68,12 @@ class Nic(msgspec.Struct, kw_only=True):
     def segment(self) -> Segment | None:
         """Where it is plugged in."""
         return None if self.vlan == DISCONNECTED else Segment(self.bridge, self.vlan)
+
+    @property
+    def spec(self) -> Netspec:
+        """As it would be configured."""
+        bridge = self.bridge or DEFAULT_BRIDGE
+        return Netspec(bridge=bridge, vlan=self.vlan, alias=self.alias, mac=self.mac, driver=self.driver)
 
 
 class Guest(msgspec.Struct, kw_only=True):
@@ -144,6 +154,10 @@ class NetworkTable(msgspec.Struct, kw_only=True):
     leasing: dict[str, Job] = {}
     """Requests for taps that have no address yet, by tap."""
     works: int = 0
+    revision: int = 0
+    """Grows with every change of an interface of a guest that `vm` is told of."""
+    tellings: dict[str, tuple[int, ...]] = {}
+    """VMs whose interfaces `vm` is being told of, by tag of the ask."""
     dnsmasq: ServerTable = msgspec.field(default_factory=ServerTable)
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actors.network.table import Guest, Job, NetworkTable, RunOperation, Tap, Warn, Work
-from bus.actor.step import Effect, Fail, Input, Publish, Reply
+from bus.actor.step import Ask, Effect, Fail, Input, Publish, Reply
 from bus.messages.base import DEFAULT_NAMESPACE, Message
 from bus.messages.network import (
     InterfaceConnected,
@@ -11,7 +13,10 @@ from bus.messages.network import (
     InterfaceRepaired,
 )
 from bus.messages.vlan import DISCONNECTED
+from bus.messages.vm import ReportInterfaces, VmInterfaces
 from bus.topics import net_topic
+
+TELL_S = 60.0
 
 
 class Turn:
@@ -39,6 +44,25 @@ class Turn:
         self.table.under_way = work
         cause = work.jobs[0].msg_id if work.jobs else ""
         self.effects.append(RunOperation(number=work.number, operation=work.operation, cause=cause))
+
+    def tell_vm(self, vm_ids: Sequence[int], cause: str = "") -> None:
+        """Tell the owner of these VMs what their interfaces are now."""
+        guests = [guest for vm_id in vm_ids if (guest := self.table.guests.get(vm_id)) is not None]
+        if not guests:
+            return
+        self.table.revision += 1
+        tag = f"interfaces/{self.table.revision}"
+        self.table.tellings[tag] = tuple(guest.vm_id for guest in guests)
+        body = ReportInterfaces(vms=tuple(self._interfaces(guest) for guest in guests))
+        self.effects.append(Ask(tag=tag, to="vm", body=body, timeout_s=TELL_S, cause=cause))
+
+    def _interfaces(self, guest: Guest) -> VmInterfaces:
+        return VmInterfaces(
+            vm_id=guest.vm_id,
+            taps=tuple(nic.tap for nic in guest.nics),
+            networks=tuple(nic.spec for nic in guest.nics),
+            revision=self.table.revision,
+        )
 
     def warn(self, event: str, tap: str, what: str) -> None:
         """Log something."""

@@ -153,6 +153,8 @@ def _move(fabric: Fabric, number: int, operation: Move) -> Worked:
         problem = foreign.get(segment.bridge, "") if segment is not None else ""
         if problem := problem or _problem(fabric.plug, tap, segment):
             errors[tap] = problem
+    for destination in operation.mirrors:
+        _problem(fabric.unmirror, destination)  # one that stays is a stranger to the next audit
     return Worked(number=number, errors=errors)
 
 

@@ -17,6 +17,7 @@ from actors.vm.effects import (
     PrepareInstances,
     RemoveInstances,
     WarnOfStrangers,
+    WriteConfigs,
     WriteStates,
     WriteTaps,
 )
@@ -41,6 +42,7 @@ from bus.messages.vm import (
     HostLoad,
     KillVms,
     LaunchVms,
+    ReportInterfaces,
     StartVms,
     StopVms,
     TagVms,
@@ -74,6 +76,7 @@ class VmActor(StepActor[VmTable]):
         TagVms,
         ClearVmTags,
         WireVms,
+        ReportInterfaces,
         ReportExits,
         ReportConsoles,
     )
@@ -105,6 +108,9 @@ class VmActor(StepActor[VmTable]):
             case WriteTaps(taps=taps):
                 for vm_id, names in taps.items():
                     self._write(instance.TAPS, vm_id, "".join(f"{name}\n" for name in names))
+            case WriteConfigs(configs=configs):
+                for vm_id, text in configs.items():
+                    self._write(instance.CONFIG, vm_id, text)
             case LinkNetworks(pids=pids):
                 self._link(pids)
             case RemoveInstances(vm_ids=vm_ids):

@@ -62,6 +62,12 @@ class WriteTaps(Effect, frozen=True, kw_only=True):
     taps: dict[int, tuple[str, ...]]
 
 
+class WriteConfigs(Effect, frozen=True, kw_only=True):
+    """Bring the files that show the configurations of VMs up to date: id to text."""
+
+    configs: dict[int, str]
+
+
 class LinkNetworks(Effect, frozen=True, kw_only=True):
     """Give the network namespaces of guests the names that ip(8) looks for: id to a process in it, 0: no more."""
 

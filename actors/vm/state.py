@@ -10,7 +10,17 @@ from bus.actor.step import Answered, AskFailed, Effect, Input, Received, Recover
 from bus.messages.base import Ack
 from bus.messages.guest import GuestList, GuestReports, ReportConsoles, ReportExits
 from bus.messages.network import PlugReport
-from bus.messages.vm import ClearVmTags, FlushVms, KillVms, LaunchVms, StartVms, StopVms, TagVms, WireVms
+from bus.messages.vm import (
+    ClearVmTags,
+    FlushVms,
+    KillVms,
+    LaunchVms,
+    ReportInterfaces,
+    StartVms,
+    StopVms,
+    TagVms,
+    WireVms,
+)
 
 VERBS: dict[type[object], Verb] = {StartVms: Verb.START, StopVms: Verb.STOP, KillVms: Verb.KILL, FlushVms: Verb.FLUSH}
 
@@ -60,6 +70,8 @@ def _received(turn: Turn, inp: Received) -> None:
             tags.change_tags(turn, inp, inp.body)
         case WireVms():
             wires.expect(turn, inp, inp.body)
+        case ReportInterfaces():
+            wires.changed(turn, inp, inp.body)
         case ReportExits(exits=exits):
             for exit_ in exits:
                 lifecycle.exit_reported(turn, exit_)

@@ -13,6 +13,7 @@ import msgspec
 from bus.language.vm_names import Target, is_integer
 from bus.messages.base import WILDCARD
 from bus.messages.guest import GuestExit
+from bus.messages.network import Netspec
 from bus.messages.vm import LIVE_STATES, GuestKind, VmConfig, VmResult, VmState
 
 ERROR_TAG = "error"
@@ -117,7 +118,11 @@ class VmRecord(msgspec.Struct):
     """Why the guest could not be made, while it is being discarded."""
     wires: Wires = Wires.NONE
     taps: list[str] = []
-    """Devices of its interfaces, by index, as they were at the last launch."""
+    """Devices of its interfaces, by index."""
+    networks: tuple[Netspec, ...] = ()
+    """Its interfaces as they are, which `network` tells; empty as long as it has told nothing."""
+    revision_of_networks: int = 0
+    """Of what it told last: what is older comes too late."""
     doubtful: bool = False
     """Its driver may have a guest of it although the state says that there is none."""
     early_exits: list[GuestExit] = []
@@ -134,6 +139,11 @@ class VmRecord(msgspec.Struct):
     def has_interfaces(self) -> bool:
         """Whether there is anything to be plugged in."""
         return bool(self.config.networks) or self.wires is not Wires.NONE
+
+    @property
+    def present_config(self) -> VmConfig:
+        """As launched, but for the interfaces, which are as they are now."""
+        return msgspec.structs.replace(self.config, networks=self.networks) if self.networks else self.config
 
     def uptime_s(self, now_s: float) -> float:
         """Seconds since the guest was launched, or from its launch to its end."""

@@ -13,6 +13,7 @@ from actors.vm.effects import (
     PrepareInstances,
     RemoveInstances,
     WarnOfStrangers,
+    WriteConfigs,
     WriteStates,
     WriteTaps,
 )
@@ -92,8 +93,8 @@ class Turn:
         if KINDS[vm.kind].own_netns:
             self._links[vm.vm_id] = None
 
-    def taps_changed(self, vm: VmRecord) -> None:
-        """Have the file with the names of its devices written."""
+    def interfaces_changed(self, vm: VmRecord) -> None:
+        """Have the files written that say which interfaces it has: the names of its devices, its configuration."""
         self._taps[vm.vm_id] = None
 
     def publish(self, vm: VmRecord, what: str, event: VmEvent, *, cause: str = "") -> None:
@@ -124,7 +125,7 @@ class Turn:
             self.state_changed(vm)
             self.link(vm)
             if vm.taps:
-                self.taps_changed(vm)
+                self.interfaces_changed(vm)
 
     def audit(self, kind: GuestKind) -> None:
         """Ask the driver of a kind what guests it really has."""
@@ -178,6 +179,7 @@ class Turn:
             yield LinkNetworks(pids={vm_id: vms[vm_id].pid if vm_id in vms else 0 for vm_id in some})
         for some in _chunks(list(self._taps)):
             yield WriteTaps(taps={vm_id: tuple(vms[vm_id].taps) for vm_id in some})
+            yield WriteConfigs(configs={vm_id: _config_text(vms[vm_id]) for vm_id in some})
         for some in _chunks(self._prepare):
             yield PrepareInstances(instances=tuple(_instance(vms[vm_id]) for vm_id in some))
         for some in _chunks(self._remove):
@@ -244,9 +246,13 @@ def _is_idle(vm: VmRecord) -> bool:
 
 
 def _instance(vm: VmRecord) -> Instance:
-    aliases = {spec.alias: spec.vlan for spec in vm.config.networks if spec.alias}
-    text = vm_config.layout(vm.config, vm.kind, vlan_labels(aliases, vm.namespace))
-    return Instance(vm_id=vm.vm_id, name=vm.name, config=text, state=vm.state.value)
+    return Instance(vm_id=vm.vm_id, name=vm.name, config=_config_text(vm), state=vm.state.value)
+
+
+def _config_text(vm: VmRecord) -> str:
+    config = vm.present_config
+    aliases = {spec.alias: spec.vlan for spec in config.networks if spec.alias}
+    return vm_config.layout(config, vm.kind, vlan_labels(aliases, vm.namespace))
 
 
 def _nic(vm: VmRecord) -> GuestNic:

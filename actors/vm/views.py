@@ -64,7 +64,7 @@ def host_load(table: VmTable, stat: HostStat) -> HostLoad:
         vm_limit=min(limits) + 1 if limits else -1,
         cpu_commit=sum(config.vcpus for config in configs),
         mem_commit_mib=sum(config.memory_mib for config in configs),
-        net_commit=sum(len(config.networks) for config in configs),
+        net_commit=sum(len(vm.present_config.networks) for vm in table.vms.values() if vm.live),
         uptime_s=stat.uptime_s,
     )
 

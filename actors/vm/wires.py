@@ -9,7 +9,7 @@ from bus.language.vm_names import VmNameError, parse_target
 from bus.messages.base import Ack
 from bus.messages.guest import GuestReport
 from bus.messages.network import PlugReport
-from bus.messages.vm import WireVms
+from bus.messages.vm import ReportInterfaces, VmInterfaces, WireVms
 
 
 def plug(turn: Turn, vm: VmRecord) -> None:
@@ -33,11 +33,28 @@ def answered(turn: Turn, vm_ids: list[int], body: PlugReport | Ack) -> tuple[Gue
     for plugged in body.guests:
         vm = turn.table.vms.get(plugged.vm_id)
         if vm is not None and vm.phase is Phase.PLUGGING and not plugged.error:
-            vm.taps = list(plugged.taps)
-            turn.taps_changed(vm)
+            taps, networks, revision = plugged.taps, plugged.networks, plugged.revision
+            _note(turn, vm, VmInterfaces(vm_id=vm.vm_id, taps=taps, networks=networks, revision=revision))
     return tuple(
         GuestReport(vm_id=plugged.vm_id, error=plugged.error, warnings=plugged.warnings) for plugged in body.guests
     )
+
+
+def _note(turn: Turn, vm: VmRecord, found: VmInterfaces) -> None:
+    if found.revision < vm.revision_of_networks:
+        return
+    vm.revision_of_networks = found.revision
+    vm.taps, vm.networks = list(found.taps), found.networks
+    turn.interfaces_changed(vm)
+
+
+def changed(turn: Turn, inp: Received, msg: ReportInterfaces) -> None:
+    """`network` has added interfaces of VMs, or plugged some in elsewhere."""
+    for found in msg.vms:
+        vm = turn.table.vms.get(found.vm_id)
+        if vm is not None and vm.phase is not Phase.REMOVING:
+            _note(turn, vm, found)
+    turn.reply(inp.msg_id, Ack())
 
 
 def expect(turn: Turn, inp: Received, msg: WireVms) -> None:

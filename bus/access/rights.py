@@ -109,7 +109,7 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
     Reach.INTERNAL: (
         *(control.Hello, control.Goodbye),
         *(guest.CreateGuests, guest.StartGuests, guest.PauseGuests, guest.KillGuests, guest.ForgetGuests),
-        *(guest.ReportExits, guest.ReportConsoles, guest.ListGuests, guest.SampleGuests),
+        *(guest.ReportExits, guest.ReportConsoles, guest.ListGuests, guest.SampleGuests, vm.ReportInterfaces),
         *(network.PlugGuests, network.UnplugGuests, network.ForgetGuestNics, network.EndNetworks, cc.EndCc),
         *(schedule.PlaceVms, vm.LaunchVms),
     ),

@@ -78,6 +78,8 @@ class GuestNic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pid: int = 0
     """A process in the network namespace in which the other ends appear as veth0, veth1, ..."""
     networks: tuple[Netspec, ...] = ()
+    configured: tuple[Netspec, ...] = ()
+    """With further interfaces: those that it was configured with, which come first if it was never plugged in."""
 
 
 class Plugged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,6 +89,10 @@ class Plugged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     taps: tuple[str, ...] = ()
     macs: tuple[str, ...] = ()
+    networks: tuple[Netspec, ...] = ()
+    """Its interfaces as they are now, with their hardware addresses."""
+    revision: int = 0
+    """Grows with every change of an interface of the host: what has a smaller one is older."""
     warnings: tuple[str, ...] = ()
 
 
@@ -156,6 +162,8 @@ class ConnectInterfaces(Request[InterfaceReport], frozen=True, kw_only=True, omi
     """Without `networks`."""
     index: int
     vlan: int
+    alias: str = ""
+    """As in `Netspec`."""
     bridge: str = ""
     """Empty: the present one, or the default if it is disconnected."""
 

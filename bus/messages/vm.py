@@ -193,6 +193,22 @@ class WireVms(Request[Ack], frozen=True, kw_only=True, tag="vm.wire"):
     target: str
 
 
+class VmInterfaces(msgspec.Struct, frozen=True, kw_only=True):
+    """The interfaces of one VM as they are now, by index."""
+
+    vm_id: int
+    taps: tuple[str, ...]
+    networks: tuple[Netspec, ...]
+    revision: int
+    """Of two reports about a VM the one with the smaller number is older."""
+
+
+class ReportInterfaces(Request[Ack], frozen=True, kw_only=True, tag="vm.interfaces"):
+    """Interfaces of these VMs have been added, or plugged in elsewhere. Sent by `network`."""
+
+    vms: tuple[VmInterfaces, ...]
+
+
 class VmUsage(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `vm top`. Sizes in bytes, times in seconds, cpu in percent of one CPU; rates only `network` knows."""
 

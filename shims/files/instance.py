@@ -1,8 +1,8 @@
 """Instance directories: `<base>/<id>/` with the files that other programs read (`config`, `name`, `state`, `taps`).
 
-`config` and `name` are written once. `state` changes often, and replacing it by rename costs thirty times as much as
-writing in place (ext4 allocates and flushes at once what a rename puts over a file), so it is written in place by one
-call and cut to its length by the next.
+`name` is written once, `config` and `taps` when interfaces change. `state` changes often, and replacing it by rename
+costs thirty times as much as writing in place (ext4 allocates and flushes at once what a rename puts over a file), so
+it is written in place by one call and cut to its length by the next.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 STATE = "state"
+CONFIG = "config"
 TAPS = "taps"
 """The devices of its interfaces, one name a line."""
 MOVED = ".removing-"
@@ -28,7 +29,7 @@ def prepare(directory: Path, *, name: str, config: str, state: str) -> None:
     """Make the directory (0700) with its files; one that is there is brought up to date. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o700)
-    for file, text in (("config", config), ("name", name), (STATE, state)):
+    for file, text in ((CONFIG, config), ("name", name), (STATE, state)):
         _write(directory / file, text)
 
 

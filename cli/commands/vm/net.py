@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
 from bus.errors import BusError, OutcomeUnknownError
 from bus.language.netspec import MAX_INTERFACES, NetspecError, check_bridge, check_vlan, parse_all, resolved
+from bus.language.vm_names import is_integer
 from bus.messages.network import AddInterfaces, ConnectInterfaces, GetInterfaces, GuestInterfaces
 from bus.messages.vlan import DISCONNECTED, Vlan
 from bus.messages.vm import VmInfo, WireVms
@@ -13,7 +16,7 @@ from cli.answers.response import Group
 from cli.commands.declare import QUICK_S, Answer, Call, Command, CommandError, Scope
 from cli.commands.network.vlan_names import give_back, look_up
 from cli.commands.vm.life_cycle import TARGET_HELP
-from cli.commands.vm.targets import interface_report, nic_of, on_targets
+from cli.commands.vm.targets import further, interface_report, nic_of, on_targets
 
 MAX_DIGITS = 9
 CONNECT_S = 120.0
@@ -41,6 +44,8 @@ async def _connect(call: Call) -> AsyncIterator[Group]:
         # First of all: what fails must not give a number to an alias.
         await _check_position(call, host, vms, position)
         (found,) = await look_up(call, [vlan])
+        if is_integer(vlan):
+            found = msgspec.structs.replace(found, alias="")
         return await _move(call, host, vms, position, found, bridge)
 
     yield await on_targets(call, connect)
@@ -56,7 +61,8 @@ async def _disconnect(call: Call) -> AsyncIterator[Group]:
 
 
 async def _move(call: Call, host: str, vms: Sequence[VmInfo], position: int, vlan: Vlan, bridge: str = "") -> Answer:
-    request = ConnectInterfaces(vms=tuple(map(nic_of, vms)), index=position, vlan=vlan.number, bridge=bridge)
+    vms_ = tuple(map(nic_of, vms))
+    request = ConnectInterfaces(vms=vms_, index=position, vlan=vlan.number, alias=vlan.alias, bridge=bridge)
     return await _plug_in(call, host, request, [vlan])
 
 
@@ -71,7 +77,7 @@ async def _add(call: Call) -> AsyncIterator[Group]:
     async def add(host: str, vms: Sequence[VmInfo]) -> Answer:
         counts = {guest.vm_id: len(guest.interfaces) for guest in await _interfaces(call, host)}
         for vm in vms:
-            if counts.get(vm.vm_id, 0) + len(specs) > MAX_INTERFACES:
+            if counts.get(vm.vm_id, len(vm.config.networks)) + len(specs) > MAX_INTERFACES:
                 raise CommandError(f"{vm.name}: a VM can have {MAX_INTERFACES} network interfaces")
         vlans = await look_up(call, [spec.vlan for spec in specs])
         networks = [resolved(spec, vlan) for spec, vlan in zip(specs, vlans, strict=True)]
@@ -83,7 +89,7 @@ async def _add(call: Call) -> AsyncIterator[Group]:
         except BusError:
             await give_back(call, vlans)
             raise
-        request = AddInterfaces(vms=tuple(nic_of(vm, networks) for vm in vms))
+        request = AddInterfaces(vms=tuple(further(vm, networks) for vm in vms))
         return await _plug_in(call, host, request, vlans)
 
     yield await on_targets(call, add)

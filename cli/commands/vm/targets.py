@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from bus.errors import BusError
 from bus.messages.network import GuestNic, InterfaceReport, Netspec
 from bus.messages.vm import GetVms, VmInfo
@@ -34,9 +36,14 @@ async def _on_host(call: Call, host: str, target: str, act: Act) -> Response:
     return Response(host, answer.text, answer.header, answer.rows, "\n".join(errors), answer.data)
 
 
-def nic_of(vm: VmInfo, networks: Sequence[Netspec] = ()) -> GuestNic:
+def nic_of(vm: VmInfo) -> GuestNic:
     """A VM as the actor `network` is told of it."""
-    return GuestNic(vm_id=vm.vm_id, name=vm.name, namespace=vm.namespace, pid=vm.pid, networks=tuple(networks))
+    return GuestNic(vm_id=vm.vm_id, name=vm.name, namespace=vm.namespace, pid=vm.pid)
+
+
+def further(vm: VmInfo, networks: Sequence[Netspec]) -> GuestNic:
+    """A VM that is to have these interfaces besides those that it has."""
+    return msgspec.structs.replace(nic_of(vm), networks=tuple(networks), configured=vm.config.networks)
 
 
 def interface_report(reply: InterfaceReport, call: Call) -> Answer:

@@ -7,8 +7,19 @@ from typing import Any
 
 import pytest
 
-from bus.messages.network import ConnectInterfaces, InterfaceReport, ShapeInterfaces, Shaping, UnplugGuests
+from bus.actor.step import Ask, AskFailed, Effect
+from bus.messages.base import Ack
+from bus.messages.network import (
+    AddInterfaces,
+    ConnectInterfaces,
+    InterfaceReport,
+    ShapeInterfaces,
+    Shaping,
+    UnplugGuests,
+)
 from bus.messages.vlan import DISCONNECTED
+from bus.messages.vm import ReportInterfaces, VmInterfaces
+from bus.testing import answer, only
 from shims.network.base import Segment
 from tests.unit.actors.network.model import Model, guest, net, told
 
@@ -52,6 +63,36 @@ def test_an_interface_goes_where_it_is_told(request_: ConnectInterfaces, segment
     assert (nic.segment, nic.bridge) == (segment, segment.bridge if segment else "")
     expected = ("connected", *segment) if segment else ("disconnected", "", DISCONNECTED)
     assert told(model.effects) == [(expected[0], "mega_tap0", *expected[1:])]
+
+
+def tellings(effects: list[Effect]) -> list[tuple[Ask, tuple[VmInterfaces, ...]]]:
+    """What `vm` is told."""
+    return [(ask, ask.body.vms) for ask in only(Ask, effects) if isinstance(ask.body, ReportInterfaces)]
+
+
+def test_the_owner_of_the_vm_is_told() -> None:
+    model = two_guests()
+    macs = [nic.mac for nic in model.table.guests[1].nics]
+    model.ask(connect(0, 200, 1, alias="minimega//DMZ", bridge="new"))
+    model.ask(AddInterfaces(vms=(guest(2, net(7)),)))
+    (first, told_first), (second, told_second) = tellings(model.effects)
+    specs = (net(200, alias="minimega//DMZ", mac=macs[0], bridge="new"), net(102, bridge="br", mac=macs[1]))
+    assert first.to == second.to == "vm"
+    assert told_first == (VmInterfaces(vm_id=1, taps=("mega_tap0", "mega_tap1"), networks=specs, revision=2),)
+    assert [([spec.vlan for spec in one.networks], one.revision) for one in told_second] == [([101, 7], 3)]
+    assert model.feed(answer(second, Ack())) == []
+    ((again, told_again),) = tellings(model.feed(AskFailed(tag=first.tag, code="deadline", message="no answer")))
+    assert told_again[0].networks == specs, "it is told until it has heard it"
+    assert model.feed(AskFailed(tag=again.tag, code="invalid", message="no")) == []
+    assert model.table.tellings == {}
+
+
+def test_nobody_is_told_what_came_to_nothing() -> None:
+    model = two_guests()
+    model.fabric.refuses = {"mega_tap0", "mega_tap3"}
+    model.ask(connect(0, 200, 1))
+    model.ask(AddInterfaces(vms=(guest(1, net(7)),)))
+    assert tellings(model.effects) == []
 
 
 def test_what_somebody_has_removed_is_made_again_at_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.network.names import VENDORS
@@ -176,7 +177,9 @@ def test_a_relaunch_that_fails_keeps_the_names() -> None:
     model.fabric.refuses = {"mega_tap0"}
     assert model.plug(guest(1))[0].error
     model.fabric.refuses = set()
-    assert model.plug(guest(1))[0] == first
+    again = model.plug(guest(1))[0]
+    assert (again.taps, again.networks) == (first.taps, first.networks)
+    assert again.revision > first.revision
 
 
 def test_an_address_is_refused_while_another_guest_lives_with_it() -> None:
@@ -269,6 +272,20 @@ def test_further_interfaces_that_fail_leave_those_that_are_there() -> None:
     )
 
 
+def test_a_vm_that_was_never_plugged_in_keeps_what_it_was_configured_with() -> None:
+    model = Model()
+    asked = msgspec.structs.replace(guest(1, net(2), pid=0), configured=(net(5, mac=MAC), net(6)))
+    assert model.ask(AddInterfaces(vms=(asked,))) == InterfaceReport()
+    model.plug(guest(1, net(5, mac=MAC), net(6)))
+    assert [(port.peer, port.segment) for port in model.fabric.ports.values()] == [
+        ("veth0", Segment("mega_bridge", 5)),
+        ("veth1", Segment("mega_bridge", 6)),
+        ("veth2", Segment("mega_bridge", 2)),
+    ]
+    model.ask(AddInterfaces(vms=(asked,)))
+    assert len(model.taps(1)) == 4, "it is known now"
+
+
 # ---------------------------------------------------------------- many at once
 
 
@@ -330,5 +347,6 @@ def test_an_unknown_outcome_is_ignored() -> None:
 def test_each_guest_of_a_request_is_reported_once() -> None:
     model = Model()
     reply = model.plug(guest(1, net(1)), guest(1, net(1)))
-    assert reply == (Plugged(vm_id=1, taps=("mega_tap0",), macs=reply[0].macs),)
+    mac = reply[0].macs[0]
+    assert reply == (Plugged(vm_id=1, taps=("mega_tap0",), macs=(mac,), networks=(net(1, mac=mac),), revision=1),)
     assert unplugged(model, 1, 1) == {1: ""}

@@ -12,6 +12,7 @@ from bus.messages.network import (
     BridgeInfo,
     Bridges,
     ClearMirrors,
+    ConnectInterfaces,
     CreateTap,
     DeleteTaps,
     EndNetworks,
@@ -211,6 +212,48 @@ def test_a_mirror_ends_with_either_tap(end: Any) -> None:
     model = with_mirror()
     model.ask(end)
     assert (model.fabric.mirrors, model.table.mirrors) == ({}, {})
+
+
+def elsewhere(vlan: int, *, vm_id: int = 1, index: int = 0, bridge: str = "") -> ConnectInterfaces:
+    """An interface goes there."""
+    return ConnectInterfaces(vms=(guest(vm_id),), index=index, vlan=vlan, bridge=bridge)
+
+
+TORN = InterfaceReport(warnings=("mega_tap0 is not copied to see any more: they are on different bridges",))
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_mirror_ends_when_its_ends_get_to_different_bridges(lives: bool) -> None:
+    model = with_mirror()
+    if not lives:
+        model.ask(UnplugGuests(vm_ids=(1,)))
+    assert model.ask(elsewhere(300)) == InterfaceReport(), "another VLAN of the bridge will do"
+    assert model.ask(elsewhere(DISCONNECTED)) == InterfaceReport(), "it may come back"
+    assert list(model.table.mirrors) == ["see"]
+    assert model.ask(elsewhere(300, bridge="other")) == TORN
+    assert (model.fabric.mirrors, model.table.mirrors) == ({}, {})
+    assert model.ask(elsewhere(300, bridge="mega_bridge")) == InterfaceReport()
+    model.plug(guest(1))
+    assert model.fabric.mirrors == {}
+
+
+def test_a_mirror_stays_when_its_source_does() -> None:
+    model = with_mirror()
+    model.fabric.refuses = {"mega_tap0"}
+    assert model.ask(elsewhere(300, bridge="other")) == InterfaceReport(errors=("mega_tap0: the kernel refused",))
+    model.fabric.refuses = set()
+    model.audit()
+    assert (model.fabric.mirrors, list(model.table.mirrors)) == ({"see": "mega_tap0"}, ["see"])
+
+
+def test_what_the_kernel_goes_on_copying_is_ended_by_an_audit() -> None:
+    model = with_mirror()
+    model.fabric.refuses = {"see"}
+    assert model.ask(elsewhere(300, bridge="other")) == TORN
+    assert model.fabric.mirrors == {"see": "mega_tap0"}
+    model.fabric.refuses = set()
+    model.audit()
+    assert model.fabric.mirrors == {}
 
 
 def test_a_mirror_comes_back_with_its_guest() -> None:

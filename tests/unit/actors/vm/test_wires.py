@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from actors.vm.effects import InstancesPrepared, LinkNetworks, Outcome, WriteTaps
+from actors.vm.effects import InstancesPrepared, LinkNetworks, Outcome, WriteConfigs, WriteTaps
 from actors.vm.state import step
 from actors.vm.table import ERROR_TAG, Phase, Wires
-from bus.actor.step import Ask, AskFailed, Recovered
+from actors.vm.views import host_load
+from bus.actor.step import Ask, AskFailed, Effect, Recovered
 from bus.messages.base import Ack
 from bus.messages.guest import GuestExit, GuestList, GuestReport, GuestReports, KillGuests, ReportExits
-from bus.messages.network import ForgetGuestNics, GuestNic, Plugged, PlugGuests, PlugReport, UnplugGuests
-from bus.messages.vm import FlushVms, GuestKind, KillVms, LaunchVms, StartVms, StopVms, VmReport, WireVms
+from bus.messages.network import ForgetGuestNics, GuestNic, Netspec, Plugged, PlugGuests, PlugReport, UnplugGuests
+from bus.messages.vm import (
+    FlushVms,
+    GuestKind,
+    KillVms,
+    LaunchVms,
+    ReportInterfaces,
+    StartVms,
+    StopVms,
+    VmInterfaces,
+    VmReport,
+    WireVms,
+)
 from bus.testing import answer, events, only, received, replies, the
+from shims.usage.hoststat import HostStat
 from tests.unit.actors.vm.vm_host import WIRED, Host, errors
 
+STAT = HostStat(cpus=1, load=(0.0, 0.0, 0.0), mem_total_mib=1, mem_used_mib=1, uptime_s=1.0)
 GONE = "no answer from network in 20 s"
 
 
@@ -41,9 +56,53 @@ def test_a_launch_plugs_in_once_there_is_a_guest() -> None:
     nic = GuestNic(vm_id=0, name="a", namespace="minimega", pid=1000, networks=WIRED.networks)
     assert (plug.to, plug.body, plug.cause) == ("network", PlugGuests(guests=(nic,)), "cmd")
     kinds = [type(effect).__name__ for effect in host.log]
-    assert kinds == ["PrepareInstances", "Ask", "Ask", "LinkNetworks", "WriteTaps", "Publish", "Reply"]
+    assert kinds == ["PrepareInstances", "Ask", "Ask", "LinkNetworks", "WriteTaps", "WriteConfigs", "Publish", "Reply"]
     assert the(WriteTaps, host.log).taps == {0: ("mega_tap0", "mega_tap1")}
     assert (host.states(), host.table.vms[0].wires) == ({"a": "BUILDING"}, Wires.PLUGGED)
+
+
+MACS = ("00:16:3e:00:00:01", "00:16:3e:00:00:02", "00:16:3e:00:00:03")
+
+
+def reported(host: Host, revision: int, *networks: Netspec, msg_id: str = "r") -> list[Effect]:
+    """`network` says what the interfaces of `a` are now."""
+    taps = tuple(f"mega_tap{number}" for number in range(len(networks)))
+    found = VmInterfaces(vm_id=0, taps=taps, networks=networks, revision=revision)
+    stranger = VmInterfaces(vm_id=99, taps=(), networks=(), revision=revision)
+    effects = step(host.table, received(ReportInterfaces(vms=(found, stranger)), msg_id))
+    assert replies(effects) == {msg_id: Ack()}
+    return effects
+
+
+def shown(effects: list[Effect]) -> str:
+    """The line about interfaces in the file `config`."""
+    return next(line for line in the(WriteConfigs, effects).configs[0].splitlines() if line.startswith("Networks:"))
+
+
+def test_the_files_say_which_interfaces_there_are() -> None:
+    host = Host()
+    host.networks = tuple(msgspec.structs.replace(one, mac=mac) for one, mac in zip(WIRED.networks, MACS, strict=False))
+    host.launch("a", config=WIRED)
+    assert shown(host.log).split(maxsplit=1)[1] == (f"[mega_bridge,LAN (101),{MACS[0]} mega_bridge,100,{MACS[1]}]")
+    third = Netspec(bridge="br2", vlan=7, mac=MACS[2])
+    effects = reported(host, 5, *host.networks, third)
+    assert the(WriteTaps, effects).taps == {0: ("mega_tap0", "mega_tap1", "mega_tap2")}
+    assert shown(effects).endswith(f" br2,7,{MACS[2]}]")
+    assert host_load(host.table, STAT).net_commit == 3
+    assert only(WriteConfigs, reported(host, 4, *host.networks, msg_id="late")) == [], "it is older"
+    effects = step(host.table, Recovered())
+    assert shown(effects).endswith(f" br2,7,{MACS[2]}]")
+    assert host.table.vms[0].config == msgspec.structs.replace(WIRED, uuid=host.table.vms[0].uuid)
+
+
+def test_the_load_counts_interfaces_of_those_that_live() -> None:
+    host = Host()
+    host.launch("a", "b", config=WIRED)
+    host.launch("c")
+    assert host_load(host.table, STAT).net_commit == 4
+    host.do(KillVms(target="a"))
+    reported(host, 3, *WIRED.networks, *WIRED.networks)
+    assert host_load(host.table, STAT).net_commit == 2
 
 
 def test_hundreds_are_plugged_in_in_chunks() -> None:

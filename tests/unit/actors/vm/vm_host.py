@@ -63,6 +63,8 @@ class Host:
         self.asked: list[str] = []
         self.log: list[Effect] = []
         self.seed = 0
+        self.networks: tuple[Netspec, ...] = ()
+        """What `network` says that interfaces are."""
         self.feed(step(self.table, Located(host="h1", base="/base", highest_id=-1)))
 
     def feed(self, effects: list[Effect]) -> None:
@@ -113,7 +115,9 @@ class Host:
             return Ack()
         refusals = {vm_id: self.refuse.get((type(body), vm_id), "") for vm_id in vm_ids}
         taps = ("mega_tap0", "mega_tap1") if isinstance(body, PlugGuests) else ()
-        return PlugReport(guests=tuple(Plugged(vm_id=v, error=refusals[v], taps=taps) for v in vm_ids))
+        return PlugReport(
+            guests=tuple(Plugged(vm_id=v, error=refusals[v], taps=taps, networks=self.networks) for v in vm_ids)
+        )
 
     def do(self, body: Request[VmReport], namespace: str = "minimega") -> VmReport | Fail:
         """Run a command to its answer."""

@@ -61,7 +61,7 @@ def asked(bench: EngineBench) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("connect all 0 LAN", ConnectInterfaces(vms=(WEB, DB), index=0, vlan=101)),
+        ("connect all 0 LAN", ConnectInterfaces(vms=(WEB, DB), index=0, vlan=101, alias="minimega//LAN")),
         ("connect all 1 100 br2", ConnectInterfaces(vms=(WEB, DB), index=1, vlan=100, bridge="br2")),
         ("disconnect all 1", ConnectInterfaces(vms=(WEB, DB), index=1, vlan=DISCONNECTED)),
         (
