@@ -34,7 +34,11 @@ usage: minibus [--base DIR] SUBCOMMAND ...
   --help          this text; `minibus SUBCOMMAND --help` tells more
 
 All state lies in one base directory: --base DIR, else $MINIBUS_BASE, else
-/var/lib/minibus. Called as `minimega`, the default is /tmp/minimega."""
+/var/lib/minibus. Called as `minimega`, the default is /tmp/minimega.
+
+exec, pipe, console, ps, tap, topics, rate, trace, inputs and ask can also talk
+to another host: --key FILE, which `minibus key make` wrote there, and --address
+tcp://HOST:PORT if the file does not say where that is."""
 
 MINIMEGA = """\
 usage: minimega [FLAG...] [FILE...]
@@ -90,6 +94,8 @@ usage: minibus key make NAME --role control|tap [--namespace NS]...
        minibus key add NAME PUBLICKEY --role control|tap [...]
        minibus key list [--json]
        minibus key show NAME [--json]
+       minibus key change NAME [--namespace NS]... [--topic PREFIX]...
+                   [--expires WHEN]
        minibus key revoke NAME
        minibus key server [--json]
 
@@ -99,6 +105,8 @@ lets them. Works whether or not minibus runs; a change holds within a second.
   make     a new key. What its owner needs is printed, or written to FILE, and
            cannot be had again: name, address, both keys, the server's key
   add      let in a key pair that its owner made himself
+  change   other limits of the kinds that are named, in place of the old ones;
+           whoever has the key keeps using it. Revoked keys stay revoked
   revoke   refuse it from now on and close its connections; its name stays taken
   server   the public key by which clients know this host
 
@@ -108,7 +116,7 @@ lets them. Works whether or not minibus runs; a change holds within a second.
   --namespace NS     only in this one; may be given several times
   --topic PREFIX     of a tap: only topics that begin so, e.g. vm/exp1/; may be
                      given several times
-  --expires WHEN     90m, 12h, 30d, 2w, or the last day: 2027-01-31 (UTC)
+  --expires WHEN     90m, 12h, 30d, 2w, the last day: 2027-01-31 (UTC), or never
   --address ADDRESS  where the client finds this host""",
     "restart": """\
 usage: minibus restart [--base DIR] ACTOR
@@ -129,8 +137,8 @@ status is 1 if any of them failed.
 
   --namespace NS   begin in that namespace""",
     "pipe": """\
-usage: minibus pipe [--base DIR] [--namespace NS] [--read] [--write] [--framed]
-                    NAME
+usage: minibus pipe [--base DIR|--key FILE] [--namespace NS] [--read] [--write]
+                    [--framed] NAME
 
 Writes the lines of stdin into the pipe of that name and prints what anybody
 writes into it, itself included. Nothing is lost on the way: whoever writes
@@ -147,7 +155,8 @@ deleted. NAME may be NAMESPACE//PIPE.
   tail -F events | minibus pipe --write log
   minibus pipe --read log | grep --line-buffered error""",
     "console": """\
-usage: minibus console [--base DIR] [--namespace NS] [--read-only] [--new] VM
+usage: minibus console [--base DIR|--key FILE] [--namespace NS] [--read-only]
+                       [--new] VM
 
 The console of a container, by name or id: first what it has said, up to 64 KiB,
 then what it says, and what you type goes to it. Ctrl-] leaves. Any number of
@@ -200,7 +209,7 @@ over again.
 
   --guests   end all guests first and remove what they left""",
     "exec": """\
-usage: minibus exec [--base DIR] [--json] [--namespace NS] COMMAND...
+usage: minibus exec [--base DIR|--key FILE] [--json] [--namespace NS] COMMAND...
 
 Runs one command and prints the answer. The command is one argument, or its
 words, which are then quoted as needed. `minibus exec help` lists all commands.
@@ -219,12 +228,12 @@ Errors name the file and the line. The exit status is 1 if there were any.
 
   --check   run nothing, only say whether every line is a command""",
     "ps": """\
-usage: minibus ps [--base DIR] [--json]
+usage: minibus ps [--base DIR|--key FILE] [--json]
 
 Shows the processes of minibus on this host: process id, state, how often it was
 restarted, requests it is working on, and the memory it uses (PSS in MiB).""",
     "tap": """\
-usage: minibus tap [--base DIR] [--json] [TOPIC]
+usage: minibus tap [--base DIR|--key FILE] [--json] [TOPIC]
 
 Prints events as they happen until interrupted: time, topic, content. TOPIC is
 the beginning of a topic, e.g. vm/ or vm/minimega/web1/; all without it. Events
@@ -232,7 +241,7 @@ that were lost on the way are reported on stderr.
 
   --json   one JSON object for each event""",
     "topics": """\
-usage: minibus topics [--base DIR] [--json] [--watch] [PREFIX]
+usage: minibus topics [--base DIR|--key FILE] [--json] [--watch] [PREFIX]
 
 Lists the topics on which something has passed since the broker started, of
 10,000 those that were used last: events, bytes, the time since the last one,
@@ -241,7 +250,7 @@ how many subscriptions cover it, and who published (the first four seen).
   --watch   again every second, with events per second, until interrupted
   --json    one list of objects, with --watch one for each second""",
     "rate": """\
-usage: minibus rate [--base DIR] [--json] [--for SECONDS] TOPIC
+usage: minibus rate [--base DIR|--key FILE] [--json] [--for SECONDS] TOPIC
 
 Counts the events whose topic begins with TOPIC: each second how many, how many
 bytes of content, how large they are (mean, percentiles, largest), and how many
@@ -251,7 +260,7 @@ empty TOPIC ('') stands for everything.
   --for SECONDS   end by itself
   --json          one object for each second; the last has "total": true""",
     "trace": """\
-usage: minibus trace [--base DIR] [--json] [ID]
+usage: minibus trace [--base DIR|--key FILE] [--json] [ID]
 
 Shows what the request or command with this id led to: who asked whom for what,
 when, how long it took, how it ended, or that it is still in progress. The
@@ -261,7 +270,7 @@ with their ids; `msg_id` in the log is such an id too.
 It is put together from the last 1,000 inputs that each process remembers. After
 a crash an actor remembers those requests that are in its journal.""",
     "inputs": """\
-usage: minibus inputs [--base DIR] [--json] [--follow] [ACTOR]
+usage: minibus inputs [--base DIR|--key FILE] [--json] [--follow] [ACTOR]
 
 Shows the last 1,000 inputs of an actor, or of all in order of time: requests it
 got, what it asked others, what came of its effects; from or to whom, how long
@@ -271,10 +280,10 @@ which may be secret, are neither kept nor shown.
   --follow   and go on with new ones until interrupted; what was under way is
              shown again when it has ended""",
     "ask": """\
-usage: minibus ask [--base DIR] [--json] [--namespace NS] [--timeout SECONDS]
-                   [--id ID] ACTOR REQUEST [FIELDS]
-       minibus ask [--base DIR] [--json] --list [ACTOR]
-       minibus ask [--base DIR] ACTOR
+usage: minibus ask [--base DIR|--key FILE] [--json] [--namespace NS]
+                   [--timeout SECONDS] [--id ID] ACTOR REQUEST [FIELDS]
+       minibus ask [--base DIR|--key FILE] [--json] --list [ACTOR]
+       minibus ask [--base DIR|--key FILE] ACTOR
 
 Sends one request to an actor (`vm`, or `vm@host`) and prints the reply as JSON.
 FIELDS is a JSON object; - reads it from stdin. Bytes are written in base64. The

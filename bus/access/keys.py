@@ -97,6 +97,15 @@ class KeyRing:
             raise ConflictError(f"the key `{key.name}` {state}: choose another name")
         return checked([*self.by_name.values(), key])
 
+    def changed(self, name: str, **limits: Any) -> KeyRing:
+        """With other limits of one of them, by names of fields; raises NotFoundError, ConflictError, InvalidError."""
+        key = self.named(name)
+        if key.revoked_s:
+            raise ConflictError(f"the key `{name}` was revoked, for good: make another one")
+        new = msgspec.structs.replace(key, **limits)
+        check(new)
+        return KeyRing({**self.by_name, name: new}.values())
+
     def revoked(self, name: str, now_s: float) -> KeyRing:
         """With one of them revoked; harmless when repeated. Raises NotFoundError."""
         key = self.named(name)

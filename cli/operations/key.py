@@ -32,13 +32,16 @@ ACTIONS = {
     "add": LIMITS,
     "list": ("json",),
     "show": ("json",),
+    "change": ("namespace", "topic", "expires"),
     "revoke": (),
     "server": ("json",),
 }
 """What can be done, and with which flags."""
-NAMED = {"make": 1, "add": 2, "show": 1, "revoke": 1}
+NAMED = {"make": 1, "add": 2, "show": 1, "change": 1, "revoke": 1}
 """How many words each takes: a name, and for `add` the public key."""
 TELL_S = 3.0
+NEVER = "never"
+TOPIC_OF_CONTROL = "--topic is for keys of --role tap; those of control are limited by --namespace"
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -73,6 +76,8 @@ def _do(base: Path, action: str, options: Options, words: Sequence[str]) -> int:
                 raise InvalidError("that is the public key of this host's gateway: a client has a pair of its own")
             store.change(lambda ring: ring.added(new))
             _tell(base)
+        case "change":
+            _change(base, options, words[0])
         case "revoke":
             _store(base).change(lambda ring: ring.revoked(words[0], now_s()))
             _tell(base)
@@ -100,11 +105,9 @@ def _key(options: Options, name: str, public: str) -> Key:
     role = options.values.get("role", "")
     if role not in set(Role):
         raise UsageError(f"--role must be {' or '.join(Role)}")
-    topics = tuple(dict.fromkeys(map(_prefix, options.lists.get("topic", ()))))
+    topics = _topics(options)
     if topics and role != Role.TAP:
-        raise UsageError("--topic is for keys of --role tap; those of control are limited by --namespace")
-    if "" in topics:  # of a script whose variable was empty: that must not make a key for everything
-        raise UsageError("--topic is empty: leave it out if the key is to watch everything")
+        raise UsageError(TOPIC_OF_CONTROL)
     new = Key(
         name=name,
         public=public,
@@ -112,11 +115,46 @@ def _key(options: Options, name: str, public: str) -> Key:
         namespaces=tuple(dict.fromkeys(options.lists.get("namespace", ()))),
         topics=topics,
         made_s=now_s(),
-        expires_s=expiry(options.values["expires"], now_s()) if "expires" in options.values else 0.0,
+        expires_s=_expiry(options),
     )
     check(new)
     check_topics(new)
     return new
+
+
+def _change(base: Path, options: Options, name: str) -> None:
+    """Set other limits of the kinds that are named. Those of namespaces and topics cannot be lifted."""
+    limits: dict[str, Any] = {}
+    if "namespace" in options.lists:
+        limits["namespaces"] = tuple(dict.fromkeys(options.lists["namespace"]))
+    if "topic" in options.lists:
+        limits["topics"] = _topics(options)
+    if "expires" in options.values:
+        limits["expires_s"] = _expiry(options)
+    if not limits:
+        raise UsageError("key change needs --namespace, --topic or --expires")
+
+    def change(ring: KeyRing) -> KeyRing:
+        if "topics" in limits and ring.named(name).role is not Role.TAP:
+            raise InvalidError(TOPIC_OF_CONTROL)
+        changed = ring.changed(name, **limits)
+        check_topics(changed.named(name))
+        return changed
+
+    _store(base).change(change)
+    _tell(base)
+
+
+def _topics(options: Options) -> tuple[str, ...]:
+    topics = tuple(dict.fromkeys(map(_prefix, options.lists.get("topic", ()))))
+    if "" in topics:  # of a script whose variable was empty: that must not make a key for everything
+        raise UsageError("--topic is empty: leave it out if the key is to watch everything")
+    return topics
+
+
+def _expiry(options: Options) -> float:
+    text = options.values.get("expires", NEVER)
+    return 0.0 if text == NEVER else expiry(text, now_s())
 
 
 def _prefix(text: str) -> str:
@@ -215,7 +253,7 @@ def key_table(keys: Sequence[dict[str, Any]]) -> str:
     return columns(header, [[_text(one, name) for name in header] for one in keys], left=header)
 
 
-NO_LIMIT = {"namespaces": "(all)", "topics": "(all)", "expires": "never", "revoked": "-"}
+NO_LIMIT = {"namespaces": "(all)", "topics": "(all)", "expires": NEVER, "revoked": "-"}
 
 
 def _text(one: dict[str, Any], name: str) -> str:

@@ -89,6 +89,47 @@ def test_keys_are_listed_shown_added_and_revoked(base_dir: Path, capsys: pytest.
         assert capsys.readouterr().err.startswith("minibus: ")
 
 
+def test_limits_of_a_key_are_changed_and_the_rest_stays(base_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = KeyStore(base_dir / "keys")
+    assert (
+        run(base_dir, "make", "eve", "--role", "tap", "--topic", "vm/", "--namespace", "exp1", "--expires", "1m") == 0
+    )
+    made = store.load().named("eve")
+    assert (
+        run(base_dir, "change", "eve", "--expires", "never", "--topic", "pipe/exp1/my pipe", "--topic", "vm/exp1") == 0
+    )
+    changed = store.load().named("eve")
+    assert (changed.topics, changed.expires_s) == (("pipe/exp1/my%20pipe/", "vm/exp1/"), 0.0)
+    assert (changed.public, changed.made_s, changed.namespaces) == (made.public, made.made_s, ("exp1",))
+    assert run(base_dir, "change", "eve", "--expires", "30d") == 0
+    assert store.load().named("eve").expires_s > made.expires_s
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("nobody", "--expires", "1d"), "there is no key `nobody`"),
+        (("old", "--expires", "never"), "the key `old` was revoked, for good: make another one"),
+        (("boss", "--topic", "vm/"), "--topic is for keys of --role tap"),
+        (("boss", "--namespace", ""), "`` cannot be the name of a namespace"),
+        (("eye", "--namespace", "exp2"), "`vm/exp1/` tells nothing of the namespaces of this key: only exp2"),
+        (("eye", "--topic", "vm/exp2/"), "`vm/exp2/` tells nothing of the namespaces of this key: only exp1"),
+    ],
+)
+def test_a_change_that_makes_no_sense_changes_nothing(
+    base_dir: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    assert run(base_dir, "make", "old", "--role", "control") == 0
+    assert run(base_dir, "revoke", "old") == 0
+    assert run(base_dir, "make", "boss", "--role", "control", "--namespace", "exp1") == 0
+    assert run(base_dir, "make", "eye", "--role", "tap", "--namespace", "exp1", "--topic", "vm/exp1") == 0
+    before = (base_dir / "keys" / "clients.toml").read_text()
+    capsys.readouterr()
+    assert run(base_dir, "change", *words) == 1
+    assert sentence in capsys.readouterr().err
+    assert (base_dir / "keys" / "clients.toml").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -133,6 +174,7 @@ def test_the_key_of_the_gateway_is_no_clients(base_dir: Path, capsys: pytest.Cap
         *(("make", "a", "--role", "root"), ("add", "a", "--role", "tap"), ("revoke",), ("list", "--role", "tap")),
         ("make", "a", "--role", "control", "--topic", "vm/"),
         ("make", "a", "--role", "tap", "--topic", ""),
+        *(("change", "a"), ("change", "a", "--role", "tap"), ("change", "a", "--topic", ""), ("change",)),
     ],
 )
 def test_words_that_make_no_sense(base_dir: Path, words: tuple[str, ...]) -> None:
