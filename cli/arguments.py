@@ -11,7 +11,7 @@ VALUES = (
     *("pipe", "port", "degree", "context", "msa", "cgroup"),
     *("expect", "memory", "interfaces", "processes", "watchers"),
     *("id", "timeout", "for", "metrics", "vlan-range", "vlanrange"),
-    *("role", "topic", "expires", "out", "address"),
+    *("role", "topic", "expires", "out", "address", "key"),
 )
 """Flags that take a value."""
 SWITCHES = (

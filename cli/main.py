@@ -8,6 +8,10 @@ import sys
 
 from cli.arguments import Options, UsageError
 
+TYPE_CHECKING = False  # `typing` costs 3 ms
+if TYPE_CHECKING:
+    from cli.place import Place
+
 DEFAULT_BASE = "/var/lib/minibus"
 MINIMEGA = "minimega"
 MINIMEGA_BASE = "/tmp/minimega"  # noqa: S108 - where minimega's scripts look for it
@@ -18,12 +22,14 @@ EXIT_PIPE_CLOSED = 141
 
 START_FLAGS = ("filepath", "level", "logfile", "console-address", "v", "verbose")
 SETTINGS = ("durable", "tune-host", "metrics", "group", "log-format", "listen", "vlan-range")
+PLACE = ("key", "address")
+"""Flags of those that can talk to another host."""
 SUBCOMMANDS = {
     "attach": ("namespace",),
-    "exec": ("namespace", "json"),
+    "exec": ("namespace", "json", *PLACE),
     "read": ("namespace", "json", "check"),
-    "pipe": ("namespace", "read", "write", "framed"),
-    "console": ("namespace", "read-only", "new"),
+    "pipe": ("namespace", "read", "write", "framed", *PLACE),
+    "console": ("namespace", "read-only", "new", *PLACE),
     "up": ("detach", "config", *SETTINGS, *START_FLAGS),
     "config": ("config", "json", *SETTINGS, *START_FLAGS),
     "down": ("guests",),
@@ -31,13 +37,13 @@ SUBCOMMANDS = {
     "key": ("role", "namespace", "topic", "expires", "out", "address", "json"),
     "nuke": ("yes",),
     "doctor": ("json", "expect", "memory", "interfaces", "processes", "watchers", "untune"),
-    "ps": ("json",),
-    "tap": ("json",),
-    "topics": ("json", "watch"),
-    "rate": ("json", "for"),
-    "ask": ("json", "list", "namespace", "timeout", "id"),
-    "inputs": ("json", "follow"),
-    "trace": ("json",),
+    "ps": ("json", *PLACE),
+    "tap": ("json", *PLACE),
+    "topics": ("json", "watch", *PLACE),
+    "rate": ("json", "for", *PLACE),
+    "ask": ("json", "list", "namespace", "timeout", "id", *PLACE),
+    "inputs": ("json", "follow", *PLACE),
+    "trace": ("json", *PLACE),
     "version": (),
 }
 """Subcommands and their flags; all take `--base` and `--help` too."""
@@ -175,7 +181,7 @@ def _subcommand(program: str, options: Options, subcommand: str, given: list[str
         case "exec":
             if not rest:
                 raise UsageError("exec needs a command")
-            return _one_shot(program, options, rest)
+            return _remote(options, rest) if _is_elsewhere(options) else _one_shot(program, options, rest)
         case "read":
             if not rest:
                 raise UsageError("read needs one file")
@@ -255,7 +261,7 @@ def _host(program: str, base_text: str, subcommand: str, options: Options, rest:
         case "ask" | "inputs" | "rate" | "topics" | "trace":
             from cli.looking.subcommands import run
 
-            return run(base, subcommand, options, rest)
+            return run(_place(base_text, options), subcommand, options, rest)
         case "key":
             from cli.operations.key import key
 
@@ -263,11 +269,11 @@ def _host(program: str, base_text: str, subcommand: str, options: Options, rest:
         case "ps":
             from cli.looking.ps import ps
 
-            return ps(base, as_json=options.is_on("json"))
+            return ps(_place(base_text, options), as_json=options.is_on("json"))
         case _:
             from cli.looking.tap import tap
 
-            return tap(base, rest[0] if rest else "", as_json=options.is_on("json"))
+            return tap(_place(base_text, options), rest[0] if rest else "", as_json=options.is_on("json"))
 
 
 # --- what both have
@@ -288,6 +294,28 @@ def _one_shot(program: str, options: Options, words: list[str]) -> int:
     return 0 if answered and not failed else 1
 
 
+def _is_elsewhere(options: Options) -> bool:
+    return any(flag in options.values for flag in PLACE)
+
+
+def _place(base_text: str, options: Options) -> Place:
+    from pathlib import Path
+
+    from cli.place import place_of
+
+    return place_of(Path(base_text), options)
+
+
+def _remote(options: Options, words: list[str]) -> int:
+    from cli.grammar.quoting import command_line
+    from cli.prompt.remote_exec import run
+
+    place, namespace = _place("", options), options.values.get("namespace", "")
+    line = command_line(words)
+    answered, failed = run(place, line, namespace=namespace, as_json=options.is_on("json"))
+    return 0 if answered and not failed else 1
+
+
 def _attach(program: str, options: Options) -> int:
     from cli.prompt.attach import attach
 
@@ -304,14 +332,17 @@ def _pipe(program: str, options: Options, name: str) -> int:
         writes=options.is_on("write") or not one_way,
         framed=options.is_on("framed"),
     )
-    return pipe(base_directory(program, options), name, ends, namespace=options.values.get("namespace", ""))
+    return pipe(
+        _place(base_directory(program, options), options), name, ends, namespace=options.values.get("namespace", "")
+    )
 
 
 def _console(program: str, options: Options, target: str) -> int:
     from cli.streams.console import Wish, console
 
     wish = Wish(only_watch=options.is_on("read-only"), from_now=options.is_on("new"))
-    return console(base_directory(program, options), target, wish, namespace=options.values.get("namespace", ""))
+    place = _place(base_directory(program, options), options)
+    return console(place, target, wish, namespace=options.values.get("namespace", ""))
 
 
 def _version() -> int:

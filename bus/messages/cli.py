@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,10 +25,24 @@ class LineResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Any JSON value, for programs; what it is depends on the command."""
 
 
+class LineStyle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How answers are to be shown to people."""
+
+    form: Literal["table", "csv", "json"] = "table"
+    annotate: bool = True
+    """With the host of each."""
+    headers: bool = True
+    sort: bool = True
+    compress: bool = True
+    """Equal texts of several hosts once."""
+
+
 class LineGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answers of all hosts to one command."""
 
     responses: tuple[LineResponse, ...] = ()
+    style: LineStyle | None = None
+    """What the line said about that, as `.csv true vm info` does; none if it said nothing."""
 
 
 class LineOutput(Message, frozen=True, kw_only=True, omit_defaults=True, tag="cli.output"):

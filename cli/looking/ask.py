@@ -7,7 +7,6 @@ import json
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +14,6 @@ import msgspec
 from bus import codec
 from bus.address import parse_address
 from bus.broker import node_calls
-from bus.client import connect
 from bus.errors import BusError, InvalidError, OutcomeUnknownError, to_failure
 from bus.message_fields import fields_of, meaning
 from bus.messages.base import DEFAULT_NAMESPACE, Query, Request, reply_type
@@ -24,6 +22,7 @@ from bus.messages.debug import GetUnderstood, Inspection
 from bus.port import Port
 from cli.answers.printable import printable
 from cli.looking.processes import actors, ask_all, known, run
+from cli.place import Place, connected
 
 EXIT_FAILED = 1
 EXIT_UNKNOWN = 3
@@ -48,17 +47,17 @@ class Asked(NamedTuple):
     timeout_s: float = TIMEOUT_S
 
 
-def ask(base: Path, asked: Asked, *, as_json: bool) -> int:
+def ask(place: Place, asked: Asked, *, as_json: bool) -> int:
     """Send the request and print the reply; returns the exit status."""
-    return run(base, _ask(base, asked, as_json))
+    return run(place, _ask(place, asked, as_json))
 
 
-async def _ask(base: Path, asked: Asked, as_json: bool) -> int:
+async def _ask(place: Place, asked: Asked, as_json: bool) -> int:
     parse_address(asked.actor)
     request = parse_request(asked.type, _read(asked.fields))
     msg_id = asked.msg_id or secrets.token_hex(8)
     namespace = asked.namespace or DEFAULT_NAMESPACE
-    async with connect(base) as port:
+    async with connected(place) as port:
         try:
             reply = await port.ask(asked.actor, request, timeout_s=asked.timeout_s, namespace=namespace, msg_id=msg_id)
         except BusError as error:
@@ -162,13 +161,13 @@ class Known(NamedTuple):
     types: Sequence[str]
 
 
-def list_requests(base: Path, actor: str, *, as_json: bool) -> int:
+def list_requests(place: Place, actor: str, *, as_json: bool) -> int:
     """Print what one actor, or everybody, can be asked; returns the exit status."""
-    return run(base, _list(base, actor, as_json))
+    return run(place, _list(place, actor, as_json))
 
 
-async def _list(base: Path, actor: str, as_json: bool) -> int:
-    async with connect(base) as port:
+async def _list(place: Place, actor: str, as_json: bool) -> int:
+    async with connected(place) as port:
         found = await _understood(port, actor)
     print(msgspec.json.encode(_as_objects(found)).decode() if as_json else listing(found))
     return 0

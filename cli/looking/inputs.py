@@ -6,30 +6,29 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bus.client import connect
 from bus.errors import BusError
 from bus.messages.debug import GetInputs, InputRecord
 from bus.port import Port
 from cli.answers.columns import seconds
 from cli.answers.printable import printable
 from cli.looking.processes import ANSWER_S, Input, actors, known, run
+from cli.place import Place, connected
 
 PERIOD_S = 0.5
 UNDER_WAY = "..."
 
 
-def inputs(base: Path, actor: str, *, as_json: bool, follow: bool) -> int:
+def inputs(place: Place, actor: str, *, as_json: bool, follow: bool) -> int:
     """Print the last inputs of an actor, or of all, and go on with `follow`; returns the exit status."""
-    return run(base, _inputs(base, actor, as_json, follow))
+    return run(place, _inputs(place, actor, as_json, follow))
 
 
-async def _inputs(base: Path, actor: str, as_json: bool, follow: bool) -> int:
-    async with connect(base) as port:
+async def _inputs(place: Place, actor: str, as_json: bool, follow: bool) -> int:
+    async with connected(place) as port:
         names = [await known(port, actor)] if actor else list(await actors(port))
         if actor and not follow:  # what it cannot tell is a failure, not a remark
             answer = await port.ask(actor, GetInputs(), timeout_s=ANSWER_S)

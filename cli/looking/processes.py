@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bus.address import parse_address
-from bus.client import connect
 from bus.errors import BusError, NotFoundError
 from bus.messages.base import Message
 from bus.messages.control import GetAddresses
 from bus.messages.debug import GetInputs, InputRecord, Inspection
 from bus.port import Port
+from cli.place import Place, connected
 from cli.streams.presence import while_there
 
 R = TypeVar("R", bound=Message)
@@ -33,10 +32,10 @@ class Input(NamedTuple):
     record: InputRecord
 
 
-def run(base: Path, work: Coroutine[Any, Any, int]) -> int:
+def run(place: Place, work: Coroutine[Any, Any, int]) -> int:
     """Run a tool of the bus; gives its exit status. What the bus refuses, and its end, is said in one sentence."""
     try:
-        return asyncio.run(while_there(base, work))
+        return asyncio.run(while_there(place, work))
     except BusError as error:
         sys.stderr.write(f"minibus: {error}\n")
         return 1
@@ -73,9 +72,9 @@ async def ask_all(port: Port, names: Sequence[str], question: Inspection[R]) -> 
     return [(name, answer) for name, answer in zip(names, answers, strict=True) if answer is not None]
 
 
-async def all_inputs(base: Path) -> list[Input]:
+async def all_inputs(place: Place) -> list[Input]:
     """What every process remembers, in order of time."""
-    async with connect(base) as port:
+    async with connected(place) as port:
         answers = await ask_all(port, await actors(port), GetInputs())
     found = [Input(name, record) for name, answer in answers for record in answer.inputs]
     return sorted(found, key=lambda one: one.record.time_s)

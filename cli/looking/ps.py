@@ -12,25 +12,25 @@ from typing import Any
 
 import msgspec
 
-from bus.client import connect
 from bus.errors import BusError, UnreachableError
 from bus.messages.control import ActorStatus, GetActors
 from bus.node.by_hand import held_locks
 from bus.paths import Paths
 from bus.processes import pss_mib
 from cli.answers.columns import columns
+from cli.place import Place, connected
 
 TIMEOUT_S = 10.0
 HEADER = ("actor", "pid", "state", "restarts", "inbox", "pss_mib")
 
 
-def ps(base: Path, *, as_json: bool) -> int:
+def ps(place: Place, *, as_json: bool) -> int:
     """Print the processes of the node, node, broker and warden included; returns the exit status."""
     actors: Sequence[ActorStatus]
     try:
-        actors = asyncio.run(_actors(base))
+        actors = asyncio.run(_actors(place))
     except BusError as error:
-        actors = _without_broker(base) if isinstance(error, UnreachableError) else []
+        actors = _without_broker(place.base) if isinstance(error, UnreachableError) and not place.key else []
         if not actors:
             sys.stderr.write(f"minibus: {error}\n")
             return 1
@@ -38,8 +38,8 @@ def ps(base: Path, *, as_json: bool) -> int:
     return 0
 
 
-async def _actors(base: Path) -> Sequence[ActorStatus]:
-    async with connect(base) as port:
+async def _actors(place: Place) -> Sequence[ActorStatus]:
+    async with connected(place) as port:
         reply = await port.ask("node", GetActors(), timeout_s=TIMEOUT_S)
         return reply.actors
 

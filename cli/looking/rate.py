@@ -6,14 +6,13 @@ import asyncio
 import json
 import random
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from bus.client import connect
 from bus.library.losses import LossDetector
 from bus.port import Delivery, Subscription
 from cli.looking.processes import run
 from cli.looking.tap import as_prefix
+from cli.place import Place, connected
 
 PERIOD_S = 1.0
 CAPACITY = 200_000
@@ -66,16 +65,16 @@ def percentile(ordered: list[int], percent: int) -> int:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0
 
 
-def rate(base: Path, topic: str, *, as_json: bool, for_s: float | None) -> int:
+def rate(place: Place, topic: str, *, as_json: bool, for_s: float | None) -> int:
     """Print figures each second until interrupted or the time is over, then all together; returns the exit status."""
-    return run(base, _rate(base, as_prefix(topic), as_json, for_s))
+    return run(place, _rate(place, as_prefix(topic), as_json, for_s))
 
 
-async def _rate(base: Path, prefix: str, as_json: bool, for_s: float | None) -> int:
+async def _rate(place: Place, prefix: str, as_json: bool, for_s: float | None) -> int:
     loop = asyncio.get_running_loop()
     detector = LossDetector()
     whole = Tally()
-    async with connect(base) as port:
+    async with connected(place) as port:
         subscription = await port.subscribe(prefix, capacity=CAPACITY)
         begun_s = now_s = loop.time()
         end_s = begun_s + for_s if for_s is not None else float("inf")

@@ -8,15 +8,14 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from bus import codec
-from bus.client import connect
 from bus.errors import MalformedError
 from bus.library.losses import LossDetector
 from bus.port import Delivery
 from cli.looking.processes import run
+from cli.place import Place, connected
 
 SHOWN_BYTES = 512
 """Of one value that is bytes, e.g. the messages of a pipe that came together."""
@@ -27,14 +26,14 @@ def as_prefix(topic: str) -> str:
     return f"{topic}/" if topic and not topic.endswith("/") else topic
 
 
-def tap(base: Path, topic: str, *, as_json: bool) -> int:
+def tap(place: Place, topic: str, *, as_json: bool) -> int:
     """Print events whose topic begins with `topic` until interrupted; returns the exit status."""
-    return run(base, _follow(base, as_prefix(topic), as_json))
+    return run(place, _follow(place, as_prefix(topic), as_json))
 
 
-async def _follow(base: Path, prefix: str, as_json: bool) -> int:
+async def _follow(place: Place, prefix: str, as_json: bool) -> int:
     detector = LossDetector()
-    async with connect(base) as port:
+    async with connected(place) as port:
         subscription = await port.subscribe(prefix)
         async for delivery in subscription:
             envelope = delivery.envelope

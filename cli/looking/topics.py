@@ -7,17 +7,16 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
-from bus.client import connect
 from bus.errors import BusError
 from bus.messages.control import GetTopics, TopicInfo, TopicList
 from bus.port import Port
 from cli.answers.columns import columns, seconds
 from cli.answers.printable import printable
 from cli.looking.processes import run
+from cli.place import Place, connected
 
 TIMEOUT_S = 5.0
 PERIOD_S = 1.0
@@ -26,15 +25,15 @@ CLEAR = "\x1b[H\x1b[2J"
 """Cursor to the top, and an empty screen (ECMA-48)."""
 
 
-def topics(base: Path, prefix: str, *, as_json: bool, watch: bool) -> int:
+def topics(place: Place, prefix: str, *, as_json: bool, watch: bool) -> int:
     """Print the topics with this prefix, with `watch` again each second; returns the exit status."""
-    return run(base, _topics(base, prefix, as_json, watch))
+    return run(place, _topics(place, prefix, as_json, watch))
 
 
-async def _topics(base: Path, prefix: str, as_json: bool, watch: bool) -> int:
+async def _topics(place: Place, prefix: str, as_json: bool, watch: bool) -> int:
     clear = CLEAR if watch and not as_json and sys.stdout.isatty() else ""
     before: Mapping[str, int] | None = None
-    async with connect(base) as port:
+    async with connected(place) as port:
         while True:
             try:
                 found, last = await _all(port, prefix)

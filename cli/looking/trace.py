@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from bus.messages.base import DEFAULT_NAMESPACE
 from cli.answers.columns import columns, seconds
@@ -12,6 +11,7 @@ from cli.answers.printable import printable
 from cli.looking.inputs import clock, times
 from cli.looking.processes import Input, all_inputs, run
 from cli.looking.trace_tree import Step, as_object, find, roots, steps, walk
+from cli.place import Place
 
 LISTED = 20
 """Roots, newest last."""
@@ -20,13 +20,13 @@ PEER = "peer-"
 HEADER = ("time", "id", "what", "by", "took", "outcome", "led to", "about")
 
 
-def trace(base: Path, msg_id: str, *, as_json: bool) -> int:
+def trace(place: Place, msg_id: str, *, as_json: bool) -> int:
     """Print a request with all it caused, without an id the newest ones; returns the exit status."""
-    return run(base, _trace(base, msg_id, as_json))
+    return run(place, _trace(place, msg_id, as_json))
 
 
-async def _trace(base: Path, msg_id: str, as_json: bool) -> int:
-    table = steps(await all_inputs(base))
+async def _trace(place: Place, msg_id: str, as_json: bool) -> int:
+    table = steps(await all_inputs(place))
     if msg_id:
         step = find(table, msg_id)
         print(json.dumps(as_object(step)) if as_json else "\n".join(tree(step)))

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from bus import codec
 from bus.errors import ConflictError, InvalidError, OverloadedError
 from bus.messages.base import Message
-from bus.messages.cli import LineGroup, LineOutput, LineResponse, RunLine
+from bus.messages.cli import LineGroup, LineOutput, LineResponse, LineStyle, RunLine
 from cli.answers.render import encode_json
 from cli.answers.response import Group, Response
 from cli.commands.host.stop import ConnectionEnds
@@ -139,7 +139,8 @@ class Lines:
 
 def group_of(group: Group) -> LineGroup:
     """A group as it is told over the bus."""
-    return LineGroup(responses=tuple(map(_response_of, group.responses)))
+    style = LineStyle(**asdict(group.output)) if group.output is not None else None
+    return LineGroup(responses=tuple(map(_response_of, group.responses)), style=style)
 
 
 def _response_of(response: Response) -> LineResponse:

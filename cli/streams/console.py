@@ -11,16 +11,15 @@ import functools
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from bus.client import connect
 from bus.errors import BusError, InvalidError, UnavailableError
 from bus.library.consoles import ConsoleViewer
 from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
 from bus.messages.console import MAX_INPUT_BYTES
 from bus.messages.vm import LIVE_STATES, GetVms, GuestKind, VmInfo, VmState
 from bus.port import Port
+from cli.place import Place, connected
 from cli.streams.blocking import BlockingCalls
 from cli.streams.console_terminal import ESCAPE, QueryFilter, RawTerminal, size, without_queries
 from cli.streams.presence import while_there
@@ -42,7 +41,7 @@ class Wish(NamedTuple):
     """Without the scroll-back."""
 
 
-def console(base: str, target: str, wish: Wish = Wish(), *, namespace: str = "") -> int:  # noqa: B008 - it is immutable
+def console(place: Place, target: str, wish: Wish = Wish(), *, namespace: str = "") -> int:  # noqa: B008 - it is immutable
     """Be the console of a VM; returns the exit status.
 
     Ends when the user leaves, with the guest, and a moment after the end of stdin where that is no terminal.
@@ -51,7 +50,7 @@ def console(base: str, target: str, wish: Wish = Wish(), *, namespace: str = "")
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _terminated)
         try:
-            said = asyncio.run(_attend(Path(base), target, namespace or DEFAULT_NAMESPACE, wish, terminal))
+            said = asyncio.run(_attend(place, target, namespace or DEFAULT_NAMESPACE, wish, terminal))
         except BusError as error:
             said, status = str(error), 1
         else:
@@ -66,9 +65,9 @@ def _terminated(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-async def _attend(base: Path, target: str, namespace: str, wish: Wish, terminal: RawTerminal) -> str:
+async def _attend(place: Place, target: str, namespace: str, wish: Wish, terminal: RawTerminal) -> str:
     """Gives what there is to say at the end; raises BusError."""
-    async with connect(base) as port:
+    async with connected(place) as port:
         vm = await _find(port, target, namespace)
         viewer = ConsoleViewer(port, f"{DRIVERS[vm.kind]}@{vm.host}", vm.vm_id, from_now=wish.from_now)
         if vm.state not in LIVE_STATES:
@@ -76,7 +75,7 @@ async def _attend(base: Path, target: str, namespace: str, wish: Wish, terminal:
         if os.isatty(STDIN):
             terminal.enter()
             sys.stderr.write(f"minibus: {_welcome(vm, wish)}\r\n")
-        return await while_there(base, _Session(viewer, vm, wish, terminal).run())
+        return await while_there(place, _Session(viewer, vm, wish, terminal).run())
 
 
 async def _find(port: Port, target: str, namespace: str) -> VmInfo:

@@ -11,15 +11,14 @@ import functools
 import signal
 import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from bus.client import connect
 from bus.errors import BusError
 from bus.language.pipe_names import resolve
 from bus.library.pipes import Asker, PipeReader, PipeWriter
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.pipe_messages import as_frames, as_lines
+from cli.place import Place, connected
 from cli.streams.blocking import BlockingCalls
 from cli.streams.pipe_input import Frames, InputError, Lines
 from cli.streams.presence import while_there
@@ -38,7 +37,7 @@ class Ends(NamedTuple):
     """Messages on stdin and stdout are bytes after their length instead of lines."""
 
 
-def pipe(base: str, name: str, ends: Ends = Ends(), *, namespace: str = "") -> int:  # noqa: B008 - it is immutable
+def pipe(place: Place, name: str, ends: Ends = Ends(), *, namespace: str = "") -> int:  # noqa: B008 - it is immutable
     """Connect stdin and stdout to the named pipe; returns the exit status.
 
     Ends with stdin, once the readers have everything, and with the pipe. Raises BrokenPipeError when it only reads, and
@@ -47,7 +46,7 @@ def pipe(base: str, name: str, ends: Ends = Ends(), *, namespace: str = "") -> i
     signal.signal(signal.SIGTERM, _terminated)
     try:
         where, pipe_name = resolve(name, namespace or DEFAULT_NAMESPACE)
-        asyncio.run(_attend(Path(base), where, pipe_name, ends))
+        asyncio.run(_attend(place, where, pipe_name, ends))
     except (BusError, InputError) as error:
         sys.stderr.write(f"minibus: {error}\n")
         return 1
@@ -59,10 +58,10 @@ def _terminated(number: int, frame: object) -> NoReturn:
     sys.exit(EXIT_TERMINATED)
 
 
-async def _attend(base: Path, namespace: str, name: str, ends: Ends) -> None:
-    async with connect(base) as port:
+async def _attend(place: Place, namespace: str, name: str, ends: Ends) -> None:
+    async with connected(place) as port:
         work = _both if ends.reads and ends.writes else _read if ends.reads else _write
-        await while_there(base, work(port, namespace, name, ends.framed))
+        await while_there(place, work(port, namespace, name, ends.framed))
 
 
 async def _read(bus: Asker, namespace: str, name: str, framed: bool) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bus.errors import UnreachableError
+from bus.client import connect_remote
+from bus.errors import OutcomeUnknownError, UnreachableError
+from bus.messages.gateway import GetRights
 from bus.node.presence import is_running
+from cli.place import Place
 from cli.streams.running import running
 
 T = TypeVar("T")
@@ -16,18 +20,29 @@ T = TypeVar("T")
 LOOK_S = 1.0
 GONE_S = 10.0
 """How long node and broker may be away, as they are in a restart, before one gives up."""
+ANSWER_S = 5.0
 
 
-async def while_there(base: Path, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives; ends it and raises UnreachableError when minibus has ended and does not come back."""
-    async with running(work) as task, running(_until_gone(base)) as gone:
+async def while_there(place: Place, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; ends it and raises UnreachableError when minibus has ended and does not come back.
+
+    Raises DeniedError when the key to another host is not good any more.
+    """
+    async with running(work) as task, running(_until_gone(place)) as gone:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             await gone
         return await task
 
 
-async def _until_gone(base: Path) -> None:
+async def _until_gone(place: Place) -> None:
+    if place.key:
+        await _until_refused(place)
+    else:
+        await _until_ended(place.base)
+
+
+async def _until_ended(base: Path) -> None:
     """Raise UnreachableError when minibus has ended and does not come back."""
     loop = asyncio.get_running_loop()
     seen_s = loop.time()
@@ -36,3 +51,16 @@ async def _until_gone(base: Path) -> None:
             seen_s = loop.time()
         await asyncio.sleep(LOOK_S)
     raise UnreachableError(f"minibus does not run on {base} any more")
+
+
+async def _until_refused(place: Place) -> None:
+    """The same of another host, by asking its gateway; raises DeniedError too."""
+    loop = asyncio.get_running_loop()
+    async with connect_remote(place.address, place.key) as port:
+        seen_s = loop.time()
+        while loop.time() - seen_s < GONE_S:
+            with contextlib.suppress(UnreachableError, OutcomeUnknownError):
+                await port.ask("gateway", GetRights(), timeout_s=ANSWER_S)
+                seen_s = loop.time()
+            await asyncio.sleep(LOOK_S)
+    raise UnreachableError(f"minibus does not answer at {place.name} any more")

@@ -10,6 +10,7 @@ import pytest
 from bus.errors import UnreachableError
 from bus.lock import FileLock
 from cli.looking.processes import run
+from cli.place import Place
 from cli.streams import presence
 from cli.streams.presence import while_there
 
@@ -32,7 +33,7 @@ async def test_what_the_work_gives(base_dir: Path) -> None:
     async def work() -> int:
         return 7
 
-    assert await while_there(base_dir, work()) == 7
+    assert await while_there(Place(base_dir), work()) == 7
 
 
 async def test_a_failure_of_the_work(base_dir: Path) -> None:
@@ -40,13 +41,13 @@ async def test_a_failure_of_the_work(base_dir: Path) -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        await while_there(base_dir, work())
+        await while_there(Place(base_dir), work())
 
 
 async def test_who_waits_for_ever_is_ended_and_told(base_dir: Path) -> None:
     noted: list[str] = []
     with pytest.raises(UnreachableError, match=r"does not run on .* any more"):
-        await while_there(base_dir, forever(noted))
+        await while_there(Place(base_dir), forever(noted))
     assert noted == ["ended"]
 
 
@@ -55,11 +56,11 @@ async def test_nobody_is_ended_while_node_or_broker_is_there(base_dir: Path, loc
     held = FileLock(base_dir / "run" / lock, "it")
     try:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(while_there(base_dir, forever([])), 0.5)
+            await asyncio.wait_for(while_there(Place(base_dir), forever([])), 0.5)
     finally:
         held.release()
 
 
 def test_tools_say_so_in_one_sentence(base_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(base_dir, forever([])) == 1
+    assert run(Place(base_dir), forever([])) == 1
     assert capsys.readouterr().err == f"minibus: minibus does not run on {base_dir} any more\n"
