@@ -134,7 +134,7 @@ async def _json(demo: Demo, line: str) -> dict[str, Any]:
 
 async def _post(demo: Demo, line: str) -> int:
     """Give guests something to do; its number."""
-    return int((await _json(demo, line))["Data"]["id"])
+    return int((await _json(demo, line))["Data"])
 
 
 async def _done(events: Subscription, number: int) -> None:

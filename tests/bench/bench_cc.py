@@ -77,7 +77,7 @@ def ended(command: CommandSocket, line: str) -> float:
     """Seconds until a command is done in the only guest."""
     begin = time.perf_counter()
     (posted,) = command.command(line)
-    number = posted["Data"]["id"]
+    number = posted["Data"]
     command.command(f"cc wait {number}")
     elapsed = time.perf_counter() - begin
     if command.column("state", f"cc outcomes {number}") != ["exited"]:

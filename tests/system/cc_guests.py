@@ -54,7 +54,7 @@ class Guests:
         (response,) = self.console.command(line)
         if response["Error"]:
             raise CommandError(response["Error"])
-        return int(response["Data"]["id"])
+        return int(response["Data"])
 
     def outcomes(self, number: int) -> dict[str, dict[str, Any]]:
         """How far each guest is, by VM name."""

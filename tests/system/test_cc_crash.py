@@ -226,7 +226,7 @@ class Posting(threading.Thread):
                 (response,) = console.command(f'cc exec sh -c "echo {number} >>/ran"')
                 if not response["Error"]:
                     self.numbers.append(str(number))
-                    self.ids.append(response["Data"]["id"])
+                    self.ids.append(response["Data"])
                 time.sleep(0.01)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contract.minimega_client import VERSIONS, load, unserved, variants
+from tests.ports import free_port
 from tests.system.product import Product, product_on, until
 from tests.system.test_minimega_client import connected, is_elsewhere
 
@@ -48,13 +49,6 @@ class Recorded:
             return found
 
         return call
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 class Guests:
@@ -106,7 +100,7 @@ def run_programs(guests: Guests) -> None:
     client.cc_filter("name=web1")
     assert len(client.cc_filter()["Tabular"]) == 1
     posted = client.cc_exec("hostname")
-    assert (posted["Response"], posted["Data"]["id"]) == ("", 1)
+    assert (posted["Response"], posted["Data"]) == ("", 1)
     guests.answered(1, 1)
     assert client.cc_exitcode("1", "web1")["Response"] == "0"
     heading = f"1/{uuids['web1']}/stdout:\n"
@@ -115,7 +109,7 @@ def run_programs(guests: Guests) -> None:
     assert client.cc_responses("1", "raw")["Response"] == "web1\n\n"
     client.clear_cc_filter()
     client.clear_cc_prefix()
-    assert client.cc_exec_once("sh -c 'exit 3'")["Data"]["id"] == 2
+    assert client.cc_exec_once("sh -c 'exit 3'")["Data"] == 2
     guests.answered(2, 2)
     assert client.cc_exitcode("2", "web2")["Response"] == "3"
     client.cc_background("sleep 1000")
@@ -132,7 +126,7 @@ def move_files(guests: Guests, product: Product) -> None:
     """There and back."""
     client = guests.client
     client.cc_send("a.txt")
-    number = client.cc_recv("/tmp/miniccc/files/a.txt")["Data"]["id"]
+    number = client.cc_recv("/tmp/miniccc/files/a.txt")["Data"]
     guests.answered(number, 2)
     for uuid in guests.uuids.values():
         path = product.base / "files" / "miniccc_responses" / str(number) / uuid / "tmp/miniccc/files/a.txt"
@@ -142,7 +136,7 @@ def move_files(guests: Guests, product: Product) -> None:
 def reach_others(guests: Guests) -> None:
     """Tests of connections, tunnels, and agents that come over TCP."""
     client = guests.client
-    number = client.cc_test_conn_wait("tcp", "127.0.0.1", "1", "200ms")["Data"]["id"]
+    number = client.cc_test_conn_wait("tcp", "127.0.0.1", "1", "200ms")["Data"]
     guests.answered(number, 2)
     assert "127.0.0.1:1 | fail" in client.cc_responses(str(number))["Response"]
     client.cc_test_conn_wait("udp", "127.0.0.1", "1", "100ms", "aGVsbG8=")

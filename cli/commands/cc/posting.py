@@ -19,9 +19,8 @@ MAX_PACKET = 60_000
 
 
 def posted(reply: CommandPosted, args: Args) -> Answer:
-    """Silent, with the id for programs."""
-    data = {"id": reply.id, "guests": reply.guests}
-    return Answer(reply.warning, data=data | ({"warning": reply.warning} if reply.warning else {}))
+    """Silent, unless it is for nobody. Programs get the id, bare, as later versions of minimega have it."""
+    return Answer(reply.warning, data=reply.id)
 
 
 def program(words: Sequence[str], *, background: bool = False, once: bool = False) -> CommandSpec:
