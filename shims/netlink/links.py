@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from shims.netlink.netlink import (
     NLM_F_EXCL,
     Message,
     Netlink,
+    NetlinkError,
     attribute,
     attributes,
     nested,
@@ -192,6 +194,16 @@ def listed(netlink: Netlink) -> list[Link]:
 def named(netlink: Netlink, name: str) -> Link:
     """The interface of this name; raises NetlinkError (ENODEV)."""
     return _read(netlink.get(Message(RTM_GETLINK, _info() + text(IFLA_IFNAME, name))))
+
+
+def find(netlink: Netlink, name: str) -> Link | None:
+    """The interface of this name, None if there is none; raises NetlinkError."""
+    try:
+        return named(netlink, name)
+    except NetlinkError as error:
+        if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):  # the last two for what can be no name
+            return None
+        raise
 
 
 def look_at(ifindex: int) -> Message:

@@ -86,7 +86,7 @@ class HostEnds:
 
     def find(self, name: str) -> Link | None:
         """The interface of the host that is called so."""
-        return _find(self.netlink, name)
+        return links.find(self.netlink, name)
 
     def is_own(self, name: str) -> bool:
         """Whether it is the end of a host tap."""
@@ -163,7 +163,7 @@ class HostEnds:
 
         One that does not exist any more is nobody's.
         """
-        link = _find(fabric, interface)
+        link = links.find(fabric, interface)
         if link is None:
             return
         _, was_up, own = read_note(link.alias) or ("", False, [])
@@ -189,15 +189,6 @@ class HostEnds:
         fabric.ask(links.set_link(interface, text(IFLA_IFNAME, name)))
         fabric.ask(links.set_link(name, links.in_netns(self.descriptor)))
         return name
-
-
-def _find(netlink: Netlink, name: str) -> Link | None:
-    try:
-        return links.named(netlink, name)
-    except NetlinkError as error:
-        if error.errno in (errno.ENODEV, errno.ERANGE, errno.EINVAL):  # the last two for what can be no name
-            return None
-        raise
 
 
 def note_of(tag: str, bridge: str, was_up: bool, addresses: list[str]) -> str:

@@ -123,6 +123,8 @@ class Ports:
             raise FabricError(f"there is a port {port.name} already")
         if ends.find(port.name):
             raise FabricError(f"this host has an interface {port.name} already")
+        if links.find(self._netlink, port.name):  # a bridge perhaps, which would be removed with what fails
+            raise FabricError(f"{port.name} is the name of a device in the networks of minibus")
         known = Known(self._segments.new_index(), port.segment, is_host=True)
         try:
             part = self._segments.place(port.segment, port.name)

@@ -170,6 +170,20 @@ def test_a_host_tap_is_there_whole_or_not_at_all(fabric: OpenFabric) -> None:
     assert fabric.do(fabric.fabric.survey).ports[TAP].segment == LAN
 
 
+def test_a_tap_cannot_have_the_name_of_a_bridge_in_there(fabric: OpenFabric, ends: list[Guest]) -> None:
+    guest = ends[0]
+    with plugged(fabric, {guest: LAN}):
+        (bridge,) = [
+            name
+            for line in ip("-brief", "-netns", f"minibus_{TAG}", "link").splitlines()
+            if (name := line.split()[0]).startswith("s")
+        ]
+        with pytest.raises(FabricError, match=f"{bridge} is the name of a device in the networks of minibus"):
+            fabric.do(fabric.fabric.add_host_port, HostPort(bridge, OTHER))
+        assert not on_host(bridge)
+        assert [seen.segment for seen in fabric.do(fabric.fabric.survey).ports.values()] == [LAN], "it is plugged in"
+
+
 def test_a_tap_that_lost_its_end_is_made_again(fabric: OpenFabric, ends: list[Guest]) -> None:
     fabric.do(fabric.fabric.add_host_port, HostPort(TAP, LAN))
     ip("link", "set", TAP, "netns", str(ends[0].pid))
