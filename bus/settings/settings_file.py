@@ -55,14 +55,14 @@ def parse(text: str, where: str) -> tuple[dict[str, str], list[str]]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        return {}, [f"{where}: {error}"]
+        return {}, [_not_toml(where, str(error))]
     except RecursionError:
         return {}, [f"{where}: nested too deeply"]
     found: dict[str, str] = {}
     problems: list[str] = []
     for section, content in tables.items():
         if not isinstance(content, dict):
-            problems.append(f"{_at(where, text, '', section)}: `{section[:80]}` stands in no section{_meant(section)}")
+            problems.append(f"{_at(where, text, '', section)}: {_no_section(section)}")
             continue
         for key, value in content.items():
             place = _at(where, text, section, key)
@@ -72,6 +72,20 @@ def parse(text: str, where: str) -> tuple[dict[str, str], list[str]]:
             except InvalidError as error:
                 problems.append(f"{place}: {error}")
     return found, problems
+
+
+def _not_toml(where: str, complaint: str) -> str:
+    """With the line in front, as of all other problems."""
+    what, _, place = complaint.rpartition(" (at line ")
+    line, comma, _ = place.partition(",")
+    at = f"{where}: line {line}" if what and comma else where
+    return f"{at}: it is not TOML: {what or complaint}"
+
+
+def _no_section(key: str) -> str:
+    if any(setting.section == key for setting in SETTINGS):
+        return f"`{key}` is a section: a line `[{key}]`, and what belongs to it in the lines below"
+    return f"`{key[:80]}` stands in no section{_meant(key)}"
 
 
 def _setting(section: str, key: str) -> Setting:
@@ -105,11 +119,14 @@ def _text(setting: Setting, value: Any) -> str:
 
 def _at(where: str, text: str, section: str, key: str) -> str:
     """File and line of a key, as far as it is written in the usual way."""
-    inside = not section
+    wanted = key if not section else f"{section}.{key}"
+    before = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if heading := re.match(r"\s*\[\s*\"?([^\]\"]*?)\"?\s*\]", line):
-            inside = heading[1] == section
-        elif inside and re.match(rf"\s*\"?{re.escape(key)}\"?\s*[=.]", line):
+        if heading := re.match(r"\s*\[+\s*\"?([^\]\"]*?)\"?\s*\]", line):
+            before = f"{heading[1]}."
+            if not section and heading[1] == key:
+                return f"{where}: line {number}"
+        elif (name := re.match(r"[\s\"]*([^=\"\s]+)[\s\"]*=", line)) and f"{before}{name[1]}.".startswith(f"{wanted}."):
             return f"{where}: line {number}"
     return where
 
