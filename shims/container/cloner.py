@@ -21,16 +21,22 @@ import marshal
 import os
 import struct
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from shims.container.net_maker import NetMaker
-from shims.container.setup.action import Action, c_functions, perform
 from shims.container.setup.build import USER_NAMESPACE, build
 from shims.container.setup.init_program import check_init
+from shims.container.setup.perform import c_functions, perform, plain
 from shims.container.setup.preinit import run_preinit
 from shims.linux import process
 from shims.linux.seccomp_program import SeccompProgram
+
+# Not that of `typing`, which with all that it loads makes two of the five MiB that each clone would have to copy the
+# tables of, and each exec to take apart. So in all that this process loads.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
 
 FILTER = b"F"
 SCRIPT = b"C"
@@ -107,7 +113,7 @@ def _warm_up(calls: Mapping[str, Callable[..., int]]) -> None:
     old = os.umask(0)
     for _ in range(_WARM_UP_ROUNDS):
         check_init(os.fsencode(sys.executable))
-        perform((Action("warm-up", "umask", (old,)), Action("warm-up", "close", (-1,), "", (errno.EBADF,))), calls)
+        perform((plain("warm-up", "umask", (old,)), plain("warm-up", "close", (-1,), (errno.EBADF,))), calls)
 
 
 def _keep_alone(fd: int) -> int:

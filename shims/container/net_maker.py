@@ -14,16 +14,19 @@ have used up what there is of both (fs.file-max, and descriptors under way in so
 from __future__ import annotations
 
 import _socket
-import contextlib
 import ctypes
 import errno
 import os
 import struct
-from typing import NoReturn
 
 from shims.container.setup.build import USER_NAMESPACE
 from shims.linux import process
 from shims.linux.libc import LIBC_HOLDING_LOCK as LIBC
+
+TYPE_CHECKING = False  # see `shims.container.cloner`
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 
 PATIENCE_S = 3
 """Making one takes less than a millisecond, on a loaded machine some more; the cloner itself is given up after 10 s."""
@@ -129,8 +132,10 @@ class NetMaker:
     def _go_on(self) -> None:
         """Have it make the next one; that it has died shows then."""
         assert self._sock is not None  # noqa: S101
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105  what the cloner loads, every container pays for
             self._sock.send(_GO_ON, _socket.MSG_NOSIGNAL)
+        except OSError:
+            pass
 
     def _end(self) -> None:
         """End the process, which may hang or be gone."""

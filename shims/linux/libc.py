@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+
+TYPE_CHECKING = False  # see `shims.container.cloner`
+if TYPE_CHECKING:
+    from typing import Any
+
 
 LIBC: Any = ctypes.CDLL(None, use_errno=True)
 """Releases the interpreter lock during a call: for everything that may block."""

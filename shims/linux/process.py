@@ -8,9 +8,13 @@ import ctypes
 import fcntl
 import os
 import struct
-from typing import Any, Final
 
 from shims.linux.libc import LIBC_HOLDING_LOCK, PRCTL, raise_errno
+
+TYPE_CHECKING = False  # see `shims.container.cloner`
+if TYPE_CHECKING:
+    from typing import Any, Final
+
 
 # include/uapi/linux/sched.h
 CLONE_PARENT: Final = 0x8000

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from errno import EAGAIN, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOSPC, ENOSYS, EPERM
-from typing import Final
+
+TYPE_CHECKING = False  # see `shims.container.cloner`
+if TYPE_CHECKING:
+    from typing import Final
+
 
 _PRIVILEGED: Final = "minibus lacks CAP_SYS_ADMIN: run it on the host itself, or in a privileged container"
 _NO_TERMINALS: Final = "mount devpts on /dev/pts, and make /dev/ptmx"

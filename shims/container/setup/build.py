@@ -10,13 +10,17 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Final, NoReturn
 
-from shims.container.setup.action import Action, ActionError, perform
 from shims.container.setup.init_program import BadInitError
+from shims.container.setup.perform import ActionError, perform, plain
 from shims.container.setup.preinit import PreinitError
 from shims.linux.process import CLONE_NEWNET
+
+TYPE_CHECKING = False  # see `shims.container.cloner`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Final, NoReturn
+
 
 REPORT: Final = 3
 GATE: Final = 4
@@ -62,8 +66,8 @@ def build(calls: Mapping[str, Callable[..., int]], script: bytes, report: int, g
         os._exit(1)
 
 
-def _enter(network: int) -> Action:
-    return Action("network namespace", "setns", (network, CLONE_NEWNET))
+def _enter(network: int) -> tuple[Any, ...]:
+    return plain("network namespace", "setns", (network, CLONE_NEWNET))
 
 
 def describe(error: BaseException) -> str:

@@ -8,7 +8,11 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from typing import Final
+
+TYPE_CHECKING = False  # see `shims.container.cloner`
+if TYPE_CHECKING:
+    from typing import Final
+
 
 MAX_INTERPRETERS: Final = 5  # how deep the kernel follows `#!` (fs/exec.c)
 HEAD_BYTES: Final = 4096

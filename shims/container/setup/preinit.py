@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from shims.linux.process import describe_status
+
+TYPE_CHECKING = False  # see `shims.container.cloner`
+if TYPE_CHECKING:
+    from typing import Final
+
 
 MAX_OUTPUT: Final = 2000
 """Bytes of its output that a refusal quotes: the last ones, where programs say why they gave up."""

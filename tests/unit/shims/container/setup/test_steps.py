@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from shims.container.protocol import ContainerSpec, Volume
-from shims.container.setup.action import C_FUNCTIONS, Action, ActionError, c_functions, perform
+from shims.container.setup.action import Action
 from shims.container.setup.build import GATE, REPORT, USER_NAMESPACE
 from shims.container.setup.kernel_trees import FILL_DEV, PROTECT, show_fifos, show_uuid
+from shims.container.setup.perform import C_FUNCTIONS, ActionError, c_functions, perform
 from shims.container.setup.plan import Plan, Planner
 from shims.container.setup.steps import before_exec, script_of, set_up
 from shims.container.setup.tables import UUID_INSIDE
