@@ -67,7 +67,7 @@ def percentile(ordered: list[int], percent: int) -> int:
 
 def rate(place: Place, topic: str, *, as_json: bool, for_s: float | None) -> int:
     """Print figures each second until interrupted or the time is over, then all together; returns the exit status."""
-    return run(place, _rate(place, as_prefix(topic), as_json, for_s))
+    return run(place, _rate(place, topic, as_json, for_s))
 
 
 async def _rate(place: Place, prefix: str, as_json: bool, for_s: float | None) -> int:
@@ -75,7 +75,7 @@ async def _rate(place: Place, prefix: str, as_json: bool, for_s: float | None) -
     detector = LossDetector()
     whole = Tally()
     async with connected(place) as port:
-        subscription = await port.subscribe(prefix, capacity=CAPACITY)
+        subscription = await port.subscribe(as_prefix(prefix), capacity=CAPACITY)
         begun_s = now_s = loop.time()
         end_s = begun_s + for_s if for_s is not None else float("inf")
         if not as_json:

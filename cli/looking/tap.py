@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from bus import codec
-from bus.errors import MalformedError
+from bus.errors import InvalidError, MalformedError
 from bus.library.losses import LossDetector
 from bus.port import Delivery
+from bus.topics import topic
 from cli.looking.processes import run
 from cli.place import Place, connected
 
@@ -21,20 +23,27 @@ SHOWN_BYTES = 512
 """Of one value that is bytes, e.g. the messages of a pipe that came together."""
 
 
-def as_prefix(topic: str) -> str:
-    """The prefix that is meant: whole words of topics."""
-    return f"{topic}/" if topic and not topic.endswith("/") else topic
+def as_prefix(text: str) -> str:
+    """The prefix that is meant: whole words of topics, as these are written.
+
+    However it was typed: `my pipe` and `my%20pipe` are the same word. Raises InvalidError.
+    """
+    words = text.removesuffix("/").split("/") if text else []
+    try:
+        return topic(*map(unquote, words))
+    except UnicodeEncodeError:
+        raise InvalidError("that topic is not UTF-8 text") from None
 
 
-def tap(place: Place, topic: str, *, as_json: bool) -> int:
-    """Print events whose topic begins with `topic` until interrupted; returns the exit status."""
-    return run(place, _follow(place, as_prefix(topic), as_json))
+def tap(place: Place, prefix: str, *, as_json: bool) -> int:
+    """Print events whose topic begins with `prefix` until interrupted; returns the exit status."""
+    return run(place, _follow(place, prefix, as_json))
 
 
 async def _follow(place: Place, prefix: str, as_json: bool) -> int:
     detector = LossDetector()
     async with connected(place) as port:
-        subscription = await port.subscribe(prefix)
+        subscription = await port.subscribe(as_prefix(prefix))
         async for delivery in subscription:
             envelope = delivery.envelope
             missing = detector.lost(delivery.topic, envelope.epoch, envelope.topic_seq)

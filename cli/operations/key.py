@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from bus.access.key_files import ClientFile, KeyStore, Pair, client_toml, create_file, new_pair, now_s
 from bus.access.keys import Key, KeyRing, Role, check, expiry, utc_text
@@ -21,7 +20,6 @@ from bus.messages.gateway import ReloadKeys
 from bus.node.base_directory import make
 from bus.paths import Paths, context
 from bus.settings.listen_address import Endpoint, parse_endpoint, wanted
-from bus.topics import topic
 from cli.answers.columns import columns
 from cli.arguments import Options, UsageError
 from cli.looking.tap import as_prefix
@@ -146,7 +144,7 @@ def _change(base: Path, options: Options, name: str) -> None:
 
 
 def _topics(options: Options) -> tuple[str, ...]:
-    topics = tuple(dict.fromkeys(map(_prefix, options.lists.get("topic", ()))))
+    topics = tuple(dict.fromkeys(map(as_prefix, options.lists.get("topic", ()))))
     if "" in topics:  # of a script whose variable was empty: that must not make a key for everything
         raise UsageError("--topic is empty: leave it out if the key is to watch everything")
     return topics
@@ -155,11 +153,6 @@ def _topics(options: Options) -> tuple[str, ...]:
 def _expiry(options: Options) -> float:
     text = options.values.get("expires", NEVER)
     return 0.0 if text == NEVER else expiry(text, now_s())
-
-
-def _prefix(text: str) -> str:
-    """As topics are written, however it was typed: `my pipe` and `my%20pipe` are the same word."""
-    return topic(*map(unquote, as_prefix(text).split("/")[:-1]))
 
 
 def _make(base: Path, options: Options, name: str) -> None:

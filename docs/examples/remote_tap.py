@@ -8,6 +8,7 @@ import sys
 
 import bus
 from bus.messages.pipe import PipeBatch, PipeEnded
+from bus.topics import topic
 
 
 async def main() -> None:
@@ -15,7 +16,7 @@ async def main() -> None:
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     key, namespace, pipe = sys.argv[1:]
-    async with bus.connect(key=key) as client, client.subscribe(f"pipe/{namespace}/{pipe}/") as events:
+    async with bus.connect(key=key) as client, client.subscribe(topic("pipe", namespace, pipe)) as events:
         print("tapping", file=sys.stderr, flush=True)
         async for event in events:
             match event:

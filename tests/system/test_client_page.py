@@ -186,7 +186,7 @@ def test_a_launch_is_carried_out_once_though_the_command_server_is_killed_in_the
 
 def test_a_pipe_is_tapped_from_another_host(product: Product, elsewhere: OtherHost) -> None:
     file = key(product, "tapper", "--role", "tap", "--topic", "pipe/exp1/")
-    argv = elsewhere.command(sys.executable, str(EXAMPLES / "remote_tap.py"), str(file), "exp1", "foo")
+    argv = elsewhere.command(sys.executable, str(EXAMPLES / "remote_tap.py"), str(file), "exp1", "my foo")
     tapping = subprocess.Popen(
         argv, env=environment(), cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -194,12 +194,12 @@ def test_a_pipe_is_tapped_from_another_host(product: Product, elsewhere: OtherHo
         assert tapping.stderr is not None
         assert tapping.stderr.readline() == "tapping\n"
         with bus.connect_sync(product.base, namespace="exp1") as client:
-            with client.write_pipe("foo") as writer:
+            with client.write_pipe("my foo") as writer:
                 writer.write(b"one\ntwo\n")
-            client.run("pipe foo three")
-            (pipe,) = client.ask("plumber", GetPipes(pipe="foo")).pipes
+            client.run("pipe 'my foo' three")
+            (pipe,) = client.ask("plumber", GetPipes(pipe="my foo")).pipes
             assert (pipe.count, pipe.readers) == (3, 0)
-            client.ask("plumber", DeletePipes(pipe="foo"))
+            client.ask("plumber", DeletePipes(pipe="my foo"))
         out, err = tapping.communicate(timeout=WAIT_S)
     assert (tapping.returncode, out, err) == (0, "one\ntwo\nthree\n", "")
     assert product.minibus("key", "revoke", "tapper").status == 0

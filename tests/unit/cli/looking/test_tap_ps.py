@@ -6,11 +6,12 @@ import json
 import msgpack
 import pytest
 
+from bus.errors import InvalidError
 from bus.messages.control import ActorStatus, Fall
 from bus.messages.envelope import Envelope
 from bus.port import Delivery
 from cli.looking.ps import status_object, status_table
-from cli.looking.tap import event_json, event_line
+from cli.looking.tap import as_prefix, event_json, event_line
 
 
 def delivery(body: bytes) -> Delivery:
@@ -73,6 +74,28 @@ ACTORS = (
     ),
     ActorStatus(actor="gateway", pid=7, state="running", address="tcp://10.0.0.1:9002"),
 )
+
+
+@pytest.mark.parametrize(
+    ("typed", "prefix"),
+    [
+        ("", ""),
+        ("vm", "vm/"),
+        ("vm/exp1/", "vm/exp1/"),
+        ("pipe/exp1/my pipe", "pipe/exp1/my%20pipe/"),
+        ("pipe/exp1/my%20pipe/", "pipe/exp1/my%20pipe/"),
+        ("pipe/exp1/100%", "pipe/exp1/100%25/"),
+        ("/", "/"),
+        ("vm//", "vm//"),
+    ],
+)
+def test_a_topic_is_whole_words_however_it_was_typed(typed: str, prefix: str) -> None:
+    assert as_prefix(typed) == prefix
+
+
+def test_a_topic_that_is_no_text() -> None:
+    with pytest.raises(InvalidError, match="not UTF-8"):
+        as_prefix("pipe/\udcff")
 
 
 def test_ps_as_a_table() -> None:
