@@ -48,6 +48,9 @@ MAX_S = 1_000_000
 class UsageError(Exception):
     """The arguments make no sense; `str()` is one sentence."""
 
+    subcommand = ""
+    """Whose they are, if it is known."""
+
 
 class Options:
     """The flags that were given; the last of a name counts."""

@@ -65,7 +65,7 @@ def main() -> int:
         print(end="", flush=True)
         return status
     except UsageError as error:
-        return _misused(program, str(error))
+        return _misused(program, error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -78,13 +78,14 @@ def main() -> int:
         return 1
 
 
-def _misused(program: str, why: str) -> int:
+def _misused(program: str, why: UsageError) -> int:
     if program == MINIMEGA:
         from cli.usage import usage
 
         sys.stderr.write(f"{program}: {why}\n{usage(MINIMEGA)}\n")
     else:
-        sys.stderr.write(f"minibus: {why}; see `minibus --help`\n")
+        help_ = f"{why.subcommand} --help".strip()
+        sys.stderr.write(f"minibus: {why}; see `minibus {help_}`\n")
     return EXIT_USAGE
 
 
@@ -105,7 +106,11 @@ def dispatch(program: str, arguments: list[str]) -> int:
     if rest and rest[0] == "help":
         return _help(rest[1:])
     if rest and rest[0] in SUBCOMMANDS:
-        return _subcommand(program, options, rest[0], rest[1:])
+        try:
+            return _subcommand(program, options, rest[0], rest[1:])
+        except UsageError as error:
+            error.subcommand = rest[0]
+            raise
     if program == MINIMEGA or options.is_on("nostdin"):
         return _daemon(program, options, rest)
     if rest:

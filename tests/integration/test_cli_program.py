@@ -16,8 +16,10 @@ from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList
+from bus.messages.network import Bridges, GetBridges
 from bus.messages.vm import GetVms
 from cli.commands.host.stop import ConnectionEnds
+from cli.main import SUBCOMMANDS
 from tests.unit.cli.stand_ins import Asked, make_vms, serving
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +78,7 @@ async def test_exec_in_a_namespace(base_dir: Path) -> None:
 
 async def test_exec_quit(base_dir: Path) -> None:
     reactions: dict[type[Message], Any] = {GetNamespaces: NamespaceList(namespaces=()), StopNode: Ack()}
-    reactions[KillDnsmasqs] = Ack()
+    reactions |= {KillDnsmasqs: Ack(), GetBridges: Bridges()}
     async with serving(base_dir, {**reactions, DestroyNamespace: DestroyReport()}) as server:
         assert await minibus(server.base, "exec", "quit") == (0, "", "")
         assert type(server.bus.asked[-1].request) is StopNode
@@ -174,7 +176,8 @@ async def test_a_locale_without_the_letters(base_dir: Path, monkeypatch: pytest.
     ],
 )
 async def test_wrong_arguments(base_dir: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    expected = (2, "", f"minibus: {sentence}; see `minibus --help`\n")
+    about = f"{arguments[0]} " if arguments[0] in SUBCOMMANDS else ""
+    expected = (2, "", f"minibus: {sentence}; see `minibus {about}--help`\n")
     assert await minibus(base_dir, *arguments) == expected
 
 

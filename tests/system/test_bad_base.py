@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bus.paths import base_tag
+from cli.main import SUBCOMMANDS
 from shims.nuke import leftovers
 from tests.system.product import MINIBUS, Product, product_on, run
 
@@ -164,7 +165,8 @@ def test_nothing_runs(scratch: Path) -> None:
 )
 def test_arguments(arguments: list[str], sentence: str) -> None:
     done = run(*arguments)
-    assert done.sentence() == f"minibus: {sentence}; see `minibus --help`"
+    about = f"{arguments[0]} " if arguments[0] in SUBCOMMANDS else ""
+    assert done.sentence() == f"minibus: {sentence}; see `minibus {about}--help`"
     assert done.status == 2
 
 

@@ -201,7 +201,7 @@ def test_what_is_no_base_directory(base_dir: Path, arguments: tuple[str, ...]) -
     else:
         assert (done.status, done.sentence()) == (
             2,
-            "minibus: nuke needs --yes where it cannot ask; see `minibus --help`",
+            "minibus: nuke needs --yes where it cannot ask; see `minibus nuke --help`",
         )
     assert sorted(entry.name for entry in base_dir.iterdir()) == ["7", "minimega", "state"]
     assert (base_dir / "state" / "mine").exists()
