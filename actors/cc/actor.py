@@ -30,8 +30,9 @@ from actors.cc.inputs import (
     Tell,
     Wake,
 )
-from actors.cc.interfaces import LookingActor, are_wanted
+from actors.cc.interfaces import are_wanted
 from actors.cc.listeners import Listeners
+from actors.cc.mounting import MountingActor
 from actors.cc.removal import Position, absent
 from actors.cc.sessions import Sessions
 from actors.cc.sources import Sources
@@ -65,7 +66,6 @@ from bus.messages.cc import (
 from bus.messages.tunnel import GetTunnels, TunnelInfo, TunnelList
 from bus.paths import Context
 from shims.files import responses
-from shims.files.responses import Responses as ResponseStore
 
 TICK_S = 1.0
 MARGIN_S = 3.0
@@ -74,7 +74,7 @@ PAUSE_S = 0.05
 """Between two looks at a command that somebody waits for."""
 
 
-class CcActor(LookingActor):
+class CcActor(MountingActor):
     """Command and control."""
 
     kind = "cc"
@@ -83,7 +83,7 @@ class CcActor(LookingActor):
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
-        self.responses = ResponseStore(context.files_dir)
+        self.responses = responses.Responses(context.files_dir)
         self.sources = Sources(context.files_dir, context.tag)
         self.pipe_ends = Ends(self)
         self.sessions = Sessions(self)

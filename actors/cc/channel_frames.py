@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from actors.cc.frame_base import AgentFrame, BothWays, Chunk, Count, Frame, Sentence, Word
+from shims.agent.mounts.fuse import MAX_REQUEST
 
 # ---------------------------------------------------------------- pipes
 
@@ -114,6 +115,28 @@ class HangUp(BothWays, frozen=True, kw_only=True, tag="hang_up"):
 
     connection: Count
     error: Sentence = ""
+
+
+# ---------------------------------------------------------------- mounts
+
+
+class BeginMount(Frame, frozen=True, kw_only=True, tag="mount"):
+    """Serve the guest's file systems."""
+
+    mount: int
+
+
+class EndMount(Frame, frozen=True, kw_only=True, tag="unmount"):
+    """Forget all about it."""
+
+    mount: int
+
+
+class Fuse(BothWays, frozen=True, kw_only=True, tag="fuse"):
+    """A request of the kernel, or the reply to one."""
+
+    mount: Count
+    data: Annotated[bytes, Meta(max_length=MAX_REQUEST)]
 
 
 # ---------------------------------------------------------------- tags

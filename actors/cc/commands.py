@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from actors.cc import matching
+from actors.cc import matching, mount_table
 from actors.cc.frames import Signal
 from actors.cc.guests import ledger_of
 from actors.cc.inputs import Archive, Offer, Remove, Removed, Survey, Surveyed, Tell, Wake
@@ -228,6 +228,8 @@ def clear(table: CcTable, inp: Received, msg: ClearCc) -> list[Effect]:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
     ledger = ledger_of(table, inp.namespace, inp)
     effects: list[Effect] = []
+    if not msg.parts:
+        effects += mount_table.close(ledger, set(ledger.mounts))
     if "filter" in parts:
         ledger.filter = None
     if "prefix" in parts:

@@ -12,6 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from actors.cc.channel_frames import (
+    BeginMount as BeginMount,
+)
+from actors.cc.channel_frames import (
     Carried as Carried,
 )
 from actors.cc.channel_frames import (
@@ -22,6 +25,12 @@ from actors.cc.channel_frames import (
 )
 from actors.cc.channel_frames import (
     Dialed as Dialed,
+)
+from actors.cc.channel_frames import (
+    EndMount as EndMount,
+)
+from actors.cc.channel_frames import (
+    Fuse as Fuse,
 )
 from actors.cc.channel_frames import (
     GuestDial as GuestDial,
@@ -116,6 +125,7 @@ class Hello(AgentFrame, frozen=True, kw_only=True, tag="hello"):
     macs: Addresses = ()
     ledger: Word = ""
     durable: bool = True
+    features: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
 
 
 class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.cc import reports
-from actors.cc.inputs import CloseTunnels, HangUp, Offer, Reline, VmsGone, VmsSeen
+from actors.cc.inputs import CloseMounts, CloseTunnels, HangUp, Offer, Reline, VmsGone, VmsSeen
 from actors.cc.table import CcTable, Guest, Ledger, Vm
 from bus.actor.step import Effect, Input
 
@@ -76,6 +76,8 @@ def _flushed(table: CcTable, ledger: Ledger, guest: Guest, inp: Input) -> list[E
     tunnels = ledger.tunnels.pop(guest.vm.uuid, {})
     if tunnels:
         effects.append(CloseTunnels(tunnels=tuple((guest.vm.key, number) for number in tunnels)))
+    if ledger.mounts.pop(guest.vm.uuid, None) is not None:
+        effects.append(CloseMounts(vms=((guest.vm.key, guest.vm.vm_id),)))
     effects.append(Reline(vm_ids=(guest.vm.vm_id,)))
     ledger.forget_stranger(guest.vm.uuid)
     return effects

@@ -112,6 +112,30 @@ class TunnelsOpened(Input, frozen=True, kw_only=True, omit_defaults=True, tag="t
     error: str = ""
 
 
+class Mounted(Input, frozen=True, kw_only=True, omit_defaults=True, tag="mounted"):
+    """A guest is mounted, or cannot be."""
+
+    msg_id: str
+    path: str = ""
+    """Without symbolic links."""
+    code: str = ""
+    error: str = ""
+
+
+class MountLost(Input, frozen=True, kw_only=True, tag="mount_lost"):
+    """Nobody serves a mount any more; it is being taken off."""
+
+    key: Key
+    reason: str
+
+
+class Unmounted(Input, frozen=True, kw_only=True, omit_defaults=True, tag="unmounted"):
+    """Mounts are taken off, or cannot be."""
+
+    msg_id: str
+    error: str = ""
+
+
 class Removed(Input, frozen=True, kw_only=True, omit_defaults=True, tag="removed"):
     """Responses are gone, but for those of commands that go on: their streams begin where they were."""
 
@@ -196,6 +220,21 @@ class CloseTunnels(Effect, frozen=True, kw_only=True):
     """Close tunnels and their connections."""
 
     tunnels: tuple[tuple[Key, int], ...]
+
+
+class OpenMount(Effect, frozen=True, kw_only=True):
+    """Mount a guest; feeds `Mounted`."""
+
+    key: Key
+    path: str
+    msg_id: str
+
+
+class CloseMounts(Effect, frozen=True, kw_only=True):
+    """Take off the mounts of these guests, each with the number of its VM; feeds `Unmounted` if a request waits."""
+
+    vms: tuple[tuple[Key, int], ...]
+    msg_id: str = ""
 
 
 class Remove(Effect, frozen=True, kw_only=True):

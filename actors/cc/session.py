@@ -11,6 +11,7 @@ from actors.cc.guest_pipes import GuestPipes
 from actors.cc.inputs import Began, FactsChanged, Left, Synced
 from actors.cc.intake import Intake
 from actors.cc.lines import Line
+from actors.cc.mounts import Mounts
 from actors.cc.reports import is_news
 from actors.cc.room import Room
 from actors.cc.server import WINDOW, Server
@@ -47,6 +48,7 @@ class Session:
         self.boot = hello.boot
         self.agent = hello.agent
         self.durable = hello.durable
+        self.features = frozenset(hello.features)
         self.ledger = ledger
         self.room = room
         self.began_s = line.loop.time()
@@ -70,6 +72,7 @@ class Session:
         self.dispatch = Dispatch(self, WINDOW)
         self.pipes = GuestPipes(self)
         self.tunnels = Tunnels(self)
+        self.mounts = Mounts(self)
 
     # --- for the parts
 
@@ -112,6 +115,7 @@ class Session:
         self.intake.close()
         self.pipes.close()
         self.tunnels.close(reason)
+        self.mounts.close(reason)
         if self.synced and not replaced:
             self.server.feed(Left(key=self.key, reason=reason[:300]))
 
@@ -130,11 +134,13 @@ class Session:
         self._quota.clear()
         self._tell_facts()
         self.intake.tick()
+        self.mounts.tick(now_s)
 
     def writable(self) -> None:
         """The guest has read what there was."""
         self.dispatch.pump()
         self.tunnels.flow()
+        self.mounts.flow()
         self.pipes.writable()
 
     # --- frames
@@ -177,6 +183,8 @@ class Session:
                 self._tag(frame)
             case frames.OpenPipe() | frames.PipeData() | frames.PipeAck() | frames.PipeEnd():
                 self.pipes.take(frame)
+            case frames.Fuse():
+                self.mounts.take(frame)
             case _:
                 self.tunnels.take(frame)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from actors.cc import commands, guests, matching, reports, tunnel_table
+from actors.cc import commands, guests, matching, mount_table, reports, tunnel_table
 from actors.cc.guests import ledger_of
 from actors.cc.inputs import (
     Archive,
@@ -20,6 +20,8 @@ from actors.cc.inputs import (
     Joined,
     Left,
     Listened,
+    Mounted,
+    MountLost,
     OpenListener,
     OpenTunnels,
     Reline,
@@ -29,6 +31,7 @@ from actors.cc.inputs import (
     Surveyed,
     Synced,
     TunnelsOpened,
+    Unmounted,
     VmsGone,
     VmsSeen,
 )
@@ -47,11 +50,12 @@ from bus.messages.cc import (
     SignalCommand,
     Unlisten,
 )
+from bus.messages.mount import MountGuest, UnmountGuests
 from bus.messages.tunnel import CloseTunnel, OpenTunnel
 
 REQUESTS = (
     *(PostCommand, SignalCommand, DeleteCommands, DeleteResponses, ClearCc, EndCc),
-    *(SetFilter, SetPrefix, Listen, Unlisten, OpenTunnel, CloseTunnel),
+    *(SetFilter, SetPrefix, Listen, Unlisten, OpenTunnel, CloseTunnel, MountGuest, UnmountGuests),
 )
 """What changes something."""
 MAX_PREFIX = 200
@@ -95,6 +99,12 @@ def step(table: CcTable, inp: Input) -> list[Effect]:
             return _listened(table, inp)
         case TunnelsOpened():
             return tunnel_table.opened(table, inp)
+        case Mounted():
+            return mount_table.mounted(table, inp)
+        case MountLost():
+            return mount_table.lost(table, inp)
+        case Unmounted():
+            return mount_table.unmounted(table, inp)
         case Recovered():
             return _recovered(table)
         case _:
@@ -133,6 +143,10 @@ def _request(table: CcTable, inp: Received) -> list[Effect]:
             return tunnel_table.open_(table, inp, msg)
         case CloseTunnel() as msg:
             return tunnel_table.close(table, inp, msg)
+        case MountGuest() as msg:
+            return mount_table.mount(table, inp, msg)
+        case UnmountGuests() as msg:
+            return mount_table.unmount(table, inp, msg)
         case EndCc():
             return _end(table, inp)
         case body:
@@ -211,13 +225,14 @@ def _close(ledger: Ledger, namespace: str) -> list[Effect]:
     for guest in ledger.guests.values():
         effects += reports.left(guest, "the namespace has ended")
     effects += [CloseListener(port=port) for port in ledger.listeners]
+    effects += mount_table.close(ledger, set(ledger.mounts))
     tunnels = tuple(((namespace, uuid), number) for uuid, own in ledger.tunnels.items() for number in own)
     return [*effects, *([CloseTunnels(tunnels=tunnels)] if tunnels else [])]
 
 
 def _recovered(table: CcTable) -> list[Effect]:
     """All connections are gone with the process before; what users wait for is begun again."""
-    effects: list[Effect] = [Reline(vm_ids=tuple(table.vms))]
+    effects: list[Effect] = [*mount_table.recovered(table), Reline(vm_ids=tuple(table.vms))]
     for namespace, ledger in table.namespaces.items():
         if ledger.archiving_s:
             effects.insert(0, Archive(namespace=namespace, time_s=ledger.archiving_s))

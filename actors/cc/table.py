@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from bus.messages.cc import CommandKind, CommandSpec, CommandState, GuestFilter
+from bus.messages.mount import MountState
 from bus.messages.vm import LIVE_STATES, GuestKind, VmState
 
 FINAL = frozenset(CommandState) - {CommandState.WAITING, CommandState.RUNNING}
@@ -130,6 +131,16 @@ class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True):
     reverse: bool = False
 
 
+class Mount(msgspec.Struct, omit_defaults=True):
+    """Where a guest is mounted on this host."""
+
+    path: str
+    asked: str
+    """As it was said; `path` is without symbolic links."""
+    state: MountState
+    reason: str = ""
+
+
 class Ledger(msgspec.Struct, omit_defaults=True):
     """A namespace."""
 
@@ -152,6 +163,8 @@ class Ledger(msgspec.Struct, omit_defaults=True):
     tunnels: dict[str, dict[int, Tunnel]] = {}
     """By UUID and id."""
     next_tunnel: int = 1
+    mounts: dict[str, Mount] = {}
+    """By UUID."""
 
     def listed(self) -> Iterator[Command]:
         """By id."""
@@ -188,6 +201,9 @@ class Waiting(msgspec.Struct, omit_defaults=True):
     removal: tuple[int, ...] | None = None
     """Ids of responses to be removed; None if this is no removal, `everything` for all."""
     everything: bool = False
+    mount: str = ""
+    """UUID of the guest to be mounted."""
+    unmounts: bool = False
 
 
 class CcTable(msgspec.Struct):

@@ -14,7 +14,7 @@ import msgspec
 
 from bus.access.keys import Key, Role
 from bus.errors import DeniedError, InvalidError
-from bus.language import vm_config
+from bus.language import netspec, vm_config
 from bus.messages import (
     cc,
     cli,
@@ -26,6 +26,7 @@ from bus.messages import (
     gateway,
     guest,
     host,
+    mount,
     namespace,
     network,
     pipe,
@@ -86,6 +87,7 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         *(network.ConnectInterfaces, network.AddInterfaces, network.ShapeInterfaces),
         # These open ports of the host, or reach for its interfaces.
         *(cc.Listen, cc.Unlisten, tunnel.OpenTunnel, tunnel.GetTunnels, tunnel.CloseTunnel),
+        *(mount.MountGuest, mount.UnmountGuests, mount.GetMounts),
         *(network.CreateTap, network.DeleteTaps, network.MirrorTap, network.ClearMirrors, network.TrunkBridge),
         *(network.GetBridges, network.GetRates, network.GetMirrors, vm.WireVms),
         *(
@@ -140,7 +142,8 @@ def admit(key: Key, request: Message, namespace: str) -> Message:
         return msgspec.structs.replace(request, confined=key.namespaces)
     if reach is not Reach.NAMESPACE:
         raise DeniedError(f"`{_tag(request)}` reaches beyond namespaces, and the key {key.name} does not: {_only(key)}")
-    _check_confined(key, request)
+    if why := beyond(request, namespace):
+        raise DeniedError(f"{why}, and the key {key.name} is limited to namespaces")
     return request
 
 
@@ -152,27 +155,27 @@ def _tag(request: Message) -> str:
     return str(request.__struct_config__.tag)
 
 
-def _check_confined(key: Key, request: Message) -> None:
-    """What acts in a namespace can still reach for the host in some of its fields."""
-    beyond = ""
+def beyond(request: Message, where: str) -> str:
+    """Why a request that acts in the namespace `where` reaches further in one of its fields; empty if it does not."""
     match request:
-        case namespace.SetConfig(param=param) if _reaches_host(param):
-            beyond = f"`vm config {param[:80]}` reaches for what is the host's"
+        case namespace.SetConfig(param=param, words=words):
+            return _config_beyond(param, words, where)
         case pipe.SetPipe(via=via, log=log) if via or log:
-            beyond = "`via` runs a program of the host" if via else "`log` fills the host's log"
+            return "`via` runs a program of the host" if via else "`log` fills the host's log"
         case cc.PostCommand(command=command) if command.kind is cc.CommandKind.SEND:
-            beyond = "sending files reads the host's file area"
+            return "sending files reads the host's file area"
         case _:
-            pass
-    if beyond:
-        raise DeniedError(f"{beyond}, and the key {key.name} is limited to namespaces")
+            return ""
 
 
-def _reaches_host(param: str) -> bool:
+def _config_beyond(name: str, words: tuple[str, ...], where: str) -> str:
     try:
-        return vm_config.reaches_host(vm_config.find(param))
+        param = vm_config.find(name)
     except vm_config.VmConfigError:
-        return False  # there is no such parameter, as its owner will say
+        return ""  # there is no such parameter, as its owner will say
+    if vm_config.reaches_host(param):
+        return f"`vm config {name[:80]}` reaches for what is the host's"
+    return netspec.beyond_namespace(words, where) if param.shape is vm_config.Shape.NETSPECS else ""
 
 
 def _admit_tap(key: Key, request: Message, namespace: str) -> Message:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.commands.cc import overview, posting, responses, tunnels
+from cli.commands.cc import mounts, overview, posting, responses, tunnels
 from cli.commands.declare import Command
 from cli.commands.host import debugging, files, load, logs, programs, stop
 from cli.commands.namespace import everything, hosts, namespaces, schedules
@@ -29,6 +29,7 @@ DOMAINS = (
     posting,
     responses,
     tunnels,
+    mounts,
     graph,
     script,
     everything,

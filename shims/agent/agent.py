@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shims.agent import interfaces_linux, platform_linux
 from shims.agent.commands.commands import Commands
@@ -19,12 +19,18 @@ from shims.agent.places import FILES, SOCKET, Place
 from shims.agent.processes import Processes
 from shims.agent.tunnels import Tunnels
 
+if TYPE_CHECKING:
+    from shims.agent.mounts.mounts import Mounts
+
 Message = dict[str, Any]
 
 END_S = 1.0
 """How long what is still to be sent may take at the end."""
 _FACTS_S = 0.5
 """After a change of addresses; there are often several at once."""
+_FEATURES = ["mount"]
+"""What not every agent of this version of the protocol can do."""
+_MOUNT_MESSAGES = frozenset(("mount", "unmount", "fuse"))
 _PIPE_MESSAGES = frozenset(("pipe_data", "pipe_ack", "pipe_end"))
 _TUNNEL_MESSAGES = frozenset(("dial", "listen", "unlisten", "dialed", "carry", "carried", "shut", "hang_up"))
 
@@ -47,13 +53,15 @@ class Agent:
             on_welcome=self._welcome,
             on_message=self._take,
             on_end=self._session_ended,
-            on_room=lambda: self.tunnels.go_on(),
+            on_room=self._has_room,
             on_tick=self._look_at_hostname,
         )
         self.records = Records(place.directory, self._boot, uuid, log)
         self.processes = Processes(self.loop)
         self.pipes = Pipes()
         self.tunnels = Tunnels(self)
+        self.mounts: Mounts | None = None
+        """Once there is one: few guests are ever mounted."""
         self.tags = Tags(self)
         self.commands = Commands(self)
         self._facts: Message = {}
@@ -84,6 +92,7 @@ class Agent:
             **self._facts,
             "ledger": self.records.ledger,
             "durable": self.records.is_durable,
+            "features": _FEATURES,
         }
 
     def _welcome(self, message: Message) -> None:
@@ -101,14 +110,30 @@ class Agent:
             self.pipes.take(message)
         elif kind in _TUNNEL_MESSAGES:
             self.tunnels.take(message)
+        elif kind in _MOUNT_MESSAGES:
+            self._mounts().take(message)
         elif kind == "tagged":
             self.tags.take(message)
         elif "serial" in message:
             self.commands.take(message)
 
+    def _mounts(self) -> Mounts:
+        if self.mounts is None:
+            from shims.agent.mounts.mounts import Mounts
+
+            self.mounts = Mounts(self)
+        return self.mounts
+
+    def _has_room(self) -> None:
+        self.tunnels.go_on()
+        if self.mounts is not None:
+            self.mounts.go_on()
+
     def _session_ended(self) -> None:
         self.commands.hold()
         self.tunnels.close()
+        if self.mounts is not None:
+            self.mounts.close()
 
     # --- facts
 

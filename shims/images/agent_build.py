@@ -23,8 +23,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 STATIC: Final = ROOT / "shims" / "agent" / "static"
 LIBRARIES: Final = ("-lexpat", "-lz", "-lm", "-ldl", "-lpthread", "-lutil")
-ALSO: Final = ("encodings.ascii", "encodings.latin_1")
-"""Modules that the interpreter loads by itself when it needs them."""
+ALSO: Final = ("encodings.ascii", "encodings.latin_1", "shims.agent.mounts.mounts")
+"""Modules that the interpreter, or the agent, loads by itself when it needs them."""
 PACKAGES: Final = "libpython3.11-dev gcc libc6-dev zlib1g-dev libexpat1-dev"
 TIMEOUT_S: Final = 120
 

@@ -22,6 +22,7 @@ REFUSED = {
     *("args", "background <command>...", "background-error <id>", "background-kill <id or all>"),
     *("background-output <id>", "background-status [id]", "check", "clear background-status"),
     *("cc <listen,>", "cc <listen,> <port> [address]", "clear cc <listen,> <port>", "clear cc"),
+    *("cc <mount,>", "cc <mount,> <vm name or uuid> [path]", "clear cc <mount,> [vm name, uuid or path]"),
     *("cc <rtunnel,> <src port> <host> <dst port>", "cc <tunnel,> <close,> <vm name or uuid> <id>"),
     *("cc <tunnel,> <list,> <vm name, uuid, or all>", "cc <tunnel,> <vm name or uuid> <src port> <host> <dst port>"),
     "cc <send,> <file>...",
