@@ -140,6 +140,26 @@ def parse(text: str) -> Parsed:
     return _checked(spec, has_mac=bool(spec.mac) or text.count(",") > 2)
 
 
+def beyond_namespace(texts: Iterable[str], namespace: str) -> str:
+    """Why interfaces reach for more than named VLANs of this namespace on the usual bridge; empty if they do not.
+
+    A number may be another namespace's VLAN, now or later, and a bridge may lead out of the host.
+    """
+    for text in texts:
+        try:
+            vlan, bridge, _, _ = parse(text)
+        except NetspecError:
+            continue  # whoever sets it says what is wrong
+        owner, separator, _ = vlan.rpartition(SEPARATOR)
+        if is_integer(vlan):
+            return f"the VLAN {vlan} may be anybody's, while one with a name is this namespace's"
+        if separator and owner != namespace:
+            return f"the VLAN `{vlan[:_SHOWN]}` is another namespace's"
+        if bridge != DEFAULT_BRIDGE:
+            return f"the bridge `{bridge}` is the host's"
+    return ""
+
+
 def _checked(spec: Parsed, *, has_mac: bool) -> Parsed:
     """The spec with its defaults and a MAC address in the usual form."""
     for word in (spec.vlan, spec.bridge):

@@ -161,10 +161,11 @@ def reaches_host(param: Param) -> bool:
     """Whether its value names something of the host, or loosens what keeps a guest from it.
 
     Who is limited to namespaces may not set it: with a volume, say, a guest gets any directory of the host, and without
-    a snapshot it writes to the image that it was given, which others are launched from.
+    a snapshot it writes to the image that it was given, which others are launched from. Of networks it depends on the
+    value: `netspec.beyond_namespace`.
     """
     shapes = (Shape.PATH, Shape.PATHS, Shape.PATH_MAP, Shape.PROGRAM)
-    return param.shape in shapes or param.field in ("networks", "snapshot", "qemu_append", "qemu_overrides", "seccomp")
+    return param.shape in shapes or param.field in ("snapshot", "qemu_append", "qemu_overrides", "seccomp")
 
 
 # --- words to values

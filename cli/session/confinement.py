@@ -7,7 +7,7 @@ belongs to everybody: the file area, logs, processes. Pure.
 
 from __future__ import annotations
 
-from bus.access.rights import REACH, Reach
+from bus.access.rights import REACH, Reach, beyond
 from bus.language.vm_config import PARAMS, Param, reaches_host
 from bus.messages.base import Message
 from cli.commands.declare import Args, Command, CommandError
@@ -67,6 +67,8 @@ def check(command: Command, args: Args, session: Session) -> None:
     named = command.namespace(args, session.namespace) if command.namespace is not None else session.namespace
     if named not in session.confined:
         raise CommandError(f"this key may not act in namespace {named}: it is limited to {', '.join(session.confined)}")
+    if command.request is not None and (why := beyond(command.request(args), named)):
+        raise CommandError(f"{why}, and this key is limited to namespaces")
 
 
 def may_ask(request: Message, session: Session) -> bool:

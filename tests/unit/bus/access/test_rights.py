@@ -104,11 +104,25 @@ def test_a_limited_key_sets_no_parameter_that_reaches_for_the_host() -> None:
 
 
 def test_a_limited_key_cannot_make_guests_write_to_what_they_were_given() -> None:
-    for param in ("snapshot", "filesystem", "volume", "net", "networks", "seccomp"):
+    for param in ("snapshot", "filesystem", "volume", "seccomp"):
         assert not allowed(LIMITED, namespace.SetConfig(param=param, words=("false",)))
         assert allowed(LIMITED, namespace.ClearConfig(param=param))
     assert VmConfig().snapshot
     assert VmConfig().seccomp
+
+
+def test_a_limited_key_has_the_vlans_of_its_namespaces_by_name() -> None:
+    for param in ("net", "networks"):
+        for words, may in (
+            (("LAN", "exp1//DMZ", "disconnected", "mega_bridge,LAN,00:16:3e:00:00:01"), True),
+            (("LAN", "101"), False),
+            (("0101",), False),
+            (("exp2//LAN",), False),
+            (("br0,LAN",), False),
+            (("no,such,netspec,at,all",), True),  # its owner says that there is none
+        ):
+            assert allowed(LIMITED, namespace.SetConfig(param=param, words=words)) == may, words
+            assert allowed(CONTROL, namespace.SetConfig(param=param, words=words))
 
 
 def test_a_command_line_of_a_limited_key_is_confined_whatever_it_claims() -> None:

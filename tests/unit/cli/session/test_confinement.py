@@ -66,7 +66,6 @@ REFUSED = {
     "vlans <add,> <alias> <vlan>",
     "vlans <blacklist,> [vlan]",
     "vlans <range,>",
-    "vm config net [netspec]...",
     "vm net <add,> <target> [netspec]...",
     "vm net <connect,> <target> <position> <vlan> [bridge]",
     "vm net <disconnect,> <target> <position>",
@@ -124,6 +123,7 @@ def bench(*, namespace: str = "exp1", confined: tuple[str, ...] | None = ("exp1"
         ".json true vm info",
         ".columns name,state .filter name=web vm info",
         "vm config memory 64",
+        "vm config net LAN DMZ,00:16:3e:00:00:01 exp1//LAN,virtio-net-pci mega_bridge,LAN disconnected",
         "vm launch",
         "pipe",
         "pipe foo hello",
@@ -163,6 +163,24 @@ async def test_what_acts_in_its_namespaces_runs(line: str) -> None:
 async def test_what_reaches_beyond_is_refused_and_nobody_is_asked(line: str, what: str) -> None:
     found = bench()
     assert await found.error(line) == f"this key is limited to namespaces, and `{what}` reaches beyond them"
+    assert found.bus.asked == []
+
+
+@pytest.mark.parametrize(
+    ("netspecs", "why"),
+    [
+        ("LAN 100", "the VLAN 100 may be anybody's, while one with a name is this namespace's"),
+        ("100,00:16:3e:00:00:01", "the VLAN 100 may be anybody's"),
+        ("exp2//LAN", "the VLAN `exp2//LAN` is another namespace's"),
+        ("br1,LAN", "the bridge `br1` is the host's"),
+        ("br1,LAN,e1000", "the bridge `br1` is the host's"),
+    ],
+)
+async def test_of_networks_the_vlans_of_a_namespace_are_free_by_name(netspecs: str, why: str) -> None:
+    found = bench()
+    sentence = await found.error(f"vm config net {netspecs}")
+    assert sentence.startswith(why)
+    assert sentence.endswith(", and this key is limited to namespaces")
     assert found.bus.asked == []
 
 
