@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bus.access.group import user_name
@@ -16,13 +17,13 @@ from bus.errors import BusError, NotFoundError, UnreachableError
 from bus.lock import holder
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import StopNode
-from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from bus.messages.vm import FlushVms, KillVms
 from bus.node.by_hand import held_locks
 from bus.paths import Paths
 from bus.port import Port
 from bus.processes import is_stopped
+from cli.operations import network_ends
 
 GUESTS_S = 600.0
 STOP_S = 60.0
@@ -78,15 +79,17 @@ async def _end_guests(port: Port) -> None:
             report = await port.ask("vm", request, timeout_s=GUESTS_S, namespace=namespace.name)
             for error in report.errors:
                 sys.stderr.write(f"minibus: {error}\n")
-    await _end_servers(port)
+    await _end_networks(port, [namespace.name for namespace in found.namespaces])
 
 
-async def _end_servers(port: Port) -> None:
-    """What gives guests addresses is of no use without them."""
+async def _end_networks(port: Port, namespaces: Sequence[str] = ()) -> None:
+    """What the host has so that guests reach it is of no use without them."""
     try:
-        await port.ask("network", KillDnsmasqs(), timeout_s=STOP_S, namespace=DEFAULT_NAMESPACE)
-    except UnreachableError:  # nothing that runs would end without it
-        sys.stderr.write("minibus: the servers of dnsmasq cannot be asked to end: `minibus nuke` ends them\n")
+        errors = await network_ends.end(port, "network", namespaces)
+    except UnreachableError:  # the rest ends even so
+        errors = [network_ends.GIVEN_UP]
+    for error in errors:
+        sys.stderr.write(f"minibus: {error}\n")
 
 
 async def _end_namespaces(port: Port) -> None:
@@ -98,6 +101,7 @@ async def _end_namespaces(port: Port) -> None:
             continue
         for error in report.errors:
             sys.stderr.write(f"minibus: {error}\n")
+    await _end_networks(port)
 
 
 def _not_running(base: Path) -> str:

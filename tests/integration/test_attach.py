@@ -16,6 +16,7 @@ from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceList, OpenNamespace
+from bus.messages.network import Bridges, GetBridges
 from bus.messages.vlan import GetVlans, VlanTable
 from bus.messages.vm import GetVmNames, GetVms, VmNames
 from tests.integration.terminal import Terminal, on_terminal
@@ -26,6 +27,7 @@ NAMESPACES: dict[type[Message], Any] = {
     GetNamespaces: NamespaceList(namespaces=()),
     GetVlans: VlanTable(),
     KillDnsmasqs: Ack(),
+    GetBridges: Bridges(),
     OpenNamespace: Ack(),
     DestroyNamespace: DestroyReport(),
     StopNode: Ack(),

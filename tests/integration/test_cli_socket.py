@@ -14,7 +14,7 @@ from bus.messages.cc import CommandList, CommandState, GetCommands, GetConnected
 from bus.messages.control import Nuke, StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetDraft, GetNamespaces, NamespaceList
-from bus.messages.network import GetInterfaces
+from bus.messages.network import Bridges, GetBridges, GetInterfaces
 from bus.messages.pipe import LeavePipe, ReadPipe
 from bus.messages.vlan import GetVlans
 from bus.messages.vm import GetVms
@@ -220,7 +220,7 @@ async def test_hundreds_of_clients_at_once(base_dir: Path) -> None:
 
 async def test_quit_closes_without_a_reply(base_dir: Path) -> None:
     reactions: dict[type[Message], Any] = {GetNamespaces: NamespaceList(namespaces=()), StopNode: Ack()}
-    reactions[KillDnsmasqs] = Ack()
+    reactions |= {KillDnsmasqs: Ack(), GetBridges: Bridges()}
     async with serving(base_dir, {**reactions, DestroyNamespace: DestroyReport()}) as server, server.client() as client:
         await client.send({"Command": "quit"})
         assert await client.is_closed()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bus.client import connect
+from bus.lock import holder
 from bus.messages.network import Netspec
 from bus.messages.vm import GuestKind, LaunchVms, VmConfig
 from shims.network import guest_netns
@@ -221,3 +222,38 @@ def test_guests_keep_their_interfaces_while_minibus_is_down(product: Product) ->
         assert taps(product) == set()
         console.ok("vm flush")
     assert product.guests_left() == []
+
+
+@pytest.fixture
+def wire() -> Iterator[str]:
+    """An interface of the host, with an address."""
+    ip("link", "add", "mbq0", "type", "veth", "peer", "name", "mbq1")
+    ip("address", "add", "10.97.1.1/24", "dev", "mbq0")
+    ip("link", "set", "mbq0", "up")
+    try:
+        yield "mbq0"
+    finally:
+        ip("link", "delete", "mbq1")
+
+
+@pytest.mark.parametrize("how", ["down --guests", "quit"])
+def test_the_end_of_all_guests_leaves_the_host_as_it_was(product: Product, wire: str, how: str) -> None:
+    before = ip("-brief", "address")
+    with product.configured() as console:
+        console.ok("vm config init /bin/sleep 1000", "vm config net LAN", "vm launch container a")
+        console.ok("tap create LAN ip 10.97.0.1/24 mbq2", "namespace exp tap create LAN name mbq3")
+        console.ok("dnsmasq start 10.97.0.1 10.97.0.10 10.97.0.20", f"bridge trunk mega_bridge {wire} force")
+        assert wire not in ip("-brief", "address")
+        if how == "quit":
+            console.send(how)
+            until(lambda: not holder(product.base / "run" / "node.lock"), "the end of the node")
+        else:
+            product.down("--guests")
+    assert sorted(ip("-brief", "address").splitlines()) == sorted(before.splitlines())
+    assert (product.guests_left(), list(product.base.glob("dnsmasq_*"))) == ([], [])
+    assert f"minibus_{product.tag}" not in ip("netns")
+    if how == "quit":
+        return
+    product.up()
+    with product.console() as console:
+        assert (console.rows("tap"), console.rows("bridge"), console.rows("dnsmasq")) == ([], [], [])

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from bus.errors import NotFoundError, UnreachableError
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import Nuke, StopNode
-from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from cli.answers.response import Group, Response
 from cli.commands.declare import LIFECYCLE_S, QUICK_S, Call, Command, CommandError, Engine
+from cli.operations import network_ends
 
 MAX_DELAY_S = 7 * 24 * 3600
 
@@ -52,9 +52,9 @@ async def _quit(call: Call) -> AsyncIterator[Group]:
 
 async def _end_all(engine: Engine) -> None:
     await end_namespaces(engine)
-    network = f"network@{engine.host}"
     with contextlib.suppress(UnreachableError):  # what has been given up must not keep the rest from ending
-        await engine.ask(network, KillDnsmasqs(), timeout_s=LIFECYCLE_S, namespace=DEFAULT_NAMESPACE)
+        if errors := await network_ends.end(engine, f"network@{engine.host}", ()):
+            raise CommandError("\n".join(errors))
     await engine.ask("node", StopNode(), timeout_s=QUICK_S, namespace=DEFAULT_NAMESPACE)
 
 
@@ -69,9 +69,10 @@ COMMANDS = (
         patterns=("quit [delay]",),
         help_short="end all VMs and stop",
         help_long="""\
-Kills and flushes the VMs of all namespaces on this host, ends all servers of
-dnsmasq, forgets what was configured in the namespaces, and stops minibus, at once
-or after a delay in seconds. To stop minibus and keep the guests, use `minibus
+Kills and flushes the VMs of all namespaces on this host, removes host taps, ends
+all servers of dnsmasq, gives interfaces that are trunks back to the host, forgets
+what was configured in the namespaces, and stops minibus, at once or after a delay
+in seconds. To stop minibus and keep the guests, use `minibus
 down`.""",
         run=_quit,
         recorded=False,

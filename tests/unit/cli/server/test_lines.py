@@ -15,6 +15,7 @@ from bus.messages.cli import LineOutput, RunLine
 from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces, NamespaceList, SetConfig
+from bus.messages.network import Bridges, GetBridges
 from bus.messages.vm import GetVms, VmReport, VmState
 from cli.server import lines
 from cli.server.lines import LineIds, Lines
@@ -167,7 +168,12 @@ async def test_a_line_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_command_that_ends_the_connection_answers_nothing() -> None:
-    ends: dict[type[Message], Any] = {DestroyNamespace: VmReport(), KillDnsmasqs: Ack(), StopNode: Ack()}
+    ends: dict[type[Message], Any] = {
+        DestroyNamespace: VmReport(),
+        KillDnsmasqs: Ack(),
+        GetBridges: Bridges(),
+        StopNode: Ack(),
+    }
     bench = Bench({GetNamespaces: NamespaceList(namespaces=()), **ends})
     assert await bench.line("quit") == LineOutput()
     assert bench.bus.asked[-1].request == StopNode()
