@@ -228,8 +228,8 @@ class Port:
                 del self._pending[msg_id]
         return reply  # type: ignore[return-value]  # the codec gave the class its tag names
 
-    def reply(self, msg_id: str, body: Message, *, namespace: str = DEFAULT_NAMESPACE) -> None:
-        """Answer the request of this id; who asks for more than a message can hold is told so."""
+    def reply(self, msg_id: str, body: Message, *, namespace: str = DEFAULT_NAMESPACE) -> int:
+        """Answer the request of this id; who asks for more than a message can hold is told so. Returns its bytes."""
         data = codec.encode(body)
         if len(data) > codec.MAX_BODY:  # the broker would cut the connection, and all who wait for an answer with it
             sentence = f"the answer has {len(data)} bytes, at most {codec.MAX_BODY} are allowed: ask for less"
@@ -239,6 +239,7 @@ class Port:
         envelope = self._envelope(kind, msg_id, codec.tag_of(body), namespace=namespace)
         with contextlib.suppress(errors.OverloadedError):
             self._send(envelope, data)
+        return len(data)
 
     def _envelope(
         self, kind: Kind, msg_id: str, tag: str, *, namespace: str, to: str = "", cause: str = "", ttl_s: float = 0.0

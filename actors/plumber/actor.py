@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import AsyncIterator
+from weakref import WeakValueDictionary
 
 from actors.plumber import pipeline_state, state
 from actors.plumber.pipeline_table import EndLeft, PipelinesCleared, Spawn, Stop
@@ -17,6 +19,7 @@ from bus import codec
 from bus.actor.base import RequestContext, query
 from bus.actor.step import Effect, Input
 from bus.actor.step_actor import StepActor
+from bus.actor.turns import key_of
 from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, OverloadedError
 from bus.language.pipe_names import name_error
 from bus.messages.base import Ack, Message
@@ -26,6 +29,7 @@ from bus.messages.pipe import (
     DeletePipes,
     GetPipes,
     LeavePipe,
+    PipeInfo,
     PipeInput,
     PipeList,
     PipeRead,
@@ -51,6 +55,8 @@ MARGIN_S = 1.0
 """An answer leaves so long before the asker gives up."""
 COUNT_S = 3.0
 """For the broker to count subscribers."""
+COUNTED = 500
+"""Pipes whose subscribers it counts at a time: it does nothing else meanwhile."""
 SHOWN_TOPIC = 200
 STOP_GRACE_S = 1.5
 """For programs of pipelines when this process ends, which the node waits for."""
@@ -65,6 +71,7 @@ class PlumberActor(StepActor[PlumberTable]):
     kind = "plumber"
     state_type = PlumberTable
     requests = (SetPipe, DeletePipes, StartPipeline, ClearPipelines)
+    unpaced = (PipeRead,)
 
     def __init__(self, context: Context, lane_socket: socket.socket | None) -> None:
         super().__init__(context, lane_socket)
@@ -84,6 +91,8 @@ class PlumberActor(StepActor[PlumberTable]):
             spawn=lambda work, name: self.spawn(work, name=name),
             feed=self.feed,
         )
+        self._lists: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Held while pipes are listed; by key of a remote client."""
         self._refused = 0
         """Inputs of publishers since that was last logged."""
         self._refusal = ""
@@ -192,16 +201,24 @@ class PlumberActor(StepActor[PlumberTable]):
 
     @query
     async def get_pipes(self, msg: GetPipes, request: RequestContext) -> PipeList:
-        """Pipes in use, and those that only have properties, with their subscribers."""
-        namespace = request.namespace
+        """Pipes in use, and those that only have properties, with their subscribers.
+
+        There may be thousands, and a remote client may ask for them thousands of times: its lists are made one after
+        the other, and each in pieces.
+        """
+        async with self._lists.setdefault(key_of(request.msg_id) or request.msg_id, asyncio.Lock()):
+            return PipeList(pipes=tuple([info async for info in self._infos(request.namespace, msg.pipe)]))
+
+    async def _infos(self, namespace: str, name: str) -> AsyncIterator[PipeInfo]:
         known = self.state.pipes.get(namespace, {})
-        pipes = {name: Pipe(namespace, name, settings) for name, settings in known.items()}
-        pipes |= {pipe.name: pipe for pipe in self.pipes.of(namespace)}
-        chosen = [pipe for name, pipe in sorted(pipes.items()) if msg.pipe in ("", name)]
-        topics = tuple(pipe_topic(namespace, pipe.name) for pipe in chosen)
-        counted = await self.ask("broker", CountAllReaders(topics=topics), timeout_s=COUNT_S) if topics else None
-        subscribers = counted.covering if counted else ()
-        return PipeList(pipes=tuple(pipe.info(count) for pipe, count in zip(chosen, subscribers, strict=True)))
+        in_use = {pipe.name: pipe for pipe in self.pipes.of(namespace)}
+        chosen = sorted(known.keys() | in_use.keys()) if not name else [name] * (name in known or name in in_use)
+        for start in range(0, len(chosen), COUNTED):
+            some = chosen[start : start + COUNTED]
+            topics = tuple(pipe_topic(namespace, one) for one in some)
+            counted = await self.ask("broker", CountAllReaders(topics=topics), timeout_s=COUNT_S)
+            for one, subscribers in zip(some, counted.covering, strict=True):
+                yield (in_use.get(one) or Pipe(namespace, one, known[one])).info(subscribers)
 
     @query
     async def get_pipelines(self, msg: GetPipelines, request: RequestContext) -> PipelineList:

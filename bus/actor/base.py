@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from bus import codec, errors
+from bus.actor.turns import Turns, key_of
 from bus.logs import logs
 from bus.logs.log_format import Value
 from bus.messages.base import DEFAULT_NAMESPACE, Ack, Event, Message, Request, reply_type
@@ -93,6 +94,8 @@ class Actor(Process):
 
     needs_broker = True
     handlers: ClassVar[dict[type[Message], Handler]] = {}
+    unpaced: ClassVar[tuple[type[Message], ...]] = ()
+    """Answers that may be as large and as many as a remote client asks for: those that have bounds of their own."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -107,6 +110,8 @@ class Actor(Process):
         self._idle.set()
         self._held: list[tuple[Envelope, bytes]] | None = []
         """Requests that came before the actor was ready for them; None since then."""
+        self._turns: Turns[tuple[Envelope, bytes]] = Turns()
+        self._next_turn: asyncio.Handle | None = None
 
     @classmethod
     def run_process(cls, base: Path, lane_socket: socket.socket | None) -> int:
@@ -185,7 +190,7 @@ class Actor(Process):
 
     def inbox(self) -> int:
         """Requests under way."""
-        return self._under_way
+        return self._under_way + len(self._turns)
 
     def counters(self) -> dict[str, int]:
         """What the actor counts itself, for its statistics; names of its own."""
@@ -212,12 +217,33 @@ class Actor(Process):
     def _on_request(self, envelope: Envelope, body: bytes) -> None:
         if self._held is not None:
             self._held.append((envelope, body))
-            return
+        elif not (key := key_of(envelope.id)):
+            self._begin(envelope, body)
+        elif len(self._turns) >= MAX_INBOX:
+            self._fail(envelope, errors.OverloadedError(f"{self.kind} has {MAX_INBOX} requests of remote clients"))
+        else:
+            self._turns.add(key, (envelope, body), asyncio.get_running_loop().time() + envelope.ttl_ms / 1000)
+            self._arrange_turn()
+
+    def _arrange_turn(self) -> None:
+        if self._next_turn is None and len(self._turns):
+            loop = asyncio.get_running_loop()
+            self._next_turn = loop.call_later(self._turns.pause_s(loop.time()), self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Begin one request; the next one in the next round of the loop, after what this one has led to."""
+        self._next_turn = None
+        found = self._turns.take(asyncio.get_running_loop().time())
+        if found is not None:
+            self._begin(*found)
+        self._arrange_turn()
+
+    def _begin(self, envelope: Envelope, body: bytes) -> None:
         self.inputs.received(envelope, body)
         try:
             request = codec.decode_body(body)
             self.log.debug("request", type=envelope.type, sender=envelope.sender, id=envelope.id)
-            if self.inbox() >= MAX_INBOX:
+            if self.inbox() - len(self._turns) >= MAX_INBOX:
                 raise errors.OverloadedError(f"{self.kind} has {MAX_INBOX} requests under way")
             self.take(envelope, request)
         except errors.BusError as error:
@@ -268,7 +294,9 @@ class Actor(Process):
 
     def _answer(self, msg_id: str, body: Message, namespace: str) -> None:
         self.inputs.answered(msg_id, body)
-        self.port.reply(msg_id, body, namespace=namespace)
+        size_bytes = self.port.reply(msg_id, body, namespace=namespace)
+        if (key := key_of(msg_id)) and not isinstance(body, self.unpaced):
+            self._turns.answered(key, size_bytes, asyncio.get_running_loop().time())
 
     def _fail(self, envelope: Envelope, error: errors.BusError) -> None:
         self._reply(envelope, errors.to_failure(error, f"{self.kind}@{self.context.host}"))

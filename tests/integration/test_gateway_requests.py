@@ -20,7 +20,7 @@ from bus.messages.base import Ack, Message, Request
 from bus.messages.control import GetAddresses, GetStatus, Goodbye, Hello, Lookup, Ping, Stats
 from bus.messages.debug import GetStacks
 from bus.messages.gateway import GetRights, Rights
-from bus.messages.pipe import ReadPipe, WritePipe
+from bus.messages.pipe import DeletePipes, GetPipes, ReadPipe, WritePipe
 from bus.messages.vm import GetVmNames, TopVms, VmUsages
 from bus.paths import host_name
 from bus.port import Port
@@ -328,3 +328,28 @@ async def received(sock: Raw) -> tuple[dict[str, object], dict[str, object]]:
 async def event(sock: Raw) -> bool:
     """Wait for the end of the connection."""
     return bool(await asyncio.to_thread(sock.monitor.poll, PATIENCE_MS))
+
+
+async def test_one_that_asks_for_long_lists_all_the_time_holds_up_nobody(host: GatewayHost) -> None:
+    """Its requests have their turn one by one, with everybody else's in between."""
+    pipes, lists, pings = 1_500, 100, 10
+    async with client(await host.make(namespaces=("heavy",))) as greedy, connect(host.base) as near:
+
+        async def fill(start: int) -> None:
+            for number in range(start, pipes, 10):
+                write = WritePipe(pipe=f"p{number}", data=b"", waits=False)
+                await greedy.ask("plumber", write, timeout_s=PATIENCE_S, namespace="heavy")
+
+        await asyncio.gather(*map(fill, range(10)))
+        asked = [
+            asyncio.create_task(greedy.ask("plumber", GetPipes(), timeout_s=60.0, namespace="heavy"))
+            for _ in range(lists)
+        ]
+        assert len((await asked[0]).pipes) == pipes
+        for _ in range(pings):
+            await near.ask("plumber", Ping(), timeout_s=PATIENCE_S)
+        assert sum(one.done() for one in asked) < lists / 2
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        await near.ask("plumber", DeletePipes(), timeout_s=PATIENCE_S, namespace="heavy")

@@ -108,9 +108,10 @@ class LoopbackPort:
         self.asked.append((to, msg_id))
         return await asyncio.shield(self.answer)
 
-    def reply(self, msg_id: str, body: Message, *, namespace: str = "") -> None:
+    def reply(self, msg_id: str, body: Message, *, namespace: str = "") -> int:
         """Keeps it."""
         self.replies.append((msg_id, body))
+        return len(codec.encode(body))
 
     def publish(self, topic: str, event: Event, **_: object) -> None:
         """Keeps the topic; logs and counters are left out."""
@@ -169,9 +170,9 @@ class Running:
         """A request arrives."""
         self.deliver(StartVms(target=target), msg_id, namespace=namespace)
 
-    def deliver(self, body: Message, msg_id: str, *, namespace: str = "exp1") -> None:
+    def deliver(self, body: Message, msg_id: str, *, namespace: str = "exp1", ttl_ms: int = 1000) -> None:
         """Any message arrives."""
-        envelope = Envelope(kind="request", id=msg_id, type=codec.tag_of(body), namespace=namespace, ttl_ms=1000)
+        envelope = Envelope(kind="request", id=msg_id, type=codec.tag_of(body), namespace=namespace, ttl_ms=ttl_ms)
         self.actor._on_request(envelope, codec.encode(body))
 
     async def reply_to(self, msg_id: str) -> Message:
