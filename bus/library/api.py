@@ -12,12 +12,12 @@ import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, overload
 
 from bus import client as ports
 from bus.errors import BusError, ClosedError, InvalidError, UnreachableError
 from bus.library.events import Events
-from bus.library.lines import Output, Row, output_of
+from bus.library.lines import Output, Row, output_of, typed
 from bus.library.pipes import PipeReader, PipeWriter
 from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
 from bus.messages.cli import RunLine
@@ -36,6 +36,7 @@ CAPACITY = 10_000
 TCP = "tcp://"
 
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 
 
 def connect(
@@ -145,9 +146,21 @@ class Client:
         reply = await self.ask("cli", RunLine(line=line), namespace=namespace, timeout_s=timeout_s, msg_id=msg_id)
         return output_of(reply)
 
-    async def rows(self, line: str, *, namespace: str = "", timeout_s: float = RUN_S) -> list[Row]:
-        """Run a command line and give its table; raises CommandFailed if it failed on any host, else as `run`."""
-        return (await self.run(line, namespace=namespace, timeout_s=timeout_s)).rows()
+    @overload
+    async def rows(self, line: str, *, namespace: str = "", timeout_s: float = RUN_S) -> list[Row]: ...
+
+    @overload
+    async def rows(self, line: str, of: type[T], *, namespace: str = "", timeout_s: float = RUN_S) -> list[T]: ...
+
+    async def rows(
+        self, line: str, of: type[T] | None = None, *, namespace: str = "", timeout_s: float = RUN_S
+    ) -> list[Row] | list[T]:
+        """Run a command line and give its table; raises CommandFailed if it failed on any host, else as `run`.
+
+        With `of`, a dataclass say, each row is one of these instead of a dict of texts: see `bus.library.lines.typed`.
+        """
+        rows = (await self.run(line, namespace=namespace, timeout_s=timeout_s)).rows()
+        return rows if of is None else typed(rows, of)
 
     def _pause_s(self, retry: Retry, error: BusError, now_s: float) -> float:
         if self._open_port is None:

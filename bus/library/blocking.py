@@ -14,12 +14,12 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 from bus.errors import ClosedError
 from bus.library.api import ASK_S, CAPACITY, CONNECT_S, RUN_S, Client
 from bus.library.events import Events, Lost, Received
-from bus.library.lines import Output, Row
+from bus.library.lines import Output, Row, typed
 from bus.library.pipes import PipeReader, PipeWriter, messages_of
 from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
 
@@ -126,9 +126,18 @@ class BlockingClient:
         """As `bus.library.api.Client.run`."""
         return self._call(self._client.run(line, namespace=namespace, timeout_s=timeout_s, msg_id=msg_id))
 
-    def rows(self, line: str, *, namespace: str = "", timeout_s: float = RUN_S) -> list[Row]:
+    @overload
+    def rows(self, line: str, *, namespace: str = "", timeout_s: float = RUN_S) -> list[Row]: ...
+
+    @overload
+    def rows(self, line: str, of: type[T], *, namespace: str = "", timeout_s: float = RUN_S) -> list[T]: ...
+
+    def rows(
+        self, line: str, of: type[T] | None = None, *, namespace: str = "", timeout_s: float = RUN_S
+    ) -> list[Row] | list[T]:
         """As `bus.library.api.Client.rows`."""
-        return self._call(self._client.rows(line, namespace=namespace, timeout_s=timeout_s))
+        rows = self._call(self._client.rows(line, namespace=namespace, timeout_s=timeout_s))
+        return rows if of is None else typed(rows, of)
 
     @contextlib.contextmanager
     def subscribe(self, *prefixes: str, capacity: int = CAPACITY) -> Iterator[BlockingEvents]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from bus.errors import CommandFailed
+import msgspec
+
+from bus.errors import CommandFailed, InvalidError
 from bus.messages.cli import LineGroup, LineOutput, LineResponse
 
 HOST = "host"
 Row = dict[str, str]
 """Name of a column to the cell, `host` among them."""
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,18 @@ class Output:
             for response in self.responses
             for row in response.rows
         ]
+
+
+def typed(rows: Sequence[Row], of: type[R]) -> list[R]:
+    """Rows as a dataclass, a msgspec.Struct or a TypedDict, whose fields are columns: `32` as the integer that it is.
+
+    Columns that it does not have are left out. Raises InvalidError if a field is no column or a cell not of its type.
+    """
+    try:
+        return [msgspec.convert(row, of, strict=False) for row in rows]
+    except msgspec.ValidationError as error:
+        columns = ", ".join(rows[0])
+        raise InvalidError(f"a row is no {of.__name__}: {error}; the columns are {columns}") from None
 
 
 def output_of(reply: LineOutput) -> Output:
