@@ -24,13 +24,13 @@ HEADER_OUT = struct.Struct("=IiQ")
 LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK = 1, 2, 3, 4, 5, 6
 MKNOD, MKDIR, UNLINK, RMDIR, RENAME, LINK, OPEN, READ, WRITE, STATFS, RELEASE = 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18
 FSYNC, INIT, OPENDIR, READDIR, RELEASEDIR, CREATE, INTERRUPT, DESTROY = 20, 26, 27, 28, 29, 35, 36, 38
-BATCH_FORGET = 42
+BATCH_FORGET, READDIRPLUS = 42, 44
 
 SILENT = frozenset((FORGET, BATCH_FORGET))
 """They have no reply."""
 FORWARDED = SILENT | {
     *(LOOKUP, GETATTR, SETATTR, READLINK, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME, LINK, OPEN, READ, WRITE),
-    *(STATFS, RELEASE, FSYNC, OPENDIR, READDIR, RELEASEDIR, CREATE),
+    *(STATFS, RELEASE, FSYNC, OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, CREATE),
 }
 """What guests serve; the kernel does without the others, once it has been told that they are not there (ENOSYS)."""
 
@@ -57,6 +57,7 @@ ATTR = struct.Struct("=QQQQQQIIIIIIIIII")
 ATTR_OUT = struct.Struct("=QII")
 ENTRY_OUT = struct.Struct("=QQQQII")
 """Node, generation, for how many seconds name and attributes are good, and their nanoseconds. Then attributes."""
+ENTRY_SIZE = ENTRY_OUT.size + ATTR.size
 OPEN_OUT = struct.Struct("=QII")
 WRITE_OUT = struct.Struct("=II")
 STATFS_OUT = struct.Struct("=QQQQQIII28x")
@@ -69,10 +70,12 @@ FATTR_ATIME_NOW, FATTR_MTIME_NOW = 128, 256
 FOPEN_DIRECT_IO = 1
 
 # What is agreed: several reads at once, O_TRUNC with the opening, pages that are dropped when a file has changed in the
-# guest, several looks into a directory at once, and requests of more than one page.
+# guest, names with their attributes where somebody seems to want both, several looks into a directory at once, and
+# requests of more than one page.
 _ASYNC_READ, _ATOMIC_O_TRUNC, _BIG_WRITES, _AUTO_INVAL_DATA = 1 << 0, 1 << 3, 1 << 5, 1 << 12
-_PARALLEL_DIROPS, _MAX_PAGES = 1 << 18, 1 << 22
-_FLAGS = _ASYNC_READ | _ATOMIC_O_TRUNC | _BIG_WRITES | _AUTO_INVAL_DATA | _PARALLEL_DIROPS | _MAX_PAGES
+_DO_READDIRPLUS, _READDIRPLUS_AUTO, _PARALLEL_DIROPS, _MAX_PAGES = 1 << 13, 1 << 14, 1 << 18, 1 << 22
+_FLAGS = _ASYNC_READ | _ATOMIC_O_TRUNC | _BIG_WRITES | _AUTO_INVAL_DATA
+_FLAGS |= _DO_READDIRPLUS | _READDIRPLUS_AUTO | _PARALLEL_DIROPS | _MAX_PAGES
 _BACKGROUND = 32
 _MAX_ERRNO = 512
 """From here on they are the kernel's own."""

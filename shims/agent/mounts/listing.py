@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from shims.agent.mounts import fuse
 
@@ -11,6 +11,7 @@ _DT_UNKNOWN, _DT_DIR, _DT_REG, _DT_LNK = 0, 4, 8, 10  # readdir(3)
 
 Entry = tuple[bytes, int, int]
 """Name, number of the file, type."""
+Look = Callable[[bytes], bytes]
 
 
 class Listing:
@@ -35,8 +36,8 @@ class Listing:
         for entry in self._scan:
             yield entry.name, entry.inode(), _type(entry)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes of entries from one on; empty at the end."""
+    def read(self, offset: int, size: int, look: Look | None = None) -> bytes:
+        """At most `size` bytes of entries from one on, with what `look` says of each; empty at the end."""
         if offset != self._offset:
             self._go_to(offset)
         found = bytearray()
@@ -48,10 +49,11 @@ class Listing:
             name, number, kind = entry
             length = fuse.DIRENT.size + len(name)
             padded = length + -length % 8
-            if len(found) + padded > size:
+            if len(found) + padded + (fuse.ENTRY_SIZE if look else 0) > size:
                 return bytes(found)
             self._offset += 1
             self._next = None
+            found += look(name) if look else b""
             found += fuse.DIRENT.pack(number, self._offset, len(name), kind) + name + bytes(padded - length)
 
     def _go_to(self, offset: int) -> None:

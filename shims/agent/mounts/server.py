@@ -56,6 +56,7 @@ class Server:
             fuse.RELEASE: self._release,
             fuse.OPENDIR: self._opendir,
             fuse.READDIR: self._readdir,
+            fuse.READDIRPLUS: self._readdirplus,
             fuse.RELEASEDIR: self._releasedir,
             fuse.STATFS: self._statfs,
         }
@@ -314,6 +315,17 @@ class Server:
     def _readdir(self, node: int, body: bytes) -> bytes:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(body)
         return self._listing(handle).read(offset, min(size, fuse.MAX_IO))
+
+    def _readdirplus(self, node: int, body: bytes) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(body)
+        return self._listing(handle).read(offset, min(size, fuse.MAX_IO), lambda name: self._looked_at(node, name))
+
+    def _looked_at(self, node: int, name: bytes) -> bytes:
+        """Of itself and its parent, and of what has just gone, the kernel is told the name and no more."""
+        try:
+            return self._entry(node, checked(name))
+        except (OSError, ValueError):
+            return bytes(fuse.ENTRY_SIZE)
 
     def _releasedir(self, node: int, body: bytes) -> bytes:
         handle, *_ = fuse.HANDLE_IN.unpack_from(body)
