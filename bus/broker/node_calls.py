@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from bus.broker.sizes import Sizes
 from bus.errors import InvalidError, UnavailableError, UnknownTypeError
 from bus.logs import log_settings
 from bus.messages import control as msg
@@ -19,11 +20,12 @@ from bus.messages.base import Ack, Message
 from bus.node.by_hand import held_locks
 from bus.node.control import ControlLane
 from bus.paths import Context, start_flags
-from bus.processes import pss_mib
 
 STARTED_BY_HAND = "not started by a node"
 CONNECT_S = 3.0
 """How long a syslog server is looked for before it is taken for unreachable."""
+
+SIZES = Sizes()
 
 REQUESTS = (
     msg.GetActors,
@@ -120,7 +122,7 @@ def _by_hand(context: Context, registered: Collection[str]) -> tuple[msg.ActorSt
 
 async def _looked_at(context: Context, found: tuple[msg.ActorStatus, ...]) -> msg.ActorList:
     """With their memory, and where they listen."""
-    sizes = await asyncio.to_thread(lambda: {one.pid: pss_mib(one.pid) for one in found if one.pid})
+    sizes = await SIZES.of([one.pid for one in found if one.pid])
     files = {"gateway": context.paths.gateway, "metrics": context.paths.metrics}
     addresses: dict[str, str] = {}
     for actor, file in files.items():

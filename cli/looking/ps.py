@@ -18,6 +18,7 @@ from bus.node.by_hand import held_locks
 from bus.paths import Paths
 from bus.processes import pss_mib
 from cli.answers.columns import columns
+from cli.looking.patience import Patience, patience
 from cli.place import Place, connected
 
 TIMEOUT_S = 10.0
@@ -26,21 +27,35 @@ HEADER = ("actor", "pid", "state", "restarts", "inbox", "pss_mib")
 
 def ps(place: Place, *, as_json: bool) -> int:
     """Print the processes of the node, node, broker and warden included; returns the exit status."""
-    actors: Sequence[ActorStatus]
-    try:
-        actors = asyncio.run(_actors(place))
-    except BusError as error:
-        actors = _without_broker(place.base) if isinstance(error, UnreachableError) and not place.key else []
-        if not actors:
+    limit = patience()
+    with limit.kept():
+        try:
+            actors = _found(place, limit)
+        except BusError as error:
             sys.stderr.write(f"minibus: {error}\n")
             return 1
     print(json.dumps([status_object(actor) for actor in actors]) if as_json else status_table(actors))
     return 0
 
 
-async def _actors(place: Place) -> Sequence[ActorStatus]:
+def _found(place: Place, limit: Patience) -> Sequence[ActorStatus]:
+    """Raises BusError."""
+    try:
+        return asyncio.run(_actors(place, limit))
+    except UnreachableError:
+        limit.now("it looked at processes that the broker cannot tell of")
+        found = [] if place.key else _without_broker(place.base)
+        if not found:
+            raise
+        return found
+
+
+async def _actors(place: Place, limit: Patience) -> Sequence[ActorStatus]:
+    limit.now("it connected")
     async with connected(place) as port:
+        limit.now("it asked")
         reply = await port.ask("node", GetActors(), timeout_s=TIMEOUT_S)
+        limit.now("it disconnected")
         return reply.actors
 
 
