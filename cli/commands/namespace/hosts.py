@@ -20,15 +20,20 @@ async def _hosts(call: Call) -> AsyncIterator[Group]:
     yield Group([Response(call.engine.host, fold(call.engine.hosts(call.session.namespace)))])
 
 
-def check_hosts(text: str, own_host: str, known: Sequence[str]) -> None:
-    """Refuse a list that names a host which is not known; raises CommandError."""
+def hosts_of(text: str) -> Sequence[str]:
+    """The names in a list; raises CommandError."""
     try:
         names = expand(text)
     except RangeError as error:
         raise CommandError(f"invalid hosts -- {error}") from error
     if not names:
         raise CommandError("invalid hosts -- the list is empty")
-    for name in names:
+    return names
+
+
+def check_hosts(text: str, own_host: str, known: Sequence[str]) -> None:
+    """Refuse a list that names a host which is not known; raises CommandError."""
+    for name in hosts_of(text):
         if name not in (own_host, LOCALHOST, WILDCARD, *known):
             raise CommandError(f"unknown host: `{name[:SHOWN_NAME]}`")
 
@@ -37,6 +42,14 @@ async def _add_hosts(call: Call) -> AsyncIterator[Group]:
     """Every namespace has this host, and no others are linked, so whatever may be added is there."""
     host = call.engine.host
     check_hosts(call.args.text("hostname"), host, call.engine.hosts(call.session.namespace))
+    yield Group([Response(host)])
+
+
+async def _del_hosts(call: Call) -> AsyncIterator[Group]:
+    """What is not there is no error, and the only one that is there stays."""
+    host = call.engine.host
+    if not {host, LOCALHOST, WILDCARD}.isdisjoint(hosts_of(call.args.text("hostname"))):
+        raise CommandError(f"{host} cannot be removed: it is the only host of the namespace")
     yield Group([Response(host)])
 
 
@@ -74,6 +87,15 @@ unknown.
 A namespace has the host that it was made on; minibus does not link hosts yet, so
 there are no others to add.""",
         run=_add_hosts,
+    ),
+    Command(
+        patterns=("ns del-hosts <hostname or range or all>",),
+        help_short="remove hosts from the namespace",
+        help_long="""\
+Takes a list of names and ranges, such as n[1-3]; those that are no hosts of the
+namespace are ignored. The host that you are connected to stays, because there are
+no others yet.""",
+        run=_del_hosts,
     ),
     Command(
         patterns=("ns run (command)",),

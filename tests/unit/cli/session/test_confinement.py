@@ -31,6 +31,7 @@ REFUSED = {
     *("file <list,> [path]", "file <status,>", "host", "log file [file]", "log filter [filter]"),
     *("log level [debug,info,warn,error,fatal]", "log ring [size]", "log stderr [true,false]"),
     *("log syslog remote <tcp,udp> <address>", "namespace", "ns add-hosts <hostname or range or all>"),
+    "ns del-hosts <hostname or range or all>",
     *("ns hosts", "ns load", "ns load <cpucommit,>", "ns run (command)", "nuke", "quit [delay]"),
     *("pipe <pipe> <log,> [true,false]", "pipe <pipe> <via,> [command]...", "plumb <src> <dst>..."),
     *("read <file> [check,]", "shell <command>...", "viz <filename>", "write <file>"),

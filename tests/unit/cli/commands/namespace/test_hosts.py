@@ -1,4 +1,4 @@
-"""`ns hosts`, `ns add-hosts` and `ns run`."""
+"""`ns hosts`, `ns add-hosts`, `ns del-hosts` and `ns run`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ async def test_hosts_that_are_there_can_be_added(hosts: str) -> None:
 )
 async def test_hosts_that_are_not_cannot(hosts: str, error: str) -> None:
     assert await EngineBench().error(f"ns add-hosts {hosts}") == error
+
+
+async def test_hosts_that_are_not_there_can_be_removed() -> None:
+    assert await EngineBench().text("ns del-hosts n9,m[1-3]") == ""
+
+
+@pytest.mark.parametrize("hosts", ["localhost", "n1", "all", "n[1-3]", "n9,n1"])
+async def test_the_only_one_cannot(hosts: str) -> None:
+    bench = EngineBench()
+    assert await bench.error(f"ns del-hosts {hosts}") == "n1 cannot be removed: it is the only host of the namespace"
+    assert await bench.error("ns del-hosts n[1-") == "invalid hosts -- unterminated '['"
+    assert await bench.text("ns hosts") == "n1"
 
 
 @pytest.mark.parametrize("prefix", ["ns run ", "namespace exp ns run ", "ns run .annotate true "])
