@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.cc import tunnel_table, views
+from actors.cc import live, tunnel_table, views
 from actors.cc.guest_pipes import Ends
 from actors.cc.inputs import (
     Archive,
@@ -49,7 +49,6 @@ from bus.messages.cc import (
     ClientInfo,
     ClientList,
     CommandList,
-    CommandState,
     ConnectedGuests,
     GetCcState,
     GetClients,
@@ -291,7 +290,8 @@ class CcActor(MountingActor):
     @query
     async def get_commands(self, msg: GetCommands, request: RequestContext) -> CommandList:
         """The list."""
-        return views.command_list(self._ledger(request), msg.id)
+        listed = views.command_list(self._ledger(request), msg.id)
+        return live.command_list(self._ledger(request), listed, self.sessions.of(request.namespace))
 
     @query
     async def get_outcomes(self, msg: GetOutcomes, request: RequestContext) -> Outcomes:
@@ -306,7 +306,8 @@ class CcActor(MountingActor):
             returning = self.sessions.returning(request.namespace)
             found = views.outcomes(self._ledger(request), msg.id, returning)
             if found.done or not msg.wait or loop.time() >= until_s:
-                return self._with_arrived(found, request.namespace)
+                ledger = self.state.namespaces[request.namespace]
+                return live.outcomes(ledger, found, self.sessions.of(request.namespace))
             if self._ending:
                 raise CancelledError("the actor cc is ending")
             if woken:
@@ -318,26 +319,14 @@ class CcActor(MountingActor):
                 async with asyncio.timeout_at(min(until_s, loop.time() + TICK_S) if returning else until_s):
                     woken = await waiter.wait()
 
-    def _with_arrived(self, found: Outcomes, namespace: str) -> Outcomes:
-        """Of what still runs, how much has come."""
-        ledger = self.state.namespaces[namespace]
-        serial = ledger.ids[found.id]
-        rows = []
-        for row in found.outcomes:
-            session = self.sessions.get((namespace, row.uuid)) if row.state is CommandState.RUNNING else None
-            if session is not None:
-                stdout, stderr = (session.intake.position(serial, stream) for stream in responses.OUTPUTS)
-                row = msgspec.structs.replace(row, stdout=stdout, stderr=stderr)
-            rows.append(row)
-        return msgspec.structs.replace(found, outcomes=tuple(rows))
-
     @query
     async def get_responses(self, msg: GetResponses, request: RequestContext) -> Responses:
         """A page of what has come back."""
-        ids = views.response_ids(self._ledger(request), msg.target)
+        ledger = self._ledger(request)
+        ids, fetched = views.response_ids(ledger, msg.target), views.fetched_ids(ledger)
         try:
             page = await asyncio.to_thread(
-                self.responses.page, request.namespace, ids, msg.cursor, with_data=msg.with_data
+                self.responses.page, request.namespace, ids, msg.cursor, with_data=msg.with_data, fetched=fetched
             )
         except OSError as error:
             raise UnavailableError(f"responses cannot be read: {error.strerror or error}") from error

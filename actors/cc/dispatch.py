@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import insort
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from actors.cc import frames, matching
 from actors.cc.inputs import Finished, Handed
@@ -21,6 +21,14 @@ AHEAD: Final = 64
 """Commands that take turns and that a guest has been given, at most."""
 MAX_SENDING: Final = 16
 """Files that one guest asks for at once; an agent has four."""
+
+
+class Moved(NamedTuple):
+    """How far a transfer is."""
+
+    files: int
+    size: int
+    """Bytes."""
 
 
 class Sending:
@@ -45,6 +53,8 @@ class Dispatch:
         self._open: set[int] = set()
         """Of those that were and have not ended."""
         self._files: dict[int, tuple[Source, ...]] = {}
+        self._reached: dict[int, int] = {}
+        """By serial: the last file that the guest has asked for; it asks for them in order."""
         self._early: dict[int, dict[int, frames.Want]] = {}
         """What an agent wants while the digests are taken again, after a reconnect."""
         self._sending: dict[tuple[int, int], Sending] = {}
@@ -86,6 +96,7 @@ class Dispatch:
         self._open.discard(serial)
         self._files.pop(serial, None)
         self._early.pop(serial, None)
+        self._reached.pop(serial, None)
         for key in [key for key in self._sending if key[0] == serial]:
             del self._sending[key]
         self.pump()
@@ -182,6 +193,7 @@ class Dispatch:
                 raise WireError("too many files are wanted at once")
             return
         source = sources[index]
+        self._reached[frame.serial] = max(index, self._reached.get(frame.serial, 0))
         if frame.offset > source.size:
             self._fail(frame.serial, index, "it has become shorter")
             return
@@ -226,6 +238,21 @@ class Dispatch:
     def failed(self, frame: frames.StreamFailed) -> None:
         """The guest does not want the rest."""
         self._sending.pop((frame.serial, file_index(frame.stream)), None)
+
+    def moved(self, serial: int) -> Moved | None:
+        """How much of a command's files the guest has; None if it has not asked for any yet."""
+        reached = self._reached.get(serial)
+        if reached is None:
+            return None
+        acked = {index: sending.acked for (own, index), sending in self._sending.items() if own == serial}
+        asked_for = self._files[serial][: reached + 1]
+        size = sum(acked.get(index, source.size) for index, source in enumerate(asked_for))
+        return Moved(len(asked_for) - len(acked), size)
+
+    @property
+    def moving(self) -> set[int]:
+        """Serials of the commands whose files are on their way."""
+        return set(self._reached)
 
     def _send_files(self) -> None:
         """A chunk of each in turn, as long as the guest reads."""

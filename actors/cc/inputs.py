@@ -79,14 +79,17 @@ class Finished(Input, frozen=True, kw_only=True, omit_defaults=True, tag="finish
     guest_s: float = 0.0
     stdout: int = 0
     stderr: int = 0
+    moved: int = 0
+    """Bytes of files that the guest has been sent."""
 
 
-class FileArrived(Input, frozen=True, kw_only=True, tag="file_arrived"):
+class FileArrived(Input, frozen=True, kw_only=True, omit_defaults=True, tag="file_arrived"):
     """A file of a guest is in its place."""
 
     key: Key
     serial: int
     index: int
+    size: int = 0
 
 
 class Surveyed(Input, frozen=True, kw_only=True, omit_defaults=True, tag="surveyed"):

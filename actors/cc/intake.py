@@ -130,6 +130,16 @@ class Intake:
         flow = self._flows.get((serial, stream))
         return flow.position if flow else 0
 
+    def growing(self, serial: int) -> int | None:
+        """Bytes of the files of a command that are on their way; None if there is none."""
+        positions = [growing.position for (own, _), growing in self._growing.items() if own == serial]
+        return sum(positions) if positions else None
+
+    @property
+    def moving(self) -> set[int]:
+        """Serials of the commands whose files are on their way."""
+        return {serial for serial, _ in self._growing}
+
     def resume(self, serial: int, stdout: int, stderr: int) -> None:
         """An agent that was here before says how much of its output was acknowledged: more of it may be on the disk."""
         for stream, acked in (("stdout", stdout), ("stderr", stderr)):
@@ -236,7 +246,7 @@ class Intake:
                 os.close(self._growing.pop((own, index)).fd)
             self._server.responses.discard_all(namespace, command.id, uuid)
         state = CommandState(done.outcome.value)
-        if command is not None and not command.quiet:
+        if command is not None and not command.quiet and state is not CommandState.KILLED:
             # Before it is known: whoever waits for the end finds everything.
             self._server.keep(kept(command, self._session.key, state, done.code, done.error, done.stderr))
         finished = Finished(
@@ -248,6 +258,7 @@ class Intake:
             guest_s=done.time_s,
             stdout=done.stdout,
             stderr=done.stderr,
+            moved=sent.size if (sent := self._session.dispatch.moved(serial)) else 0,
         )
         if is_news(self._server.table, finished):
             self._server.feed(finished)
@@ -348,7 +359,8 @@ class Intake:
             return
         del self._growing[frame.serial, frame.index]
         os.close(growing.fd)
-        self._server.feed(FileArrived(key=self._session.key, serial=frame.serial, index=frame.index))
+        size = growing.announced.size
+        self._server.feed(FileArrived(key=self._session.key, serial=frame.serial, index=frame.index, size=size))
         self._ack(frame.serial, f"file/{frame.index}", growing.announced.size)
 
     def _give_up(self, growing: Growing, why: str) -> None:

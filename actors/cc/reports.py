@@ -180,7 +180,7 @@ def finished(table: CcTable, inp: Finished) -> list[Effect]:
         progress = command.guests[inp.key[1]] = Progress(state=CommandState.RUNNING, boot=guest.boot)
     progress.code, progress.stdout, progress.stderr = inp.code, inp.stdout, inp.stderr
     if command.spec.kind is CommandKind.SEND and inp.state is CommandState.EXITED:
-        progress.files = len(command.spec.files)
+        progress.files, progress.moved = len(command.spec.files), inp.moved
     ended_s = inp.guest_s or inp.time_s
     effects = _end(ledger, guest, command, progress, inp.state, inp.error, ended_s)
     return [confirm, *(effect for effect in effects if not isinstance(effect, Keep))]  # that was done before
@@ -217,6 +217,7 @@ def file_arrived(table: CcTable, inp: FileArrived) -> list[Effect]:
     if inp.index not in progress.arrived:
         progress.arrived.add(inp.index)
         progress.files += 1
+        progress.moved += inp.size
     return []
 
 
@@ -260,7 +261,7 @@ def kept(command: Command, key: Key, state: CommandState, code: int, error: str,
     program = command.spec.kind is CommandKind.EXEC
     exit_code: int | None = None
     if program and not command.spec.background:
-        exit_code = code if state is CommandState.EXITED else -1
+        exit_code = {CommandState.EXITED: code, CommandState.SIGNALED: 128 + code}.get(state, -1)
     told = error if program and state is CommandState.FAILED and not stderr else ""
     return Keep(namespace=key[0], id=command.id, uuid=key[1], exit_code=exit_code, error=told)
 
@@ -281,6 +282,7 @@ def outcome(guest: Guest, progress: Progress | None) -> Outcome:
         stdout=progress.stdout,
         stderr=progress.stderr,
         files=progress.files,
+        moved=progress.moved,
     )
 
 

@@ -91,6 +91,8 @@ class Progress(msgspec.Struct, omit_defaults=True):
     stdout: int = 0
     stderr: int = 0
     files: int = 0
+    moved: int = 0
+    """Bytes of files that have arrived, here or in the guest."""
     arrived: set[int] = set()
     """Indexes of the files that are in their places, while there are more to come."""
     dropped: dict[str, int] = {}

@@ -9,7 +9,7 @@ from actors.cc.reports import outcome
 from actors.cc.table import Command, Ledger, Progress
 from bus.errors import NotFoundError
 from bus.messages.base import WILDCARD
-from bus.messages.cc import CommandInfo, CommandList, CommandState, Outcomes
+from bus.messages.cc import CommandInfo, CommandKind, CommandList, CommandState, Outcomes
 
 
 def command_list(ledger: Ledger | None, number: int) -> CommandList:
@@ -74,3 +74,9 @@ def response_ids(ledger: Ledger | None, target: str) -> tuple[int, ...] | None:
     if not found:
         raise NotFoundError(f"no such prefix: `{target[:200]}`")
     return found
+
+
+def fetched_ids(ledger: Ledger | None) -> frozenset[int]:
+    """Which responses are files of guests, and not what a program wrote."""
+    listed = ledger.listed() if ledger else ()
+    return frozenset(command.id for command in listed if command.spec.kind is CommandKind.RECEIVE)

@@ -213,6 +213,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stderr: int = 0
     files: int = 0
     """Whole ones."""
+    moved: int = 0
+    """Bytes of files that have arrived so far, in the guest or here."""
 
 
 class Outcomes(Message, frozen=True, kw_only=True, omit_defaults=True, tag="cc.outcomes"):

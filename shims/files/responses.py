@@ -245,8 +245,19 @@ class Responses:
 
     # --- looking
 
-    def page(self, namespace: str, ids: Iterable[int] | None, cursor: str, *, with_data: bool) -> Page | None:
-        """Files in the lexical order of paths, with at most 1 MiB of what they hold; None if there are none at all."""
+    def page(
+        self,
+        namespace: str,
+        ids: Iterable[int] | None,
+        cursor: str,
+        *,
+        with_data: bool,
+        fetched: frozenset[int] = frozenset(),
+    ) -> Page | None:
+        """Files in the lexical order of paths, with at most 1 MiB of what they hold; None if there are none at all.
+
+        How a program ended is not one of them; commands that have `fetched` files may have one that is called so.
+        """
         after, offset = _read_cursor(cursor)
         chosen = None if ids is None else {str(number).encode() for number in ids}
         try:
@@ -260,7 +271,7 @@ class Responses:
             for path, size, fd in _walk(root, (), after, chosen):
                 with _held(fd):
                     seen = True
-                    if path[2:] == (EXIT_CODE.encode(),):
+                    if path[2:] == (EXIT_CODE.encode(),) and int(path[0]) not in fetched:
                         continue
                     start = offset if path == after else 0
                     if len(entries) >= _PAGE_FILES or (with_data and room <= 0):

@@ -145,10 +145,20 @@ async def test_a_signal_ends_what_runs_and_takes_back_what_waits(host: CcHost) -
         await host.ask(SignalCommand(id=number, signal=9))
         rows = await host.outcomes(number)
         assert (rows["vm1"].state, rows["vm1"].code) == (CommandState.SIGNALED, 9)
+        assert host.response(number, 1, "exitcode").read_text() == "137"
         assert rows["vm2"].state is CommandState.KILLED
         async with await host.agent(2) as late:
             await host.connected(2)
             assert not late.ran
+
+
+async def test_nothing_is_kept_of_what_a_guest_never_began(host: CcHost) -> None:
+    async with await host.agent(1) as agent:
+        agent.on_run = lambda message: agent.end(message["serial"], "killed", 15)  # type: ignore[method-assign]
+        await host.connected(1)
+        number = await host.run("never")
+        assert (await host.outcomes(number))["vm1"].state is CommandState.KILLED
+        assert not host.response(number, 1).parent.exists()
 
 
 async def test_deleted_commands_go_on_where_they_run_and_ids_begin_anew(host: CcHost) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bus.errors import InvalidError
-from bus.messages.cc import CommandKind, CommandSpec, CommandState
+from bus.messages.cc import CommandKind, CommandSpec, CommandState, GetCommands, GetOutcomes
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until
 
@@ -88,6 +88,7 @@ async def test_files_come_back_whole_and_only_into_the_guests_own_directory(host
     async with await host.agent(1) as agent:
         big = os.urandom(3_000_000)
         agent.files = {
+            "/exitcode": b"of no program",
             "/var/log/a b": b"text",
             "/big": big,
             "/stdout": b"not output",
@@ -106,6 +107,10 @@ async def test_files_come_back_whole_and_only_into_the_guests_own_directory(host
         assert host.response(number, 1, "empty").read_bytes() == b""
         assert host.response(number, 1, "var/log/a b").stat().st_mode & 0o7777 == 0o640
         prefix = f"{number}/{uuid_of(1)}"
+        number = (await host.post(receive("/exitcode"))).id
+        await host.outcomes(number)
+        assert await host.responses(str(number)) == {f"{number}/{uuid_of(1)}//exitcode": b"of no program"}
+        number -= 1
         assert (await host.responses(str(number)))[f"{prefix}//big"] == big
         before = {path for path in host.files.rglob("*") if path.is_file()}
         for name in ("/../../escape", "//x", "relative"):
@@ -114,6 +119,38 @@ async def test_files_come_back_whole_and_only_into_the_guests_own_directory(host
             assert row.state is CommandState.FAILED and "the name of a file" in row.error, row
         assert {path for path in host.base.rglob("*escape*")} == set()
         assert {path for path in host.files.rglob("*") if path.is_file()} == before
+
+
+async def test_how_far_a_transfer_is(host: CcHost) -> None:
+    sizes = (100_000, 1_000_000)
+    for name, size in zip("ab", sizes, strict=True):
+        (host.files / name).write_bytes(os.urandom(size))
+
+    async def is_so(number: int, state: CommandState, files: int, moved: int) -> bool:
+        (row,) = (await host.ask(GetOutcomes(id=number))).outcomes
+        return (row.state, row.files, row.moved) == (state, files, moved)
+
+    async with await host.agent(1) as agent:
+        taking = agent.on_data
+        agent.on_data = lambda message: taking(message) if message["stream"] == "file/0" else None  # type: ignore[method-assign]
+        await host.connected(1)
+        number = (await host.post(send("a", "b"))).id
+        await until(lambda: is_so(number, CommandState.RUNNING, 1, sizes[0]))
+        (command,) = (await host.ask(GetCommands(id=number))).commands
+        assert (command.states, command.responses) == ({"running": 1}, 0)
+        agent.on_data = taking  # type: ignore[method-assign]
+        agent.hang_up()
+        await until(lambda: is_so(number, CommandState.EXITED, 2, sum(sizes)))
+        agent.files = {f"/{number}": bytes(size) for number, size in enumerate(sizes)}
+        agent.give_only = set()
+        number = (await host.post(receive(*agent.files))).id
+        await until(lambda: is_so(number, CommandState.RUNNING, 0, 0))
+        agent.give_only = {0}
+        agent.hang_up()
+        await until(lambda: is_so(number, CommandState.RUNNING, 1, sizes[0]))
+        agent.give_only = None
+        agent.hang_up()
+        await until(lambda: is_so(number, CommandState.EXITED, 2, sum(sizes)))
 
 
 async def test_transfers_go_on_where_they_were_after_a_crash(host: CcHost) -> None:
