@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bus.actor import turns
 from bus.gateway import connections, doors, gateway, relay, watchers
 from bus.topics import MAX_TOPIC
 from tools.protocol_page import BLOCKS, PAGE, renew
@@ -40,6 +41,8 @@ def test_the_limits_over_tcp_are_those_of_the_gateway() -> None:
         "an id, a cause": f"{relay.MAX_OWN_ID} characters",
         "requests under way of one key": f"{relay.MAX_OF_KEY:,}, and {relay.MAX_BYTES_OF_KEY >> 20} MiB together unless"
         " it is a single one",
+        "what one key asks of one actor": "begun one by one, each key in its turn; answers of"
+        f" {turns.RATE_BYTES >> 20} MiB a second, those of `pipe.read` aside",
         "answers that wait for one client": f"{doors.REQUESTS_QUEUE:,}",
         "a subscription": f"{MAX_TOPIC:,} bytes",
         "subscriptions of one connection": f"{watchers.MAX_SUBSCRIPTIONS:,}",
