@@ -133,7 +133,8 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
-        self.reason = self.reason or (f"{exc}" if exc else "the agent has closed it")
+        why = getattr(exc, "strerror", None) or str(exc) if exc else "the agent has closed it"
+        self.reason = self.reason or why
         self.gone = True
         if self._held is not None:
             self._held.cancel()

@@ -134,8 +134,10 @@ class Relay:
         if self._waiting_s is None:
             self._waiting_s = now_s
         oldest_s = next(iter(self._under_way.values()), now_s)
-        if now_s - max(self._waiting_s, self._heard_s) > SILENT_S or now_s - oldest_s > LONGEST_S:
+        if now_s - max(self._waiting_s, self._heard_s) > SILENT_S:
             self.lose(f"the guest did not answer for {SILENT_S:.0f} seconds")
+        elif now_s - oldest_s > LONGEST_S:
+            self.lose(f"the guest left a request unanswered for {LONGEST_S:.0f} seconds")
 
     def close(self) -> None:
         """Whoever waits in it is told that it is gone; harmless when repeated."""
