@@ -24,6 +24,8 @@ MAX_CONFIG = 65_536
 """Bytes of a configuration."""
 MAX_SAVED = 1_000
 """Configurations that a namespace may keep; all of them are in every snapshot."""
+MAX_SAVED_BYTES = 16 * 1024 * 1024
+"""All of them together."""
 NOT_COPIED_TAG = "error"
 """Says what went wrong with the VM it is on."""
 
@@ -51,6 +53,7 @@ def change(table: NamespaceTable, inp: Received, msg: SetConfig | ClearConfig | 
                     raise VmConfigError(f"invalid config name, `{name[:MAX_NAME]}` is not {allowed}")
                 if name not in namespace.saved and len(namespace.saved) >= MAX_SAVED:
                     raise VmConfigError(f"there are {MAX_SAVED} saved configs already, which is as many as can be")
+                _check_room({**namespace.saved, name: namespace.draft})
                 namespace.saved[name] = namespace.draft
             case RestoreConfig(name=name):
                 if name not in namespace.saved:
@@ -71,6 +74,13 @@ def _bounded(config: VmConfig) -> VmConfig:
     if size > MAX_CONFIG:
         raise VmConfigError(f"the configuration would have {size} bytes, at most {MAX_CONFIG} are allowed")
     return config
+
+
+def _check_room(saved: dict[str, VmConfig]) -> None:
+    if len(saved) * MAX_CONFIG <= MAX_SAVED_BYTES:
+        return
+    if sum(len(msgspec.msgpack.encode(one)) for one in saved.values()) > MAX_SAVED_BYTES:
+        raise VmConfigError(f"the saved configs would have more than {MAX_SAVED_BYTES >> 20} MiB together")
 
 
 def clone(table: NamespaceTable, inp: Received, msg: CloneConfig) -> list[Effect]:

@@ -17,8 +17,6 @@ from bus.messages.vm import GetVmNames, VmReport
 NAMES_TIMEOUT_S = 30.0
 PLACE_TIMEOUT_S = 900.0
 """Longer than any client waits: what is launched is launched."""
-MAX_QUEUED = 100_000
-"""VMs in the queue of a namespace."""
 OUTCOME_UNKNOWN = ("deadline", "cancelled")
 NO_HOSTS = "namespace must contain at least one host to launch VMs"
 NOTHING_QUEUED = "namespace must contain at least one queued VM to launch VMs"
@@ -91,7 +89,7 @@ def _names_known(table: NamespaceTable, msg_id: str, now_s: float) -> list[Effec
     launch = table.launches[msg_id]
     namespace = table.make(launch.namespace)
     if launch.batch is not None:
-        sentence = _overflow(namespace, launch.batch) or _conflict(table, launch, launch.batch)
+        sentence = namespace.queued.overflow(launch.batch) or _conflict(table, launch, launch.batch)
         if sentence:
             return _fail(table, msg_id, "conflict", sentence)
         namespace.queue.append(launch.batch)
@@ -118,27 +116,19 @@ def _fail(table: NamespaceTable, msg_id: str, code: str, sentence: str) -> list[
     return [Fail(msg_id=msg_id, code=code, message=sentence)]
 
 
-def _overflow(namespace: Namespace, batch: Batch) -> str:
-    """Why a batch has no room in the queue; empty if it has."""
-    queued = sum(len(other.names) for other in namespace.queue)
-    if queued + len(batch.names) <= MAX_QUEUED:
-        return ""
-    return f"{queued} VMs are queued already, at most {MAX_QUEUED} can be: `vm launch` them, or `ns flush`"
-
-
 def _conflict(table: NamespaceTable, launch: Launch, batch: Batch) -> str:
     """Whether a name or the UUID of a new batch is taken, as a sentence."""
-    waiting = list(table.waiting_batches(launch.namespace))
-    queued_names = {name for other in waiting for name in other.names}
+    queued, placed = table.get(launch.namespace).queued, list(table.placed_batches(launch.namespace))
+    placed_names = {name for other in placed for name in other.names}
     for name in filter(None, batch.names):
         if name in launch.taken:
             return f"vm already exists with name `{name}`"
-        if name in queued_names:
+        if name in queued.names or name in placed_names:
             return f"vm already queued with name `{name}`"
     uuid = batch.config.uuid
     if uuid and uuid in launch.taken.values():
         return f"vm already exists with UUID `{uuid}`"
-    if uuid and any(other.config.uuid == uuid for other in waiting):
+    if uuid and (uuid in queued.uuids or any(other.config.uuid == uuid for other in placed)):
         return f"vm already queued with UUID `{uuid}`"
     return ""
 
@@ -148,7 +138,8 @@ def _place(table: NamespaceTable, msg_id: str, launch: Launch, namespace: Namesp
     queue = (
         namespace.queue if launch.dry_run else [_renewed(table, batch, launch.namespace) for batch in namespace.queue]
     )
-    taken = {name for batch in table.waiting_batches(launch.namespace) for name in batch.names} | launch.taken.keys()
+    placed = {name for batch in table.placed_batches(launch.namespace) for name in batch.names}
+    taken = namespace.queued.names | placed | launch.taken.keys()
     first_auto, fixed = namespace.next_auto, namespace.plan
     batches = tuple(_named(batch, namespace, taken) for batch in queue)
     launch.queued = list(namespace.queue)

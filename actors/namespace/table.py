@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from actors.namespace.queued import Queued
 from actors.namespace.vlans import VlanBook, started_with
 from bus.actor.step import Input
 from bus.messages.base import DEFAULT_NAMESPACE
@@ -24,8 +25,8 @@ class Located(Input, frozen=True, kw_only=True, tag="namespace.located"):
     """The numbers that VLAN aliases get, as this host was started."""
 
 
-class Namespace(msgspec.Struct):
-    """One namespace."""
+class Namespace(msgspec.Struct, dict=True):
+    """One namespace. What is not declared here is no part of the state."""
 
     hosts: tuple[str, ...]
     draft: VmConfig = msgspec.field(default_factory=VmConfig)
@@ -40,6 +41,15 @@ class Namespace(msgspec.Struct):
     """Of the scheduler that have ended, oldest first."""
     plan: dict[str, str] = {}
     """Name of a queued VM to its host, as the last dry run chose or a user changed it; empty once the queue changes."""
+
+    @property
+    def queued(self) -> Queued:
+        """What is in the queue."""
+        known: Queued | None = self.__dict__.get("_queued")
+        if known is None or not known.follows(self.queue):
+            known = self.__dict__["_queued"] = Queued(self.queue)
+            known.follows(self.queue)
+        return known
 
 
 class Launch(msgspec.Struct):
@@ -126,9 +136,8 @@ class NamespaceTable(msgspec.Struct):
         """A namespace, which exists from now on."""
         return self.namespaces.setdefault(name, self.get(name))
 
-    def waiting_batches(self, name: str) -> Iterator[Batch]:
-        """VMs of a namespace that are queued or on their way to a host."""
-        yield from self.get(name).queue
+    def placed_batches(self, name: str) -> Iterator[Batch]:
+        """VMs of a namespace that are on their way to a host."""
         for launch in self.launches.values():
             if launch.namespace == name:
                 yield from launch.placed

@@ -27,6 +27,8 @@ from bus.paths import Context
 
 SYNC_INTERVAL_S = 0.1
 REPAIR_INTERVAL_S = 1.0
+REPLAY_S = 3.0
+"""Steps that took so long since the last snapshot are not left to a replay: whoever starts must be ready in time."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -58,6 +60,8 @@ class StepActor(Actor, Generic[S]):
         self._carrying = False
         self._behind = False
         """The state holds an input that could not be journaled; only a snapshot makes it durable again."""
+        self._worked_s = 0.0
+        """Time that steps took since the last snapshot."""
 
     # --- for subclasses
 
@@ -135,12 +139,14 @@ class StepActor(Actor, Generic[S]):
         return msgspec.structs.replace(super().status(), asks=len(self.memory.open_asks))
 
     def _recover(self, store: Store) -> None:
+        begun_s = time.monotonic()
         snapshot, records = store.read()
         voided = {record["void"] for record in records if "void" in record}
         while (broken := self._replay(snapshot, records, voided)) is not None:
             # The process was killed between this input and its being voided.
             voided.add(broken)
             store.append({"void": broken})
+        self._worked_s = time.monotonic() - begun_s if records else 0.0
         self._recall(records)
         open_asks = len(self.memory.open_asks)
         self.log.info("recovered", records=len(records), snapshot=snapshot is not None, open_asks=open_asks)
@@ -274,10 +280,12 @@ class StepActor(Actor, Generic[S]):
                 return logs.message_id.get()
 
     def _take_step(self, inp: Input, cause: str) -> None:
+        begun_s = time.monotonic()
         try:
             self._account(inp)
             effects = self.step(self.state, inp)
             self.memory.note(effects, inp.time_s, self._origin)
+            self._worked_s += time.monotonic() - begun_s
         except Exception as error:
             self.log.exception("step_failed", error, input=type(inp).__name__)
             self.lane.last_words(f"its step failed on {type(inp).__name__}: {type(error).__name__}: {error}")
@@ -352,7 +360,7 @@ class StepActor(Actor, Generic[S]):
         try:
             self.memory.expire(time.time())
             store.snapshot(self._encode())
-            self._behind = False
+            self._behind, self._worked_s = False, 0.0
         except OSError as error:
             self.log.error("snapshot_failed", error=str(error))
 
@@ -362,7 +370,7 @@ class StepActor(Actor, Generic[S]):
             await asyncio.sleep(SYNC_INTERVAL_S)
             if self._store is not store:
                 return
-            if store.wants_snapshot or (self._behind and time.monotonic() >= repair_at):
+            if store.wants_snapshot or self._worked_s > REPLAY_S or (self._behind and time.monotonic() >= repair_at):
                 repair_at = time.monotonic() + REPAIR_INTERVAL_S
                 self._snapshot(store)
             if store.dirty:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from actors.namespace.launch import MAX_QUEUED
 from actors.namespace.plan import shown
+from actors.namespace.queued import MAX_QUEUED, MAX_QUEUED_BYTES
 from actors.namespace.schedules import MAX_RUNS, history
 from actors.namespace.state import namespace_list, step
 from actors.namespace.table import Located, NamespaceTable, first_table
@@ -15,6 +16,7 @@ from bus.errors import InvalidError
 from bus.messages.base import Ack, Message, Request
 from bus.messages.namespace import (
     LOAD_METRICS,
+    ClearConfig,
     FlushQueue,
     LaunchQueue,
     QueueVms,
@@ -111,6 +113,37 @@ def test_a_queue_has_an_end(table: NamespaceTable) -> None:
     sentence = f"{MAX_QUEUED} VMs are queued already, at most {MAX_QUEUED} can be: `vm launch` them, or `ns flush`"
     assert replies(effects) == {"m2": Fail(msg_id="m2", code="conflict", message=sentence)}
     assert (len(table.get(NS).queue), table.launches) == (MAX_QUEUED // 10_000, {})
+
+
+def test_large_configurations_end_a_queue_sooner(table: NamespaceTable) -> None:
+    """Each is in every snapshot: a few thousand of them were more than could be read at the next start."""
+    do(table, SetConfig(param="init", words=("x" * 60_000,)))
+    room = MAX_QUEUED_BYTES // 60_000
+    for number in range(room - 1):
+        queue(table, f"web{number}")
+    assert len(table.get(NS).queue) == room - 1
+    for number in range(2):
+        effects = step(table, answer(the(Ask, do(table, launch(f"db{number}"), "m2")), VmNames(uuids={})))
+    ((_, refusal),) = replies(effects).items()
+    assert isinstance(refusal, Fail)
+    assert refusal.message.endswith("VMs that are queued take 16 MiB already: `vm launch` them, or `ns flush`")
+    assert len(msgspec.msgpack.encode(table)) < MAX_QUEUED_BYTES + 1_000_000
+    do(table, FlushQueue())
+    queue(table, "db1")
+    assert [batch.names for batch in table.get(NS).queue] == [("db1",)]
+
+
+def test_names_and_uuids_that_are_queued_are_known_however_the_queue_came_about(table: NamespaceTable) -> None:
+    do(table, SetConfig(param="uuid", words=("00000000-0000-4000-8000-000000000001",)))
+    queue(table, "web")
+    again = through_snapshot(table)
+    do(again, ClearConfig(param="uuid"))
+    assert again.get(NS).queued.names == {"web"}
+    queue(again, "db[1-2]")
+    assert again.get(NS).queued.names == {"web", "db1", "db2"}
+    assert "00000000-0000-4000-8000-000000000001" in again.get(NS).queued.uuids
+    do(again, FlushQueue())
+    assert (again.get(NS).queued.names, again.get(NS).queued.count) == (set(), 0)
 
 
 TWO = VmReport(results=(VmResult(name="vm-0", host="h1"), VmResult(name="vm-1", host="h1")))

@@ -116,6 +116,17 @@ async def test_an_input_that_breaks_step_is_voided_and_its_asker_told(
         assert toy.actor.state.counts == {"web": 2}
 
 
+async def test_what_took_long_is_not_left_to_a_replay(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_actor, "REPLAY_S", 0.0)
+    state = base_dir / "state" / "toy"
+    async with running(base_dir) as toy:
+        toy.request("web", "m1")
+        await toy.reply_to("m1")
+        await toy.until(lambda: (state / "snapshot").exists() and (state / "journal").stat().st_size == 0)
+    async with running(base_dir) as toy:
+        assert toy.actor.state.counts == {"web": 1}
+
+
 async def test_a_broken_actor_does_nothing_more_and_writes_no_snapshot(
     base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
