@@ -86,6 +86,12 @@ def test_test_folders_are_not_packages() -> None:
     assert [relative(p) for p in tracked("__init__.py") if "tests" in p.relative_to(ROOT).parts] == []
 
 
+def test_unit_tests_stand_in_folders_like_those_of_what_they_test() -> None:
+    folders = {p.parent.relative_to(ROOT / "tests" / "unit") for p in tracked(".py") if "tests/unit/" in str(p)}
+    assert len(folders) > len(PACKAGES)
+    assert [str(folder) for folder in folders if not (ROOT / folder / "__init__.py").exists() and folder.parts] == []
+
+
 def test_sockets_are_made_in_few_files() -> None:
     makers = {
         relative(p)

@@ -92,4 +92,4 @@ class ThroughCrashes(RuleBasedStateMachine):
 
 
 TestThroughCrashes = ThroughCrashes.TestCase
-TestThroughCrashes.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestThroughCrashes.settings = settings(max_examples=100, stateful_step_count=40)

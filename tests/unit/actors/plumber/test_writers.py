@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.plumber import writers as module
@@ -123,7 +123,6 @@ def test_which_writes_can_be_told_to_come_later(asked: tuple[int, ...], number: 
     assert bench.writers.would_wait("w", number) is waits
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_whatever_order_and_repeats(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 30))

@@ -74,7 +74,7 @@ async def answer(bench: EngineBench, line: str) -> None:
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_any_arguments_of_any_command(rounds: int, data: st.DataObject) -> None:
     """Several lines go through one session, so that what one sets is there for the next."""
