@@ -58,11 +58,6 @@ def pipe_end_topic(namespace: str, pipe: str) -> str:
     return topic("pipe", namespace, pipe, "end")
 
 
-def pipe_input_topic(namespace: str, pipe: str) -> str:
-    """Where publishers write into a pipe."""
-    return topic("pipe-in", namespace, pipe)
-
-
 def pipeline_topic(namespace: str, state: str) -> str:
     """What becomes of pipelines, e.g. `pipeline/minimega/failed/`."""
     return topic("pipeline", namespace, state)

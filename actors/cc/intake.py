@@ -7,7 +7,6 @@ So a repeat writes the same bytes to the same place.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING, Final
@@ -31,7 +30,6 @@ MAX_FILES: Final = 20_000
 """Of one command: which of them have arrived is remembered until its end."""
 MAX_HELD: Final = 10_000
 """Ends of commands that wait for their output."""
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Flow:

@@ -28,8 +28,6 @@ class Connection:
         self._loop = tunnels.agent.loop
         self._socket: socket.socket | None = None
         self._outgoing = bytearray()
-        self._uncounted = 0
-        """Bytes of the server that were given on and not yet told."""
         self._under_way = 0
         """Bytes for the server that it has not given on."""
         self._they_shut = self._we_shut = False

@@ -34,7 +34,6 @@ IFLA_LINK: Final = 5
 IFLA_MASTER: Final = 10
 IFLA_PROTINFO: Final = 12
 IFLA_LINKINFO: Final = 18
-IFLA_NET_NS_PID: Final = 19
 IFLA_IFALIAS: Final = 20
 IFLA_AF_SPEC: Final = 26
 IFLA_GROUP: Final = 27
@@ -119,11 +118,6 @@ def new_veth(
     data = nested(IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, other))
     payload += nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), data)
     return Message(RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL)
-
-
-def in_netns_of(pid: int) -> bytes:
-    """Where the other end of a pair goes: to this process."""
-    return number(IFLA_NET_NS_PID, pid)
 
 
 def in_netns(descriptor: int) -> bytes:

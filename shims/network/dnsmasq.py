@@ -31,7 +31,6 @@ USERS: Final = ("dnsmasq", "nobody")
 MAX_LEASES: Final = 65_536
 START_S: Final = 10.0
 POLL_S: Final = 0.01
-TEST_S: Final = 10.0
 MAX_SAID: Final = 400
 DNS_PORT: Final = 53
 MISSING: Final = "there is no program dnsmasq on this host: apt-get install dnsmasq-base"

@@ -12,9 +12,9 @@ from shims.cgroups import cgroup
 MAX_PROCESSES = 100
 """Processes looked at per container."""
 
-Snapshot = dict[int, "ProcessFigures"]
 ProcessFigures = tuple[int, int, int, float]
 """Virtual, resident and shared bytes, and CPU seconds."""
+Snapshot = dict[int, ProcessFigures]
 
 
 async def measure(tag: str, guest_ids: Sequence[int], window_s: float) -> tuple[GuestSample, ...]:

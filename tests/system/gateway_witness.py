@@ -112,10 +112,6 @@ class Seen:
         assert self.broker.cpu_s / self.took_s < broker_share, str(self)
 
 
-def _ms(time_s: float) -> str:
-    return f"{1000 * time_s:.1f} ms"
-
-
 def key_file(host: GatewayHost, remote: Remote) -> Path:
     """What `minibus key make` writes."""
     path = host.base / f"{remote.name}.toml"

@@ -22,9 +22,6 @@ MAX_ERROR = 1000
 class Command(ABC):
     """One serial. Subclasses begin in `start` and come to `finish`, once."""
 
-    holds_turn = True
-    """The next one waits for the end of this."""
-
     def __init__(self, agent: Agent, serial: int) -> None:
         self.agent, self.serial = agent, serial
         self.state = WAITING

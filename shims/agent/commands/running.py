@@ -132,7 +132,6 @@ class Run(Command):
         if not self.argv or not self.argv[0]:
             raise ValueError("a command without words")
         self.background = bool(message.get("background", False))
-        self.holds_turn = not self.background
         self._timeout_s = float(message.get("timeout_s", 0.0))
         self._pipes = {name: str(message.get(name, "")) for name in ("stdin", "stdout", "stderr")}
         self._sinks: dict[str, StreamSink | PipeOutput] = {}
