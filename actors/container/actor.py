@@ -25,6 +25,7 @@ from actors.container.step import step
 from bus.actor.base import RequestContext, query
 from bus.actor.step import Effect, Input
 from bus.actor.step_actor import StepActor
+from bus.actor.turns import key_of
 from bus.messages.base import Ack
 from bus.messages.console import ConsoleInput, ConsoleOutput, ReadConsole, ResizeConsole, TypeAtConsole
 from bus.messages.guest import (
@@ -276,14 +277,17 @@ class ContainerActor(StepActor[ContainerTable]):
     @query
     async def read_console(self, msg: ReadConsole, request: RequestContext) -> ConsoleOutput:
         """What a console says."""
-        return await self._console_requests.read(msg)
+        self._console_requests.check(msg.vm_id, request)
+        return await self._console_requests.read(msg, key_of(request.msg_id))
 
     @query
     async def type_at_console(self, msg: TypeAtConsole, request: RequestContext) -> ConsoleInput:
         """Input of a viewer; idempotent by its position."""
+        self._console_requests.check(msg.vm_id, request)
         return await self._console_requests.type(msg)
 
     @query
     async def resize_console(self, msg: ResizeConsole, request: RequestContext) -> Ack:
         """The window of a viewer."""
+        self._console_requests.check(msg.vm_id, request)
         return await self._console_requests.resize(msg)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 
 from actors.container.console import Console
 from actors.container.console_table import Consoles, past
 from actors.container.state import Guest, GuestState
+from bus.actor.base import RequestContext
+from bus.actor.turns import key_of
 from bus.errors import InvalidError, NotFoundError, OverloadedError, UnavailableError
 from bus.messages.base import Ack
 from bus.messages.console import (
@@ -28,6 +32,8 @@ APPEAR_S = 5.0
 MAX_WAIT_S = 60.0
 MAX_VIEWERS = 1_000
 """Who wait for output at a time."""
+MAX_VIEWERS_OF_KEY = 100
+"""Of one key, so that all others can watch as well."""
 MAX_SIZE = 65_535
 MAX_POSITION = 1 << 62
 LOST = "the console is lost: nobody held its other end when node, warden and container actor were away together"
@@ -44,14 +50,22 @@ class ConsoleRequests:
         """Living containers whose console nobody has."""
         self.waiting = 0
         """Questions for output that wait until there is some."""
+        self._waiting_of: Counter[str] = Counter()
+        """Likewise, by key."""
 
     def end(self) -> None:
         """Answer those who wait, and let nobody wait any more."""
         self._is_ending = True
         self._consoles.dismiss()
 
-    async def read(self, asked: ReadConsole) -> ConsoleOutput:
-        """See `ReadConsole`; raises BusError."""
+    def check(self, vm_id: int, request: RequestContext) -> None:
+        """Raise NotFoundError unless there is such a container in the namespace that the request acts in."""
+        namespace = self._guest(vm_id).namespace
+        if namespace != request.namespace and (namespace or key_of(request.msg_id)):
+            raise NotFoundError(f"there is no container {vm_id} in namespace {request.namespace}")
+
+    async def read(self, asked: ReadConsole, key: str = "") -> ConsoleOutput:
+        """See `ReadConsole`; of a remote client with its `key`. Raises BusError."""
         console = await self._find(asked.vm_id)
         if console is None:
             return _output(past(self._guest(asked.vm_id).spec.instance_dir), asked, ended=True)
@@ -59,12 +73,23 @@ class ConsoleRequests:
         if asked.stream == scroll_back.stream and not self._is_ending:
             if self.waiting >= MAX_VIEWERS:
                 raise OverloadedError(f"{MAX_VIEWERS} viewers wait for output already")
-            self.waiting += 1
-            try:
+            if key and self._waiting_of[key] >= MAX_VIEWERS_OF_KEY:
+                raise OverloadedError(f"{MAX_VIEWERS_OF_KEY} viewers of the key {key} wait for output already")
+            with self._counted(key):
                 await console.until_more(asked.after, min(asked.wait_s, MAX_WAIT_S))
-            finally:
-                self.waiting -= 1
         return _output(scroll_back, asked, ended=console.ended)
+
+    @contextlib.contextmanager
+    def _counted(self, key: str) -> Iterator[None]:
+        self.waiting += 1
+        self._waiting_of[key] += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+            self._waiting_of[key] -= 1
+            if not self._waiting_of[key]:
+                del self._waiting_of[key]
 
     async def type(self, asked: TypeAtConsole) -> ConsoleInput:
         """See `TypeAtConsole`; raises BusError."""

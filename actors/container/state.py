@@ -50,6 +50,8 @@ class Guest(msgspec.Struct, kw_only=True):
     """One container, from the request to make it until it is forgotten."""
 
     spec: ContainerSpec
+    namespace: str = ""
+    """Who may act there may use its console; empty if it was made by an earlier version: then no key may."""
     state: GuestState = GuestState.CREATING
     pid: int = 0
     console_port: int = 0

@@ -79,7 +79,7 @@ def _create(table: ContainerTable, msg_id: str, guests: tuple[GuestSpec, ...]) -
             waiting.open_calls -= 1
             waiting.reports.append(GuestReport(vm_id=guest.vm_id, error=f"container {guest.vm_id} exists already"))
             continue
-        table.guests[guest.vm_id] = Guest(spec=container_spec(guest, table.tag))
+        table.guests[guest.vm_id] = Guest(spec=container_spec(guest, table.tag), namespace=guest.namespace)
         effects.append(call_warden(table, f"{msg_id}/{guest.vm_id}", Verb.CREATE, guest.vm_id, msg_id))
     return effects + finish_if_done(table, msg_id)
 

@@ -69,6 +69,8 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         *(namespace.FlushQueue, namespace.SetQueueing, namespace.SetLoadMetric),
         *(schedule.GetPlan, schedule.ChangePlan, schedule.GetSchedules),
         *(vm.GetVms, vm.GetVmNames, vm.StartVms, vm.StopVms, vm.KillVms, vm.FlushVms, vm.TagVms, vm.ClearVmTags),
+        # Of the namespace's VMs: their actor sees to it, because these are named by number.
+        *(console.ReadConsole, console.TypeAtConsole, console.ResizeConsole),
         *(vm.TopVms, network.GetInterfaces, network.GetHostTaps),
         *(pipe.ReadPipe, pipe.LeavePipe, pipe.WritePipe, pipe.SetPipe, pipe.GetPipes, pipe.DeletePipes),
         *(pipeline.GetPipelines, pipeline.ClearPipelines),
@@ -82,8 +84,7 @@ _TABLE: dict[Reach, tuple[type[Message], ...]] = {
         files.DeleteFiles,
         *(host.RunProgram, host.StartJob, host.GetJobs, host.GetJobOutput, host.KillJobs, host.ClearJobs),
         host.CheckHost,
-        # A console, and an interface, is named by the number of a VM, whatever its namespace.
-        *(console.ReadConsole, console.TypeAtConsole, console.ResizeConsole),
+        # An interface is named by the number of a VM, whatever its namespace.
         *(network.ConnectInterfaces, network.AddInterfaces, network.ShapeInterfaces),
         # These open ports of the host, or reach for its interfaces.
         *(cc.Listen, cc.Unlisten, tunnel.OpenTunnel, tunnel.GetTunnels, tunnel.CloseTunnel),

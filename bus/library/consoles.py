@@ -37,7 +37,7 @@ R = TypeVar("R", bound=Message)
 class Asker(Protocol):
     """What is needed of the bus: `bus.port.Port`."""
 
-    async def ask(self, to: str, request: Request[R], *, timeout_s: float) -> R:
+    async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str) -> R:
         """Send a request; raises BusError."""
         ...
 
@@ -53,13 +53,17 @@ class Output(NamedTuple):
 class ConsoleViewer:
     """One viewer of one console."""
 
-    def __init__(self, bus: Asker, address: str, vm_id: int, *, from_now: bool = False) -> None:
-        """`address` is the actor that drives the guest. The scroll-back comes first, unless `from_now`."""
+    def __init__(self, bus: Asker, address: str, vm_id: int, *, namespace: str, from_now: bool = False) -> None:
+        """`address` is the actor that drives the guest, which is in `namespace`.
+
+        The scroll-back comes first, unless `from_now`.
+        """
         self.in_doubt = False
         """Whether it is not known of the last bytes typed that they have arrived; set anew by each `type`."""
         self._bus = bus
         self._address = address
         self._vm_id = vm_id
+        self._namespace = namespace
         self._name = secrets.token_hex(8)
         self._stream = ""
         self._after = FROM_NOW if from_now else FROM_SCROLL_BACK
@@ -110,7 +114,9 @@ class ConsoleViewer:
         pause_s = PAUSE_FIRST_S
         while True:
             try:
-                return await self._bus.ask(self._address, make(repeated), timeout_s=timeout_s)
+                return await self._bus.ask(
+                    self._address, make(repeated), timeout_s=timeout_s, namespace=self._namespace
+                )
             except BusError as error:
                 if not error.retryable and not isinstance(error, OutcomeUnknownError):
                     raise

@@ -32,6 +32,7 @@ class ReadConsole(Query[ConsoleOutput], frozen=True, kw_only=True, omit_defaults
     """What a console says; answered as soon as there is something, or when the time of the question is over."""
 
     vm_id: int
+    """Of a VM in the envelope's namespace, as in all requests about consoles."""
     stream: str = ""
     """The one that `after` counts in; if it is not the console's any more, it is answered from the scroll-back."""
     after: int = FROM_SCROLL_BACK

@@ -69,7 +69,8 @@ async def _attend(place: Place, target: str, namespace: str, wish: Wish, termina
     """Gives what there is to say at the end; raises BusError."""
     async with connected(place) as port:
         vm = await _find(port, target, namespace)
-        viewer = ConsoleViewer(port, f"{DRIVERS[vm.kind]}@{vm.host}", vm.vm_id, from_now=wish.from_now)
+        driver = f"{DRIVERS[vm.kind]}@{vm.host}"
+        viewer = ConsoleViewer(port, driver, vm.vm_id, namespace=vm.namespace, from_now=wish.from_now)
         if vm.state not in LIVE_STATES:
             return await _last_words(viewer, vm, wish)
         if os.isatty(STDIN):

@@ -16,6 +16,7 @@ from actors.container import console_requests
 from actors.container.console_requests import LOST, ConsoleRequests
 from actors.container.console_table import Consoles, Home
 from actors.container.state import Guest, GuestState
+from bus.actor.base import RequestContext
 from bus.errors import InvalidError, NotFoundError, OverloadedError, UnavailableError
 from bus.logs.logs import Log
 from bus.messages.base import Ack
@@ -31,7 +32,7 @@ class Actor:
         spec = ContainerSpec(
             guest_id=7, tag="abcd", instance_dir=str(directory), filesystem="/", hostname="x", uuid="x"
         )
-        self.guests = {7: Guest(spec=spec, state=GuestState.RUNNING)}
+        self.guests = {7: Guest(spec=spec, namespace="exp1", state=GuestState.RUNNING)}
         self.home = Home(str(directory))
         master, self.slave = pty.openpty()
         tty.setraw(self.slave)
@@ -181,3 +182,38 @@ async def test_nobody_waits_for_an_actor_that_ends(actor: Actor) -> None:
     actor.requests.end()
     assert not (await asyncio.wait_for(waiting, 5.0)).ended
     assert not (await asyncio.wait_for(actor.requests.read(asked), 5.0)).ended
+
+
+def asked_by(namespace: str, key: str = "") -> RequestContext:
+    """A request of somebody on this host, or of a client with this key."""
+    return RequestContext(msg_id=f"key:{key}:1" if key else "1", sender="", namespace=namespace, deadline=0.0)
+
+
+async def test_a_console_is_that_of_a_container_in_the_namespace(actor: Actor) -> None:
+    for key in ("", "bob"):
+        actor.requests.check(7, asked_by("exp1", key))
+        with pytest.raises(NotFoundError, match="there is no container 7 in namespace exp2"):
+            actor.requests.check(7, asked_by("exp2", key))
+        with pytest.raises(NotFoundError, match="there is no container 8"):
+            actor.requests.check(8, asked_by("exp1", key))
+
+
+async def test_a_container_of_an_earlier_version_is_for_those_without_keys(actor: Actor) -> None:
+    actor.guests[7].namespace = ""
+    actor.requests.check(7, asked_by("exp1"))
+    with pytest.raises(NotFoundError):
+        actor.requests.check(7, asked_by("exp1", "bob"))
+
+
+async def test_one_key_does_not_keep_others_from_watching(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console_requests, "MAX_VIEWERS_OF_KEY", 1)
+    stream = (await actor.requests.read(ReadConsole(vm_id=7))).stream
+    asked = ReadConsole(vm_id=7, stream=stream, after=0, wait_s=60.0)
+    waiting = [asyncio.create_task(actor.requests.read(asked, key)) for key in ("bob", "eve", "", "")]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError, match="1 viewers of the key bob wait for output already"):
+        await actor.requests.read(asked, "bob")
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert (await actor.requests.read(ReadConsole(vm_id=7, stream=stream, after=0, wait_s=0.01), "bob")).data == b""

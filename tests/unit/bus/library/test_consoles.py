@@ -37,8 +37,8 @@ class Bus:
         self.answers = list(answers)
         self.asked: list[Message] = []
 
-    async def ask(self, to: str, request: Message, *, timeout_s: float) -> Message:
-        assert to == "container@h"
+    async def ask(self, to: str, request: Message, *, timeout_s: float, namespace: str) -> Message:
+        assert (to, namespace) == ("container@h", "exp1")
         self.asked.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, BusError):
@@ -47,7 +47,7 @@ class Bus:
 
 
 def viewer(bus: Bus, *, from_now: bool = False) -> ConsoleViewer:
-    return ConsoleViewer(bus, "container@h", 7, from_now=from_now)  # type: ignore[arg-type]
+    return ConsoleViewer(bus, "container@h", 7, namespace="exp1", from_now=from_now)  # type: ignore[arg-type]
 
 
 def output(offset: int, data: bytes, stream: str = "s", *, ended: bool = False) -> ConsoleOutput:
