@@ -10,7 +10,7 @@ import msgspec
 
 from actors.plumber.flow import MAX_HELD_BYTES, Flow
 from actors.plumber.readers import Effect
-from actors.plumber.table import PipeSettings
+from actors.plumber.table import DEFAULT, PipeSettings
 from actors.plumber.writers import Writers
 from bus.messages.pipe import PipeInfo
 from bus.pipe_messages import Content
@@ -61,6 +61,12 @@ class Pipe:
         """Whether so many bytes more may wait; if nothing does, any number."""
         waiting = self.flow.held_bytes + self.writers.early_bytes + self.before_via_bytes
         return not waiting or waiting + size <= MAX_HELD_BYTES
+
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether nobody would miss more of it than how many messages there were."""
+        used = self.flow.readers or self.writers.known or self.feeders or self.via_runs or self.busy
+        return self.settings == DEFAULT and not used
 
     @property
     def busy(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.plumber.flow import FullError
 from actors.plumber.pipe import Pipe, Written
 from actors.plumber.readers import Attached, CutOff, Deliver, Detached, Done, Effect, Publish
-from actors.plumber.table import MAX_PIPES, PipeSettings
+from actors.plumber.table import MAX_OF_NAMESPACE, MAX_PIPES, PipeSettings
 from actors.plumber.via import Program, transform
 from actors.plumber.writers import NOTHING, TooFarAheadError, TooManyError, Writers
 from bus.errors import BusError, CancelledError, ConflictError, InvalidError, OverloadedError
@@ -22,6 +23,8 @@ from bus.topics import pipe_end_topic, pipe_topic
 
 MAX_WAITING = 50_000
 """Reads and writes without an answer."""
+LOOKED_AT = 100
+"""Pipes of a namespace, at most, among which one is sought that can be forgotten."""
 LATE_S = 2.0
 """A tick that comes so late tells of this process, not of readers."""
 LOGGED_CHARACTERS = 1_000
@@ -54,6 +57,8 @@ class Pipes:
         self._remember = remember
         self._via_environment = via_environment
         self._pipes: dict[tuple[str, str], Pipe] = {}
+        self._names: dict[str, OrderedDict[str, None]] = {}
+        """By namespace, those that may be used no more first."""
         self._ending: dict[tuple[str, str, str], Pipe] = {}
         """Deleted ones by each of their readers that have not come to the end and left."""
         self._writers: dict[tuple[str, str], Writers] = {}
@@ -86,17 +91,34 @@ class Pipes:
 
     def of(self, namespace: str) -> Iterator[Pipe]:
         """All that are in use in a namespace."""
-        return (pipe for (where, _), pipe in self._pipes.items() if where == namespace)
+        return (self._pipes[namespace, name] for name in self._names.get(namespace, ()))
 
     def open(self, namespace: str, name: str, settings: PipeSettings) -> Pipe:
-        """A pipe, from now on in use; raises OverloadedError if there are too many."""
+        """A pipe, from now on in use; raises OverloadedError if there are too many.
+
+        One that nobody uses any more makes room: guests, for one, can name as many as they like.
+        """
         pipe = self._pipes.get((namespace, name))
         if pipe is None:
+            if len(self._names.get(namespace, ())) >= MAX_OF_NAMESPACE:
+                self._make_room([namespace], MAX_OF_NAMESPACE)
             if len(self._pipes) >= MAX_PIPES:
-                raise OverloadedError(f"there are {MAX_PIPES} pipes already: delete some with `clear pipe`")
+                self._make_room(sorted(self._names, key=lambda one: -len(self._names[one])), MAX_PIPES)
+            self._names.setdefault(namespace, OrderedDict())[name] = None
             writers = self._writers.pop((namespace, name), None)
             pipe = self._pipes[namespace, name] = Pipe(namespace, name, settings, writers)
         return pipe
+
+    def _make_room(self, namespaces: Iterable[str], limit: int) -> None:
+        for namespace in namespaces:
+            names = self._names[namespace]
+            for _ in range(min(LOOKED_AT, len(names))):
+                pipe = self._pipes[namespace, next(iter(names))]
+                if pipe.is_forgettable:
+                    self.end(pipe)
+                    return
+                names.move_to_end(pipe.name)
+        raise OverloadedError(f"there are {limit} pipes already: delete some with `clear pipe`")
 
     def configure(self, pipe: Pipe, settings: PipeSettings) -> None:
         """Give a pipe other properties."""
@@ -259,6 +281,9 @@ class Pipes:
         """Delete a pipe: its readers come to its end, the next message makes a new one."""
         key = pipe.namespace, pipe.name
         del self._pipes[key]
+        del self._names[pipe.namespace][pipe.name]
+        if not self._names[pipe.namespace]:
+            del self._names[pipe.namespace]
         if pipe.writers.known:
             self._writers[key] = pipe.writers
         self.carry_out(pipe, pipe.flow.end())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.plumber import pipeline_state
-from actors.plumber.table import DEFAULT, MAX_PIPES, MAX_VIA, PipeSettings, PlumberTable
+from actors.plumber.table import DEFAULT, MAX_OF_NAMESPACE, MAX_PIPES, MAX_VIA, PipeSettings, PlumberTable
 from bus.actor.step import Effect, Fail, Input, Received, Reply
 from bus.language.pipe_names import name_error
 from bus.messages.base import Ack
@@ -82,8 +82,11 @@ def _set(table: PlumberTable, inp: Received, msg: SetPipe) -> list[Effect]:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
     if msg.via and sum(map(len, msg.via)) > MAX_VIA:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=f"a via has at most {MAX_VIA} characters")]
-    if sum(map(len, table.pipes.values())) >= MAX_PIPES and msg.pipe not in table.pipes.get(inp.namespace, {}):
-        return [Fail(msg_id=inp.msg_id, code="overloaded", message=f"{MAX_PIPES} pipes have properties already")]
+    own = table.pipes.get(inp.namespace, {})
+    if msg.pipe not in own and (len(own) >= MAX_OF_NAMESPACE or sum(map(len, table.pipes.values())) >= MAX_PIPES):
+        count = MAX_OF_NAMESPACE if len(own) >= MAX_OF_NAMESPACE else MAX_PIPES
+        sentence = f"{count} pipes have properties already"
+        return [Fail(msg_id=inp.msg_id, code="overloaded", message=sentence)]
     wanted = {"mode": msg.mode, "overflow": msg.overflow, "log": msg.log, "via": msg.via}
     changes = {name: value for name, value in wanted.items() if value is not None}
     settings: PipeSettings = msgspec.structs.replace(table.settings(inp.namespace, msg.pipe), **changes)

@@ -11,6 +11,8 @@ from bus.language.pipe_names import MAX_CLIENT
 from bus.messages.pipe import Overflow, PipeMode
 
 MAX_PIPES = 20_000
+MAX_OF_NAMESPACE = MAX_PIPES // 2
+"""Pipes of one namespace, whose guests and clients would else take those of all others."""
 MAX_VIA = 65_536
 """Characters of a via with its arguments."""
 _CLIENT = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_CLIENT}}}")

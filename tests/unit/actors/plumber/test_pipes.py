@@ -9,12 +9,25 @@ from typing import Any
 import pytest
 
 from actors.plumber import pipe as pipe_module
+from actors.plumber import pipes as pipes_module
+from actors.plumber import state as state_module
 from actors.plumber.pipes import Pipe, Pipes
-from actors.plumber.table import DEFAULT, PipeSettings
+from actors.plumber.table import DEFAULT, PipeSettings, PlumberTable
+from bus.actor.step import Fail, Received
 from bus.errors import BusError, CancelledError, ConflictError, OverloadedError
 from bus.logs.logs import Log
 from bus.messages.base import Event
-from bus.messages.pipe import LeavePipe, Overflow, PipeBatch, PipeEnded, PipeRead, ReadPipe, WritePipe
+from bus.messages.pipe import (
+    LeavePipe,
+    Overflow,
+    PipeBatch,
+    PipeEnded,
+    PipeMode,
+    PipeRead,
+    ReadPipe,
+    SetPipe,
+    WritePipe,
+)
 from bus.pipe_messages import content_of
 
 SOON_S = 5.0
@@ -227,3 +240,46 @@ async def test_nobody_is_silent_while_the_broker_is() -> None:
     for now_s in range(20, 30):
         bench.pipes.tick(float(now_s), welcomed_s=float(now_s))
     assert "r" not in bench.pipe.flow.readers
+
+
+async def test_pipes_that_nobody_uses_make_room_and_one_namespace_has_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest may name pipes as long as it likes."""
+    monkeypatch.setattr(pipes_module, "MAX_OF_NAMESPACE", 10)
+    monkeypatch.setattr(pipes_module, "MAX_PIPES", 15)
+    bench = Bench()
+    await bench.read(max_bytes=0)  # of `p`
+    kept = bench.pipes.open("minimega", "kept", PipeSettings(log=True))
+    for number in range(100):
+        bench.pipes.open("minimega", f"x{number}", DEFAULT)
+    assert bench.pipes.get("minimega", "p") is bench.pipe
+    assert bench.pipes.get("minimega", "kept") is kept
+    assert [pipe.name for pipe in bench.pipes.of("minimega") if pipe.name.startswith("x")] == [
+        f"x{number}" for number in range(92, 100)
+    ]
+    for number in range(7):
+        bench.pipes.open("other", f"y{number}", DEFAULT)
+    assert (len(list(bench.pipes.of("minimega"))), len(list(bench.pipes.of("other")))) == (8, 7)
+    for number in range(10):
+        bench.pipes.open("third", f"z{number}", PipeSettings(log=True))
+    assert sum(len(list(bench.pipes.of(name))) for name in ("minimega", "other", "third")) == 15
+    with pytest.raises(OverloadedError, match="there are 10 pipes already"):
+        bench.pipes.open("third", "z10", DEFAULT)
+    ends = [topic for topic, event in bench.published if isinstance(event, PipeEnded)]
+    assert len(ends) == len(set(ends)) == 104
+    for pipe in tuple(bench.pipes.of("third")):
+        bench.pipes.end(pipe)
+    assert list(bench.pipes.of("third")) == []
+
+
+def test_one_namespace_has_not_all_properties_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "MAX_OF_NAMESPACE", 2)
+    monkeypatch.setattr(state_module, "MAX_PIPES", 3)
+    table = PlumberTable()
+
+    def refused(pipe: str, namespace: str) -> list[str]:
+        message = SetPipe(pipe=pipe, mode=PipeMode.RANDOM)
+        inp = Received(msg_id="m", body=message, namespace=namespace)
+        return [effect.message for effect in state_module.step(table, inp) if isinstance(effect, Fail)]
+
+    assert [refused(pipe, "a") for pipe in "ppqqr"] == [[], [], [], [], ["2 pipes have properties already"]]
+    assert [refused(pipe, "b") for pipe in "pq"] == [[], ["3 pipes have properties already"]]
