@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.commands.cc import mounts, overview, posting, responses, tunnels
+from cli.commands.cc import mounts, outcomes, overview, posting, responses, tunnels
 from cli.commands.declare import Command
 from cli.commands.host import debugging, files, load, logs, programs, stop
 from cli.commands.namespace import everything, hosts, namespaces, schedules
@@ -28,6 +28,7 @@ DOMAINS = (
     overview,
     posting,
     responses,
+    outcomes,
     tunnels,
     mounts,
     graph,

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from bus.errors import BusError
 from bus.language.netspec import DRIVERS, SEPARATOR
 from bus.messages.base import WILDCARD, Message, Request
+from bus.messages.cc import GetCommands
 from bus.messages.dnsmasq import GetDnsmasqs
 from bus.messages.files import MatchFiles
 from bus.messages.host import GetJobs
@@ -102,6 +103,17 @@ async def _pipes(asker: Asker, namespace: str) -> Sequence[str]:
     return [info.name for info in reply.pipes]
 
 
+async def _cc_commands(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("cc", GetCommands(), timeout_s=SUGGEST_S, namespace=namespace)
+    return [str(info.id) for info in reply.commands]
+
+
+async def _cc_targets(asker: Asker, namespace: str) -> Sequence[str]:
+    reply = await asker.ask("cc", GetCommands(), timeout_s=SUGGEST_S, namespace=namespace)
+    prefixes = {info.prefix for info in reply.commands if info.prefix}
+    return [*(str(info.id) for info in reply.commands), *sorted(prefixes), WILDCARD]
+
+
 async def _vlans(asker: Asker, namespace: str) -> Sequence[str]:
     own = f"{namespace}{SEPARATOR}"
     reply = await asker.ask("namespace", GetVlans(), timeout_s=SUGGEST_S, namespace=namespace)
@@ -167,6 +179,8 @@ SOURCES: dict[str, Callable[[Asker, str], Awaitable[Sequence[str]]]] = {
     "job_target": _job_targets,
     "pipe": _pipes,
     "pipeline": _pipelines,
+    "cc_command": _cc_commands,
+    "cc_target": _cc_targets,
     "vlan": _vlans,
     "vlan_prefix": _vlan_prefixes,
     "bridge": _bridges,

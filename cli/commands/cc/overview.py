@@ -25,20 +25,24 @@ from bus.messages.cc import (
     SetPrefix,
     Unlisten,
 )
+from cli.answers.duration import format_duration
 from cli.answers.printable import escaped
 from cli.answers.response import Group, Response, Row
 from cli.commands.cc import filter_words
 from cli.commands.cc.posting import port_of
 from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, Scope
 
-CLIENTS = ("uuid", "hostname", "arch", "os", "ip", "mac")
+CLIENTS = ("uuid", "hostname", "arch", "os", "ip", "mac", "vm", "silent")
+"""minimega's columns, then the VM's name, and for how long nothing was heard of the agent: a frozen guest is silent."""
 COMMANDS_HEADER = (
     *("id", "prefix", "command", "responses", "background", "sent", "received", "level", "filter"),
-    *("once", "connectivity", "waiting", "running"),
+    *("once", "connectivity", "waiting", "running", "timeout"),
 )
 """minimega's columns, then what it does not tell."""
 PROCESSES = ("name", "uuid", "pid", "command")
 PARTS = ("commands", "filter", "prefix", "responses")
+SHOWN_FILES = 10
+"""Names of files in a cell."""
 FOUND_S = 600.0
 """Removing a million files takes its time."""
 
@@ -46,6 +50,13 @@ FOUND_S = 600.0
 def listed(words: tuple[str, ...]) -> str:
     """A list as minimega shows it, on one line."""
     return f"[{' '.join(map(escaped, words))}]"
+
+
+def shortened(words: tuple[str, ...]) -> str:
+    """The same of which there may be thousands: programs get all of them in the data."""
+    if len(words) <= SHOWN_FILES:
+        return listed(words)
+    return listed((*words[:SHOWN_FILES], f"and {len(words) - SHOWN_FILES} more"))
 
 
 def state_table(reply: CcState, args: Args) -> Answer:
@@ -63,6 +74,8 @@ def client_table(reply: ClientList, args: Args) -> Answer:
             escaped(client.os),
             listed(client.ips),
             listed(client.macs),
+            client.vm,
+            format_duration(round(client.silent_s)),
         )
         for client in reply.clients
     ]
@@ -91,14 +104,15 @@ def command_row(info: CommandInfo) -> Row:
         what(info),
         str(info.responses),
         str(spec.background).lower(),
-        listed(spec.files if spec.kind is CommandKind.SEND else ()),
-        listed(spec.files if spec.kind is CommandKind.RECEIVE else ()),
+        shortened(spec.files if spec.kind is CommandKind.SEND else ()),
+        shortened(spec.files if spec.kind is CommandKind.RECEIVE else ()),
         spec.level,
         filter_words.text(info.filter),
         str(spec.once).lower(),
         probe,
         str(info.states.get("waiting", 0)),
         str(info.states.get("running", 0)),
+        format_duration(spec.timeout_s) if spec.timeout_s else "",
     )
 
 
@@ -241,6 +255,7 @@ ends them. Responses stay. With `all` the numbers begin anew.""",
         scope=Scope.BROADCAST,
         to="cc",
         request=lambda args: DeleteCommands(target=args.text("id")),
+        completers={"id": "cc_target"},
     ),
     Command(
         patterns=("cc <delete,> <response,> <id or prefix or all>",),
@@ -249,6 +264,7 @@ ends them. Responses stay. With `all` the numbers begin anew.""",
         to="cc",
         request=lambda args: DeleteResponses(target=args.text("id")),
         timeout_s=FOUND_S,
+        completers={"id": "cc_target"},
     ),
     Command(
         patterns=("cc <listen,>",),

@@ -13,6 +13,8 @@ from cli.answers.response import Group, Response
 from cli.commands.declare import QUICK_S, Answer, Args, Call, Command, CommandError, Scope
 
 REDIRECTIONS = ("stdin", "stdout", "stderr")
+TIMEOUT = "timeout"
+"""The other word that may stand before a program."""
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 MAX_PACKET = 60_000
 """Bytes; a UDP packet holds 65,507."""
@@ -24,16 +26,20 @@ def posted(reply: CommandPosted, args: Args) -> Answer:
 
 
 def program(words: Sequence[str], *, background: bool = False, once: bool = False) -> CommandSpec:
-    """Redirections to pipes, then program and arguments; raises CommandError."""
+    """Redirections to pipes and a time limit, then program and arguments; raises CommandError."""
     pipes: dict[str, str] = {}
+    timeout_s = 0.0
     rest = list(words)
-    while rest and (parts := rest[0].partition("="))[0] in REDIRECTIONS and parts[1]:
-        if not parts[2]:
+    while rest and (parts := rest[0].partition("="))[0] in (*REDIRECTIONS, TIMEOUT) and parts[1]:
+        if parts[0] == TIMEOUT:
+            timeout_s = limit_of(parts[2])
+        elif not parts[2]:
             raise CommandError(f"{rest[0]} names no pipe")
-        pipes[parts[0]] = parts[2]
+        else:
+            pipes[parts[0]] = parts[2]
         rest.pop(0)
     if not rest:
-        raise CommandError("which program? there is only what its input and output are to be connected to")
+        raise CommandError("which program? there is only how it is to be run")
     if not rest[0]:
         raise CommandError("the name of a program cannot be empty")
     return CommandSpec(
@@ -44,7 +50,19 @@ def program(words: Sequence[str], *, background: bool = False, once: bool = Fals
         stdin=pipes.get("stdin", ""),
         stdout=pipes.get("stdout", ""),
         stderr=pipes.get("stderr", ""),
+        timeout_s=timeout_s,
     )
+
+
+def limit_of(text: str) -> float:
+    """How long a program may run, in seconds; raises CommandError."""
+    try:
+        limit_s = parse_duration(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    if limit_s <= 0:
+        raise CommandError("the time that a program may run must be more than nothing")
+    return limit_s
 
 
 def pid_of(text: str) -> int:
@@ -138,7 +156,12 @@ with it how it ended (`cc exitcode`, `cc wait`).
 
 Words before the program connect it to pipes of the namespace, line by line:
 
-	cc exec stdin=orders stdout=results worker -v""",
+	cc exec stdin=orders stdout=results worker -v
+
+and limit its time; what has not ended by then is ended, with all that it has
+started, and its state is `timeout`:
+
+	cc exec timeout=30s make""",
         background=False,
         once=False,
     ),
