@@ -76,8 +76,9 @@ def _flushed(table: CcTable, ledger: Ledger, guest: Guest, inp: Input) -> list[E
     tunnels = ledger.tunnels.pop(guest.vm.uuid, {})
     if tunnels:
         effects.append(CloseTunnels(tunnels=tuple((guest.vm.key, number) for number in tunnels)))
-    if ledger.mounts.pop(guest.vm.uuid, None) is not None:
-        effects.append(CloseMounts(vms=((guest.vm.key, guest.vm.vm_id),)))
+    mount = ledger.mounts.pop(guest.vm.uuid, None)
+    if mount is not None and mount.source:
+        effects.append(CloseMounts(mounts=((guest.vm.key, mount.source),)))
     effects.append(Reline(vm_ids=(guest.vm.vm_id,)))
     ledger.forget_stranger(guest.vm.uuid)
     return effects

@@ -121,6 +121,8 @@ class Mounted(Input, frozen=True, kw_only=True, omit_defaults=True, tag="mounted
     msg_id: str
     path: str = ""
     """Without symbolic links."""
+    source: str = ""
+    """What the kernel calls it."""
     code: str = ""
     error: str = ""
 
@@ -234,9 +236,9 @@ class OpenMount(Effect, frozen=True, kw_only=True):
 
 
 class CloseMounts(Effect, frozen=True, kw_only=True):
-    """Take off the mounts of these guests, each with the number of its VM; feeds `Unmounted` if a request waits."""
+    """Take off the mounts of these guests, which the kernel calls so; feeds `Unmounted` if a request waits."""
 
-    vms: tuple[tuple[Key, int], ...]
+    mounts: tuple[tuple[Key, str], ...]
     msg_id: str = ""
 
 

@@ -55,7 +55,7 @@ def mounted(table: CcTable, inp: Mounted) -> list[Effect]:
         if ledger is not None and own is not None and own.state is MountState.MOUNTING:
             del ledger.mounts[waiting.mount]
         return [Fail(msg_id=inp.msg_id, code=inp.code or "unavailable", message=inp.error or "the VM is gone")]
-    own.path, own.state = inp.path, MountState.MOUNTED
+    own.path, own.source, own.state = inp.path, inp.source, MountState.MOUNTED
     namespace, uuid = guest.vm.key
     event = GuestMounted(uuid=uuid, vm=guest.vm.name, path=own.path)
     told = Publish(topic=cc_topic(namespace, uuid, "mounted"), event=event, namespace=namespace)
@@ -73,7 +73,7 @@ def lost(table: CcTable, inp: MountLost) -> list[Effect]:
 
 
 def _lose(guest: Guest, own: Mount, reason: str) -> Publish:
-    own.state, own.reason = MountState.LOST, reason
+    own.state, own.source, own.reason = MountState.LOST, "", reason
     return _gone(guest, own, reason)
 
 
@@ -102,15 +102,14 @@ def unmount(table: CcTable, inp: Received, msg: UnmountGuests) -> list[Effect]:
 def close(ledger: Ledger, uuids: set[str], msg_id: str = "") -> list[Effect]:
     """Take mounts off the list and off the host."""
     effects: list[Effect] = []
-    vms: list[tuple[tuple[str, str], int]] = []
+    closed: list[tuple[tuple[str, str], str]] = []
     for uuid in sorted(uuids & set(ledger.mounts)):
         own, guest = ledger.mounts.pop(uuid), ledger.guests.get(uuid)
-        if guest is not None and own.state is not MountState.LOST:
-            vms.append((guest.vm.key, guest.vm.vm_id))
-            if own.state is MountState.MOUNTED:
-                effects.append(_gone(guest, own))
-    if vms or msg_id:
-        effects.insert(0, CloseMounts(vms=tuple(vms), msg_id=msg_id))
+        if guest is not None and own.state is MountState.MOUNTED:  # what is just being mounted finds itself unwanted
+            closed.append((guest.vm.key, own.source))
+            effects.append(_gone(guest, own))
+    if closed or msg_id:
+        effects.insert(0, CloseMounts(mounts=tuple(closed), msg_id=msg_id))
     return effects
 
 

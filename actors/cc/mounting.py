@@ -61,12 +61,13 @@ class MountingActor(LookingActor):
     async def _open(self, effect: OpenMount) -> None:
         async with self._one_by_one:
             try:
-                self.feed(Mounted(msg_id=effect.msg_id, path=await self._mount(effect)))
+                path, source = await self._mount(effect)
+                self.feed(Mounted(msg_id=effect.msg_id, path=path, source=source))
             except BusError as error:
                 self.feed(Mounted(msg_id=effect.msg_id, code=error.code, error=str(error)))
 
-    async def _mount(self, effect: OpenMount) -> str:
-        """The path without symbolic links; raises BusError."""
+    async def _mount(self, effect: OpenMount) -> tuple[str, str]:
+        """The path without symbolic links, and what the kernel calls it; raises BusError."""
         session, guest = self.sessions.get(effect.key), self.state.guest(effect.key)
         if session is None or guest is None:
             raise UnavailableError("the agent of this guest is not connected any more")
@@ -81,7 +82,7 @@ class MountingActor(LookingActor):
             await asyncio.to_thread(guest_mount.unmount, lambda one: one == source)
             raise UnavailableError(f"{guest.vm.name} went away, or was unmounted, before it was mounted")
         session.mounts.begin(device, source)
-        return path
+        return path, source
 
     def _is_wanted(self, effect: OpenMount) -> bool:
         ledger = self.state.namespaces.get(effect.key[0])
@@ -89,12 +90,11 @@ class MountingActor(LookingActor):
         return own is not None and own.state is MountState.MOUNTING and own.asked == effect.path
 
     async def _close(self, effect: CloseMounts) -> None:
-        sources = set()
-        for key, vm_id in effect.vms:
-            sources.add(guest_mount.source_of(self.context.tag, vm_id))
+        sources = {source for _, source in effect.mounts}
+        for key, source in effect.mounts:
             session = self.sessions.get(key)
             if session is not None:
-                session.mounts.end()
+                session.mounts.end(source)
         left = await asyncio.to_thread(guest_mount.unmount, lambda source: source in sources) if sources else []
         error = f"{left[0]} cannot be unmounted: something else is mounted on it" if left else ""
         if effect.msg_id:
@@ -114,7 +114,7 @@ class MountingActor(LookingActor):
                     vm=guest.vm.name,
                     uuid=uuid,
                     path=own.path,
-                    source=guest_mount.source_of(self.context.tag, guest.vm.vm_id),
+                    source=own.source,
                     state=own.state,
                     reason=own.reason,
                 )

@@ -195,9 +195,9 @@ class Mounts:
         if self._relay is not None:
             self._relay.tick(now_s)
 
-    def end(self) -> None:
+    def end(self, source: str) -> None:
         """It was asked for; the caller takes the mount off the host."""
-        if self._relay is not None:
+        if self._relay is not None and self._relay.source == source:
             self._relay.close()
             self._relay = None
 

@@ -140,6 +140,8 @@ class Mount(msgspec.Struct, omit_defaults=True):
     asked: str
     """As it was said; `path` is without symbolic links."""
     state: MountState
+    source: str = ""
+    """What the kernel calls it."""
     reason: str = ""
 
 

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -30,8 +31,11 @@ _FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW
 
 
 def source_of(tag: str, vm_id: int) -> str:
-    """What a mount of a guest is called in mountinfo; `nuke` goes by its beginning."""
-    return f"{TOP}_{tag}_cc{vm_id}"
+    """What a new mount of a guest is called in mountinfo: no other is, so that an end is never that of the next one.
+
+    `nuke` goes by its beginning.
+    """
+    return f"{TOP}_{tag}_cc{vm_id}_{secrets.token_hex(3)}"
 
 
 def is_of(tag: str) -> Callable[[str], bool]:

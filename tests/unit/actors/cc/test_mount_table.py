@@ -27,10 +27,10 @@ def mounts(table: CcTable) -> dict[str, tuple[str, str]]:
 
 def mounted(*more: int) -> CcTable:
     """Guest 1 is mounted at /mnt/one by way of /mnt/link, and more guests are, each at /mnt/N."""
-    table = after(received(MOUNT, "m"), Mounted(msg_id="m", path="/mnt/one"), guests=3)
+    table = after(received(MOUNT, "m"), Mounted(msg_id="m", path="/mnt/one", source="s1"), guests=3)
     for number in more:
         request = received(MountGuest(target=f"vm{number}", path=f"/mnt/{number}"), f"m{number}")
-        play(step, table, request, Mounted(msg_id=f"m{number}", path=f"/mnt/{number}"))
+        play(step, table, request, Mounted(msg_id=f"m{number}", path=f"/mnt/{number}", source=f"s{number}"))
     return table
 
 
@@ -40,11 +40,13 @@ def test_a_mount_is_answered_when_it_is_there() -> None:
     assert effects == [OpenMount(key=key(1), path="/mnt/link", msg_id="m")]
     assert mounts(table) == {uuid(1): ("mounting", "")}
     table = through_snapshot(table)
-    (effects,) = play(step, table, through_journal(Mounted(msg_id="m", path="/mnt/one")))
+    (effects,) = play(step, table, through_journal(Mounted(msg_id="m", path="/mnt/one", source="s1")))
     event = GuestMounted(uuid=uuid(1), vm="vm1", path="/mnt/one")
     topic = f"cc/{NS}/{uuid(1)}/mounted/"
     assert effects == [Publish(topic=topic, event=event, namespace=NS), Reply(msg_id="m", body=Ack())]
-    assert table.namespaces[NS].mounts[uuid(1)] == Mount(path="/mnt/one", asked="/mnt/link", state=MountState.MOUNTED)
+    assert table.namespaces[NS].mounts[uuid(1)] == Mount(
+        path="/mnt/one", asked="/mnt/link", state=MountState.MOUNTED, source="s1"
+    )
     assert table.waiting == {}
 
 
@@ -81,7 +83,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(request_: Request[Any], told:
 def test_unmounting(target: str) -> None:
     table = mounted()
     effects = ask(table, UnmountGuests(target=target), "u")
-    assert the(CloseMounts, effects) == CloseMounts(vms=((key(1), 1),), msg_id="u")
+    assert the(CloseMounts, effects) == CloseMounts(mounts=((key(1), "s1"),), msg_id="u")
     assert the(Publish, effects).event == GuestUnmounted(uuid=uuid(1), vm="vm1", path="/mnt/one")
     assert mounts(table) == {} and replies(effects) == {}
     (effects,) = play(step, table, Unmounted(msg_id="u"))
@@ -97,7 +99,7 @@ def test_something_lies_over_it() -> None:
 
 def test_unmounting_all_where_there_is_none() -> None:
     table = after()
-    assert ask(table, UnmountGuests(), "u") == [CloseMounts(vms=(), msg_id="u")]
+    assert ask(table, UnmountGuests(), "u") == [CloseMounts(mounts=(), msg_id="u")]
     (effects,) = play(step, table, Unmounted(msg_id="u"))
     assert replies(effects) == {"u": Ack()}
 
@@ -114,13 +116,13 @@ def test_what_is_lost_stays_listed_until_it_is_mounted_again_or_cleared() -> Non
     assert mounts(table)[uuid(1)] == ("mounted", "")
     play(step, table, MountLost(key=key(1), reason="gone"))
     effects = ask(table, UnmountGuests(target="vm1"), "u")
-    assert the(CloseMounts, effects).vms == () and events(effects) == []
+    assert the(CloseMounts, effects).mounts == () and events(effects) == []
     assert uuid(1) not in mounts(table)
 
 
 def test_it_is_taken_back_while_it_is_being_mounted() -> None:
     table = after(received(MOUNT, "m"))
-    assert ask(table, UnmountGuests(target="vm1"), "u") == [CloseMounts(vms=((key(1), 1),), msg_id="u")]
+    assert ask(table, UnmountGuests(target="vm1"), "u") == [CloseMounts(mounts=(), msg_id="u")]
     (effects,) = play(step, table, Mounted(msg_id="m", error="vm1 was unmounted before it was mounted"))
     assert sentence(effects) == "unavailable: vm1 was unmounted before it was mounted"
     assert mounts(table) == {}
@@ -136,7 +138,7 @@ def test_with_its_vm_it_goes() -> None:
     assert mounts(table) == {}
     table = mounted()
     (effects,) = play(step, table, VmsGone(vm_ids=(1,)))
-    assert the(CloseMounts, effects).vms == ((key(1), 1),)
+    assert the(CloseMounts, effects).mounts == ((key(1), "s1"),)
     assert play(step, table, MountLost(key=key(1), reason="late")) == [[]]
 
 
@@ -144,7 +146,7 @@ def test_with_its_vm_it_goes() -> None:
 def test_clearing_all_and_the_end_of_the_namespace_unmount(request_: Request[Any]) -> None:
     table = mounted(2)
     effects = ask(table, request_)
-    assert the(CloseMounts, effects) == CloseMounts(vms=((key(1), 1), (key(2), 2)))
+    assert the(CloseMounts, effects) == CloseMounts(mounts=((key(1), "s1"), (key(2), "s2")))
     assert events(effects)[-2:] == [f"cc/{NS}/{uuid(number)}/unmounted/" for number in (1, 2)]
     assert mounts(table) == {}
 

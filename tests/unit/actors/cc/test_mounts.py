@@ -85,7 +85,7 @@ async def session() -> Any:
     """One mount."""
     session = Session()
     yield session
-    session.mounts.end()
+    session.mounts.end("source")
     session.kernel.close()
     with pytest.raises(OSError):
         os.fstat(session.device)
@@ -151,7 +151,7 @@ async def test_a_reply_counts_once(session: Session) -> None:
 async def test_replies_of_an_earlier_mount_are_nothing(session: Session) -> None:
     session.say(fuse.reply(2), mount=7)
     assert session.lost == []
-    session.mounts.end()
+    session.mounts.end("source")
     session.say(fuse.reply(2))
     assert session.lost == []
 
