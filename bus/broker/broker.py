@@ -32,7 +32,7 @@ from bus.messages.envelope import Envelope
 from bus.node.lifecycle import Process, run_process
 from bus.numbering import TopicNumbers
 from bus.port import HIGH_WATER_MARK
-from bus.pump import Pump
+from bus.pump import ForwardingPump, Pump
 from bus.topics import MAX_TOPIC, node_topic, stats_topic
 
 TICK_S = 0.25
@@ -75,10 +75,12 @@ class Broker(Process):
         members = group.group_id()
         self._token = hello_token.make(where.run)
         where.bus.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._requests = Pump(self._bound(zmq.ROUTER, where.requests, {zmq.ROUTER_MANDATORY: 1}), self._on_request)
+        self._requests = ForwardingPump(
+            self._bound(zmq.ROUTER, where.requests, {zmq.ROUTER_MANDATORY: 1}), self._on_request
+        )
         self._xpub = Pump(self._bound(zmq.XPUB, where.events, {zmq.XPUB_VERBOSER: 1}), self._on_subscription)
         xsub = self._bound(zmq.XSUB, where.publish, {})
-        self._xsub = Pump(xsub, self._on_event)
+        self._xsub = ForwardingPump(xsub, self._on_event)
         for endpoint in (where.requests, where.events):
             group.share(endpoint, members, alone=0o600, shared=0o660)
         group.share(where.bus, members, alone=0o700, shared=0o750)
