@@ -39,6 +39,16 @@ def cards(console: Console, name: str) -> dict[str, str]:
     return {column: row[column] for column in CARDS}
 
 
+def in_files(product: Product, row: dict[str, str]) -> bool:
+    """Whether the files of a VM say of its interfaces what `vm info` does."""
+    cells = [row[column].strip("[]").split(", ") for column in ("bridge", "vlan", "mac")]
+    specs = [f"{bridge or 'mega_bridge'},{vlan},{mac}" for bridge, vlan, mac in zip(*cells, strict=True)]
+    directory = product.base / row["id"]
+    shown = next(line for line in (directory / "config").read_text().splitlines() if line.startswith("Networks:"))
+    names = (directory / "taps").read_text().split()
+    return shown.split(maxsplit=1)[1] == f"[{' '.join(specs)}]" and names == row["tap"].strip("[]").split(", ")
+
+
 @pytest.fixture
 def net(shared: Product, console: Console) -> Iterator[Console]:
     """A connection; afterwards no device of a guest is left."""
@@ -92,6 +102,8 @@ def test_a_relaunch_has_the_same_interfaces(shared: Product, net: Console) -> No
     net.ok("vm net connect a 1 disconnected", "vm net connect a 0 200 br2", "vm net add a 300")
     first = cards(net, "a")
     assert (first["vlan"], first["bridge"]) == ("[200, disconnected, 300]", "[br2, , mega_bridge]")
+    until(lambda: all(in_files(shared, row) for row in net.rows()), "the files to say so")
+    assert net.ok("host netcommit") == "5"
     net.ok("vm kill a")
     assert cards(net, "a") == first, "they are kept"
     assert taps(shared) == set(net.vm("b")["tap"].strip("[]").split(", ")), "but not their devices"
@@ -99,6 +111,7 @@ def test_a_relaunch_has_the_same_interfaces(shared: Product, net: Console) -> No
     again = cards(net, "a")
     assert (again["vlan"].split(", ")[1], again["bridge"]) == (cards(net, "b")["vlan"][1:].split(", ")[0], SAME)
     assert (again["tap"], again["mac"]) == (first["tap"], first["mac"])
+    assert in_files(shared, net.vm("a"))
     assert len(taps(shared)) == 5
     inside = ip("-netns", f"meganet_{shared.tag}_{net.vm('a')['id']}", "-brief", "link")
     assert [line.split("@")[0] for line in inside.splitlines()[1:]] == ["veth0", "veth1", "veth2"]
