@@ -74,7 +74,7 @@ class Guests:
         return [row["command"] for row in self.module.as_dict(self.client.cc_process_list("all"))]
 
 
-def test_every_method_about_agents(module: ModuleType, product: Product) -> None:
+def test_every_method_about_agents(module: ModuleType, product: Product, tmp_path: Path) -> None:
     (product.base / "files" / "a.txt").write_text("sent\n")
     with connected(module, product) as raw:
         client = Recorded(raw)
@@ -87,6 +87,7 @@ def test_every_method_about_agents(module: ModuleType, product: Product) -> None
         run_programs(guests)
         move_files(guests, product)
         reach_others(guests)
+        mount(guests, tmp_path)
         forget(guests)
         served = {method for method, _ in variants(module) if is_elsewhere(method)} - set(unserved())
         assert {method for method in client.called if is_elsewhere(method)} == served
@@ -152,6 +153,20 @@ def reach_others(guests: Guests) -> None:
             client.cc_tunnel_close("web1", tunnel["id"])
         assert guests.module.as_dict(client.cc_tunnel_list("web1")) == []
     client.cc_listen(str(free_port()))
+
+
+def mount(guests: Guests, point: Path) -> None:
+    """The file systems of a guest on this host."""
+    client = guests.client
+    client.cc_mount(guests.uuids["web1"], str(point))
+    assert (point / "tmp/miniccc/files/a.txt").read_text() == "sent\n"
+    with pytest.raises(guests.module.Error, match="web1 is mounted at"):
+        client.cc_mount("web1", str(point))
+    with pytest.raises(guests.module.Error, match="must provide a mount path"):
+        client.cc_mount("web2")
+    client.clear_cc_mount("web1")
+    assert list(point.iterdir()) == []
+    client.clear_cc_mount()
 
 
 def forget(guests: Guests) -> None:
