@@ -11,7 +11,7 @@ import functools
 import os
 import signal
 import sys
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from bus.errors import BusError, InvalidError, UnavailableError
 from bus.library.consoles import ConsoleViewer
@@ -22,6 +22,7 @@ from bus.port import Port
 from cli.place import Place, connected
 from cli.streams.blocking import BlockingCalls
 from cli.streams.console_terminal import ESCAPE, QueryFilter, RawTerminal, size, without_queries
+from cli.streams.ending import run
 from cli.streams.presence import while_there
 from cli.streams.running import running
 from cli.streams.standard_streams import STDIN, STDOUT, print_all, receive, until_unread
@@ -47,10 +48,9 @@ def console(place: Place, target: str, wish: Wish = Wish(), *, namespace: str = 
     Ends when the user leaves, with the guest, and a moment after the end of stdin where that is no terminal.
     """
     with RawTerminal() as terminal:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _terminated)
         try:
-            said = asyncio.run(_attend(place, target, namespace or DEFAULT_NAMESPACE, wish, terminal))
+            work = _attend(place, target, namespace or DEFAULT_NAMESPACE, wish, terminal)
+            said = run(work, signal.SIGTERM, signal.SIGHUP)  # which leave the terminal as it was
         except BusError as error:
             said, status = str(error), 1
         else:
@@ -58,11 +58,6 @@ def console(place: Place, target: str, wish: Wish = Wish(), *, namespace: str = 
     if said:
         sys.stderr.write(f"minibus: {said}\n")
     return status
-
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    """Leave as if it had not been caught, but with the terminal as it was."""
-    sys.exit(128 + number)
 
 
 async def _attend(place: Place, target: str, namespace: str, wish: Wish, terminal: RawTerminal) -> str:

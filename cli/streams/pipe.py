@@ -11,7 +11,7 @@ import functools
 import signal
 import sys
 from contextlib import AsyncExitStack
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from bus.errors import BusError
 from bus.language.pipe_names import resolve
@@ -20,12 +20,11 @@ from bus.messages.base import DEFAULT_NAMESPACE
 from bus.pipe_messages import as_frames, as_lines
 from cli.place import Place, connected
 from cli.streams.blocking import BlockingCalls
+from cli.streams.ending import run
 from cli.streams.pipe_input import Frames, InputError, Lines
 from cli.streams.presence import while_there
 from cli.streams.running import running
 from cli.streams.standard_streams import print_all, receive, until_unread
-
-EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 class Ends(NamedTuple):
@@ -43,19 +42,13 @@ def pipe(place: Place, name: str, ends: Ends = Ends(), *, namespace: str = "") -
     Ends with stdin, once the readers have everything, and with the pipe. Raises BrokenPipeError when it only reads, and
     nobody reads its output.
     """
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         where, pipe_name = resolve(name, namespace or DEFAULT_NAMESPACE)
-        asyncio.run(_attend(place, where, pipe_name, ends))
+        run(_attend(place, where, pipe_name, ends), signal.SIGTERM)  # after which the plumber hears a goodbye
     except (BusError, InputError) as error:
         sys.stderr.write(f"minibus: {error}\n")
         return 1
     return 0
-
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    """Say goodbye to the plumber, and leave as if it had not been caught."""
-    sys.exit(EXIT_TERMINATED)
 
 
 async def _attend(place: Place, namespace: str, name: str, ends: Ends) -> None:
