@@ -145,6 +145,21 @@ def test_in_every_state(shared: Product, net: Console, state: str) -> None:
     assert "NEVER" not in {row["alias"] for row in net.rows("vlans")}, "what fails gives no number to an alias"
 
 
+def test_a_vm_that_never_had_a_guest(shared: Product, net: Console, tmp_path: Path) -> None:
+    missing = tmp_path / "root"
+    net.ok("vm config init /bin/sleep 1000", "vm config net 100 LAN", f"vm config filesystem {missing}")
+    net.command("vm launch container a")
+    assert net.states() == {"a": "ERROR"}
+    assert net.error("vm net disconnect a 2") == "no network 2, VM only has 2 networks"
+    net.ok("vm net connect a 0 7", "vm net add a 8", "vm net disconnect a 1")
+    assert cards(net, "a")["vlan"] == "[7, disconnected, 8]"
+    missing.symlink_to(shared.rootfs)
+    net.ok("vm start a")
+    assert cards(net, "a")["vlan"] == "[7, disconnected, 8]"
+    assert len(taps(shared)) == 3
+    until(lambda: in_files(shared, net.vm("a")), "the files to say so")
+
+
 async def test_a_guest_that_cannot_be_plugged_in(shared: Product, net: Console) -> None:
     """The kernel takes no address of a group for a card."""
     config = VmConfig(

@@ -55,6 +55,7 @@ async def _disconnect(call: Call) -> AsyncIterator[Group]:
     position = position_of(call)
 
     async def disconnect(host: str, vms: Sequence[VmInfo]) -> Answer:
+        await _check_position(call, host, vms, position)
         return await _move(call, host, vms, position, Vlan(number=DISCONNECTED))
 
     yield await on_targets(call, disconnect)
@@ -81,11 +82,8 @@ async def _add(call: Call) -> AsyncIterator[Group]:
                 raise CommandError(f"{vm.name}: a VM can have {MAX_INTERFACES} network interfaces")
         vlans = await look_up(call, [spec.vlan for spec in specs])
         networks = [resolved(spec, vlan) for spec, vlan in zip(specs, vlans, strict=True)]
-        namespace = call.session.namespace
-        # Before there is anything: from here on they are removed with the guests and forgotten with the VMs.
-        wire = WireVms(target=",".join(str(vm.vm_id) for vm in vms))
         try:
-            await call.engine.ask(f"vm@{host}", wire, timeout_s=QUICK_S, namespace=namespace)
+            await _expect(call, host, vms)
         except BusError:
             await give_back(call, vlans)
             raise
@@ -96,11 +94,21 @@ async def _add(call: Call) -> AsyncIterator[Group]:
 
 
 async def _check_position(call: Call, host: str, vms: Sequence[VmInfo], position: int) -> None:
-    """Raise CommandError if none of the VMs has such an interface."""
+    """Raise CommandError if none of the VMs has such an interface; VMs that never had any get theirs."""
     counts = {guest.vm_id: len(guest.interfaces) for guest in await _interfaces(call, host)}
-    most = max(counts.get(vm.vm_id, 0) for vm in vms)
+    most = max(counts.get(vm.vm_id, len(vm.config.networks)) for vm in vms)
     if position >= most:
         raise CommandError(f"no network {position}, VM only has {most} network{'' if most == 1 else 's'}")
+    if fresh := [vm for vm in vms if vm.vm_id not in counts and vm.config.networks]:
+        await _expect(call, host, fresh)
+        request = AddInterfaces(vms=tuple(further(vm, ()) for vm in fresh))
+        await call.engine.ask(f"network@{host}", request, timeout_s=CONNECT_S, namespace=call.session.namespace)
+
+
+async def _expect(call: Call, host: str, vms: Sequence[VmInfo]) -> None:
+    """Before there are any: interfaces are removed with the guests from here on, and forgotten with the VMs."""
+    wire = WireVms(target=",".join(str(vm.vm_id) for vm in vms))
+    await call.engine.ask(f"vm@{host}", wire, timeout_s=QUICK_S, namespace=call.session.namespace)
 
 
 async def _interfaces(call: Call, host: str) -> Sequence[GuestInterfaces]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus.errors import DeadlineError, InvalidError, NotFoundError, UnavailableError
@@ -20,7 +21,7 @@ from bus.messages.network import (
     Netspec,
 )
 from bus.messages.vlan import DISCONNECTED, ResolveVlans, ReturnVlans, Vlan, Vlans
-from bus.messages.vm import GetVms, VmList, WireVms
+from bus.messages.vm import GetVms, VmConfig, VmList, WireVms
 from tests.unit.cli.stand_ins import Asked, EngineBench, make_vm
 
 WEB = GuestNic(vm_id=0, name="web", namespace="minimega")
@@ -94,6 +95,20 @@ async def test_interfaces_that_come_later_are_expected_before_they_are_made() ->
     assert await one.text("vm net add web,db LAN") == ""
     assert asked(one) == ["GetVms", "GetInterfaces", "ResolveVlans", "WireVms", "AddInterfaces"]
     assert one.bus.asked[3].request == WireVms(target="0,1")
+
+
+async def test_what_was_never_plugged_in_is_made_known_first() -> None:
+    networks = (Netspec(vlan=101, alias="minimega//LAN"), Netspec(vlan=100))
+    new = msgspec.structs.replace(make_vm(7, "new"), config=VmConfig(networks=networks))
+    one = bench()
+    one.bus.reactions[GetVms] = VmList(vms=(make_vm(0, "web"), new))
+    assert await one.text("vm net connect web,new 1 LAN") == ""
+    steps = ["GetVms", "GetInterfaces", "WireVms", "AddInterfaces", "ResolveVlans", "ConnectInterfaces"]
+    assert asked(one) == steps
+    known = GuestNic(vm_id=7, name="new", namespace="minimega", configured=networks)
+    assert one.bus.asked[2].request == WireVms(target="7")
+    assert one.bus.asked[3].request == AddInterfaces(vms=(known,))
+    assert await one.error("vm net disconnect web,new 2") == "no network 2, VM only has 2 networks"
 
 
 @pytest.mark.parametrize(
