@@ -53,6 +53,8 @@ from shims.programs.process_tree import Tree
 TICK_S = 1.0
 MARGIN_S = 1.0
 """An answer leaves so long before the asker gives up."""
+MAX_WAIT_S = 60.0
+"""For a message, however long the asker would wait: he may have gone, and nobody tells."""
 COUNT_S = 3.0
 """For the broker to count subscribers."""
 COUNTED = 500
@@ -163,7 +165,8 @@ class PlumberActor(StepActor[PlumberTable]):
         """More for a reader."""
         _check_client(msg.reader)
         pipe = self.pipes.ending(request.namespace, msg.pipe, msg.reader) or self._open(request.namespace, msg.pipe)
-        return await self.pipes.read(pipe, msg, time.monotonic(), request.deadline - MARGIN_S)
+        until = min(request.deadline - MARGIN_S, asyncio.get_running_loop().time() + MAX_WAIT_S)
+        return await self.pipes.read(pipe, msg, time.monotonic(), until)
 
     @query
     async def write_pipe(self, msg: WritePipe, request: RequestContext) -> PipeWritten:

@@ -21,6 +21,8 @@ MAX_OF_KEY = 2_000
 MAX_PENDING = 20_000
 MAX_BYTES_OF_KEY = 128 * 1024 * 1024
 """Of requests of one key that are under way; one that is larger may go alone. They take memory of the broker."""
+NOBODY = b""
+"""No connection is called so."""
 MAX_OWN_ID = MAX_ID - 80
 """Characters of an id as the client has it."""
 
@@ -80,9 +82,10 @@ class Relay:
         self._forget(inner_id)
 
     def drop(self, identities: frozenset[bytes]) -> None:
-        """These connections are gone."""
-        for inner in [inner for inner, one in self.waiting.items() if one.identity in identities]:
-            self._forget(inner)
+        """These connections are gone. What they asked goes on, and counts until it has been answered."""
+        for inner, one in self.waiting.items():
+            if one.identity in identities:
+                self.waiting[inner] = one._replace(identity=NOBODY)
 
     def lost(self) -> list[Waiting]:
         """The broker is gone and has forgotten all of them; gives who is to be told."""

@@ -76,7 +76,7 @@ class PipeRead(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pipe
 
 
 class ReadPipe(Query[PipeRead], frozen=True, kw_only=True, omit_defaults=True, tag="pipe.read"):
-    """Give me more of a pipe of the envelope's namespace; waits until there is something or time is nearly up.
+    """Give me more of a pipe of the envelope's namespace; waits for it until time is nearly up, a minute at most.
 
     The first one attaches the reader, and messages written from then on are for it. Answered at once with
     `conflict` if the reader was cut off because it had fallen silent; to go on, it attaches under another name.

@@ -13,7 +13,7 @@ from bus.broker.routing import Peer, Router
 from bus.errors import DeniedError, InvalidError, OverloadedError, UnreachableError
 from bus.gateway.connections import Connections
 from bus.gateway.greed import Greed, Traffic
-from bus.gateway.relay import MAX_BYTES_OF_KEY, Relay
+from bus.gateway.relay import MAX_BYTES_OF_KEY, NOBODY, Relay
 from bus.gateway.throttle import Throttle
 from bus.gateway.watchers import Heard, Watchers
 from bus.messages.envelope import Envelope
@@ -79,6 +79,23 @@ def test_requests_have_limits_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     for bad in (asked(""), asked("x" * 1000), asked("1", cause="x" * 1000)):
         with pytest.raises(InvalidError):
             relay.inward(b"c", ALICE, bad, 0.0)
+
+
+def test_who_comes_and_goes_has_no_more_requests_under_way_than_who_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.gateway.relay.MAX_OF_KEY", 2)
+    relay = Relay()
+    inner = [relay.inward(b"old", ALICE, asked(str(number)), 0.0).id for number in range(2)]
+    relay.drop(frozenset((b"old",)))
+    with pytest.raises(OverloadedError):
+        relay.inward(b"new", ALICE, asked("2"), 0.0)
+    routed = relay.outward(Envelope(kind="reply", id=inner[0]))
+    assert routed is not None
+    assert routed[0] == NOBODY
+    relay.inward(b"new", ALICE, asked("1"), 0.0)  # the same again, by one who has come back
+    relay.inward(b"new", ALICE, asked("2"), 0.0)
+    routed = relay.outward(Envelope(kind="reply", id=inner[1]))
+    assert routed is not None
+    assert routed[0] == b"new"
 
 
 def test_the_broker_takes_the_name_of_a_key_from_the_gateway_alone() -> None:
