@@ -36,7 +36,7 @@ from actors.cc.inputs import (
     VmsSeen,
 )
 from actors.cc.table import CcTable, Guest, Ledger, Waiting
-from bus.actor.step import Effect, Fail, Input, Received, Recovered, Reply
+from bus.actor.step import Effect, Fail, Input, Received, Recovered, Reply, not_understood
 from bus.messages.base import Ack
 from bus.messages.cc import (
     ClearCc,
@@ -149,9 +149,8 @@ def _request(table: CcTable, inp: Received) -> list[Effect]:
             return mount_table.unmount(table, inp, msg)
         case EndCc():
             return _end(table, inp)
-        case body:
-            sentence = f"cc does not understand {type(body).__name__}"
-            return [Fail(msg_id=inp.msg_id, code="unknown_type", message=sentence)]
+        case _:
+            return [not_understood("cc", inp)]
 
 
 # ---------------------------------------------------------------- TCP

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bus.actor.step import Ask, Effect, Fail, Input, Reply
+from bus.actor.step import Ask, Effect, Input, Reply
 from bus.messages.guest import (
     GuestConsole,
     GuestExit,
@@ -228,8 +228,3 @@ def report_consoles(table: ContainerTable, vm_ids: Iterable[int]) -> Ask:
     consoles = tuple(GuestConsole(vm_id=vm_id, pid=guest.pid, port=guest.console_port) for vm_id, guest in guests)
     tag = f"consoles/{table.ports_sent}"
     return Ask(tag=tag, to="vm", body=ReportConsoles(consoles=consoles), timeout_s=REPORT_TIMEOUT_S)
-
-
-def unknown_request(msg_id: str, body: object) -> list[Effect]:
-    """Nobody here handles it."""
-    return [Fail(msg_id=msg_id, code="unknown_type", message=f"container does not understand {type(body).__name__}")]

@@ -25,9 +25,8 @@ from actors.container.state import (
     report,
     report_consoles,
     report_exit,
-    unknown_request,
 )
-from bus.actor.step import AskFailed, Effect, Input, Received
+from bus.actor.step import AskFailed, Effect, Input, Received, not_understood
 from bus.messages.guest import (
     CreateGuests,
     ForgetGuests,
@@ -55,8 +54,8 @@ def step(table: ContainerTable, inp: Input) -> list[Effect]:
             return _order(table, msg_id, Verb.KILL, vm_ids)
         case Received(msg_id=msg_id, body=ForgetGuests(vm_ids=vm_ids)):
             return _order(table, msg_id, Verb.FORGET, vm_ids)
-        case Received(msg_id=msg_id, body=body):
-            return unknown_request(msg_id, body)
+        case Received():
+            return [not_understood("container", inp)]
         case WardenAnswered(call=call):
             return _answered(table, call, inp)
         case WardenExited(exit=exit_):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from actors.files.names import other_name
-from bus.actor.step import Effect, Fail, Input, Received, Recovered, Reply
+from bus.actor.step import Effect, Fail, Input, Received, Recovered, Reply, not_understood
 from bus.errors import ConflictError
 from bus.messages.base import Ack
 from bus.messages.files import DeleteFiles
@@ -73,9 +73,8 @@ def step(table: FileTable, inp: Input) -> list[Effect]:
         case Received(msg_id=msg_id, body=DeleteFiles(pattern=pattern)):
             table.deleting[msg_id] = pattern
             return [Delete(msg_id=msg_id, pattern=pattern)]
-        case Received(msg_id=msg_id, body=body):
-            message = f"files does not understand {type(body).__name__}"
-            return [Fail(msg_id=msg_id, code="unknown_type", message=message)]
+        case Received():
+            return [not_understood("files", inp)]
         case Deleted(msg_id=msg_id, code=code, error=error):
             del table.deleting[msg_id]
             return [Fail(msg_id=msg_id, code=code, message=error) if error else Reply(msg_id=msg_id, body=Ack())]

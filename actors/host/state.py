@@ -23,7 +23,7 @@ from actors.host.table import (
     RunIt,
     SpawnJob,
 )
-from bus.actor.step import Effect, Fail, Input, Publish, Received, Recovered, Reply
+from bus.actor.step import Effect, Fail, Input, Publish, Received, Recovered, Reply, not_understood
 from bus.exit_status import describe_exit
 from bus.messages.base import Ack
 from bus.messages.host import ClearJobs, JobChanged, JobInfo, JobList, KillJobs, RunProgram, StartJob
@@ -87,9 +87,8 @@ def _request(table: HostTable, inp: Received) -> list[Effect]:
         case ClearJobs():
             ended = tuple(job_id for job_id, job in table.jobs.items() if not job.info.running)
             return [*_forget(table, ended), Reply(msg_id=inp.msg_id, body=Ack())]
-        case body:
-            sentence = f"host does not understand {type(body).__name__}"
-            return [Fail(msg_id=inp.msg_id, code="unknown_type", message=sentence)]
+        case _:
+            return [not_understood("host", inp)]
 
 
 def _problem(argv: tuple[str, ...], env: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.namespace import config, destroy, launch, plan, vlan_requests
 from actors.namespace.table import Located, NamespaceTable, locate
 from actors.namespace.vlans import file_text
-from bus.actor.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply
+from bus.actor.step import Answered, AskFailed, Effect, Fail, Input, Publish, Received, Recovered, Reply, not_understood
 from bus.language.vm_names import MAX_NAME, is_valid
 from bus.messages.base import WILDCARD, Ack
 from bus.messages.namespace import (
@@ -119,8 +119,7 @@ def _received(table: NamespaceTable, inp: Received) -> list[Effect]:
         case OpenNamespace():
             table.make(inp.namespace)
         case _:
-            sentence = f"namespace does not understand {type(inp.body).__name__}"
-            return [Fail(msg_id=inp.msg_id, code="unknown_type", message=sentence)]
+            return [not_understood("namespace", inp)]
     return [Reply(msg_id=inp.msg_id, body=Ack())]
 
 

@@ -8,7 +8,7 @@ from actors.network.operations import Audit, AuditDue, Leased, Move, NoLease, Wo
 from actors.network.server_table import RESULTS
 from actors.network.table import Body, Job, NetworkTable, Work
 from actors.network.turn import Turn
-from bus.actor.step import Answered, AskFailed, Effect, Fail, Input, Received, Recovered
+from bus.actor.step import Answered, AskFailed, Effect, Input, Received, Recovered, not_understood
 from bus.messages.network import (
     AddInterfaces,
     ClearMirrors,
@@ -36,9 +36,8 @@ def step(table: NetworkTable, inp: Input) -> list[Effect]:
             table.queue.append(Job(msg_id=msg_id, namespace=namespace, body=body))
         case Received(body=body) if isinstance(body, servers.REQUESTS):
             return servers.received(table.dnsmasq, inp)
-        case Received(msg_id=msg_id, body=body):
-            sentence = f"network does not understand {type(body).__name__}"
-            return [Fail(msg_id=msg_id, code="unknown_type", message=sentence)]
+        case Received():
+            return [not_understood("network", inp)]
         case Worked():
             _worked(turn, inp)
         case AuditDue():

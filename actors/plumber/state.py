@@ -6,7 +6,7 @@ import msgspec
 
 from actors.plumber import pipeline_state
 from actors.plumber.table import DEFAULT, MAX_OF_NAMESPACE, MAX_PIPES, MAX_VIA, PipeSettings, PlumberTable
-from bus.actor.step import Effect, Fail, Input, Received, Reply
+from bus.actor.step import Effect, Fail, Input, Received, Reply, not_understood
 from bus.language.pipe_names import name_error
 from bus.messages.base import Ack
 from bus.messages.pipe import DeletePipes, SetPipe
@@ -69,9 +69,8 @@ def step(table: PlumberTable, inp: Input) -> list[Effect]:
             return []
         case Deleted(msg_id=msg_id, error=error):
             return [Fail(msg_id=msg_id, code="not_found", message=error) if error else Reply(msg_id=msg_id, body=Ack())]
-        case Received(msg_id=msg_id, body=body):
-            sentence = f"plumber does not understand {type(body).__name__}"
-            return [Fail(msg_id=msg_id, code="unknown_type", message=sentence)]
+        case Received():
+            return [not_understood("plumber", inp)]
         case _:
             raise TypeError(f"no step for {type(inp).__name__}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.scheduler.place import Placement, PlacementError, place
-from bus.actor.step import Answered, Ask, AskFailed, Effect, Fail, Input, Received, Recovered, Reply
+from bus.actor.step import Answered, Ask, AskFailed, Effect, Fail, Input, Received, Recovered, Reply, not_understood
 from bus.messages.namespace import Batch
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import GetHostLoad, HostLoad, LaunchVms, VmReport, VmResult
@@ -55,9 +55,8 @@ def step(table: SchedulerTable, inp: Input) -> list[Effect]:
     match inp:
         case Received(body=PlaceVms() as msg):
             return _begin(table, inp, msg)
-        case Received(msg_id=msg_id, body=body):
-            sentence = f"scheduler does not understand {type(body).__name__}"
-            return [Fail(msg_id=msg_id, code="unknown_type", message=sentence)]
+        case Received():
+            return [not_understood("scheduler", inp)]
         case Answered(tag=tag, body=body) if tag in table.asks:
             msg_id, host, index = table.asks.pop(tag)
             return _answered(table, msg_id, host, index, body)

@@ -6,7 +6,7 @@ from actors.vm import launch, lifecycle, reconcile, tags, wires
 from actors.vm.effects import InstancesPrepared, InstancesRemoved, Located
 from actors.vm.table import Phase, Verb, VmTable
 from actors.vm.turn import NETWORK_PHASES, Turn
-from bus.actor.step import Answered, AskFailed, Effect, Input, Received, Recovered
+from bus.actor.step import Answered, AskFailed, Effect, Input, Received, Recovered, not_understood
 from bus.messages.base import Ack
 from bus.messages.guest import GuestList, GuestReports, ReportConsoles, ReportExits
 from bus.messages.network import PlugReport
@@ -81,7 +81,8 @@ def _received(turn: Turn, inp: Received) -> None:
                 lifecycle.console_moved(turn, console)
             turn.reply(inp.msg_id, Ack())
         case _:
-            turn.fail(inp.msg_id, "unknown_type", f"vm does not understand {type(inp.body).__name__}")
+            failure = not_understood("vm", inp)
+            turn.fail(failure.msg_id, failure.code, failure.message)
 
 
 def _instances(turn: Turn, inp: InstancesPrepared | InstancesRemoved) -> None:

@@ -80,6 +80,13 @@ class Fail(Effect, frozen=True, kw_only=True):
     message: str
 
 
+def not_understood(actor: str, inp: Received) -> Fail:
+    """The answer to a request that this actor's `step` has no case for."""
+    return Fail(
+        msg_id=inp.msg_id, code="unknown_type", message=f"{actor} does not understand {type(inp.body).__name__}"
+    )
+
+
 class Publish(Effect, frozen=True, kw_only=True):
     """Tell the world, after the change."""
 
