@@ -252,31 +252,42 @@ def test_guests_keep_their_interfaces_while_minibus_is_down(product: Product) ->
     assert product.guests_left() == []
 
 
+WIRE, WIRE_END, TAP, OTHER_TAP = "mbe0", "mbe1", "mbe2", "mbe3"
+
+
+def on_host() -> dict[str, list[str]]:
+    """State and addresses of those interfaces of this test that are on the host."""
+    lines = [line.split() for line in ip("-brief", "-4", "address").splitlines()]
+    return {name: words for first, *words in lines if (name := first.split("@")[0]) in (WIRE, TAP, OTHER_TAP)}
+
+
 @pytest.fixture
 def wire() -> Iterator[str]:
     """An interface of the host, with an address."""
-    ip("link", "add", "mbq0", "type", "veth", "peer", "name", "mbq1")
-    ip("address", "add", "10.97.1.1/24", "dev", "mbq0")
-    ip("link", "set", "mbq0", "up")
+    ip("link", "add", WIRE, "type", "veth", "peer", "name", WIRE_END)
+    ip("address", "add", "10.86.1.1/24", "dev", WIRE)
+    for name in (WIRE, WIRE_END):
+        ip("link", "set", name, "up")
     try:
-        yield "mbq0"
+        yield WIRE
     finally:
-        ip("link", "delete", "mbq1")
+        ip("link", "delete", WIRE_END)
 
 
 @pytest.mark.parametrize("how", ["down --guests", "quit"])
 def test_the_end_of_all_guests_leaves_the_host_as_it_was(product: Product, wire: str, how: str) -> None:
-    before = ip("-brief", "address")
+    before = on_host()
     with product.configured() as console:
         console.ok("vm config init /bin/sleep 1000", "vm config net LAN", "vm launch container a")
-        console.ok("tap create LAN ip 10.97.0.1/24 mbq2", "namespace exp tap create LAN name mbq3")
-        console.ok("dnsmasq start 10.97.0.1 10.97.0.10 10.97.0.20", f"bridge trunk mega_bridge {wire} force")
-        assert wire not in ip("-brief", "address")
+        console.ok(f"tap create LAN ip 10.86.0.1/24 {TAP}", f"namespace exp tap create LAN name {OTHER_TAP}")
+        console.ok("dnsmasq start 10.86.0.1 10.86.0.10 10.86.0.20", f"bridge trunk mega_bridge {wire} force")
+        assert wire not in on_host()
         if how == "quit":
             console.send(how)
             until(lambda: not holder(product.base / "run" / "node.lock"), "the end of the node")
         else:
             product.down("--guests")
-    assert sorted(ip("-brief", "address").splitlines()) == sorted(before.splitlines())
+    until(lambda: on_host() == before, "the interface as it was, and no others")
+    assert before == {wire: ["UP", "10.86.1.1/24"]}
     assert (product.guests_left(), list(product.base.glob("dnsmasq_*"))) == ([], [])
     assert f"minibus_{product.tag}" not in ip("netns")
