@@ -128,7 +128,7 @@ class Relay:
         """Once a second."""
         if self.over:
             return
-        if not self._under_way and (self._reading or not select.select([self._device], [], [], 0)[0]):
+        if not self._under_way and (self._reading or not self._is_asked()):
             self._waiting_s = None
             return
         if self._waiting_s is None:
@@ -138,6 +138,12 @@ class Relay:
             self.lose(f"the guest did not answer for {SILENT_S:.0f} seconds")
         elif now_s - oldest_s > LONGEST_S:
             self.lose(f"the guest left a request unanswered for {LONGEST_S:.0f} seconds")
+
+    def _is_asked(self) -> bool:
+        """Whether the kernel has a request; select(2) knows no descriptors from 1,024 on."""
+        poll = select.poll()
+        poll.register(self._device, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Whoever waits in it is told that it is gone; harmless when repeated."""

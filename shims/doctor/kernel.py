@@ -45,6 +45,8 @@ class KernelFacts:
     """How many may be made; None if that is not told."""
     terminals: bool = False
     """/dev/ptmx can be opened."""
+    fuse: bool = False
+    """/dev/fuse is there."""
     filters: bool = False
     """The kernel filters system calls."""
     kvm: str = ""
@@ -57,7 +59,7 @@ class KernelFacts:
 def look(source: Source, modules: Modules, tried: Mapping[str, str]) -> KernelFacts:
     """Look them up."""
     known = {line.split()[-1] for line in source.text("/proc/filesystems").splitlines() if line.strip()}
-    names = {*FILE_SYSTEMS, "overlay"}
+    names = {*FILE_SYSTEMS, "overlay", "fuse"}
     kvm, version = _look_at_kvm(source, modules)
     return KernelFacts(
         release=os.uname().release,
@@ -68,6 +70,7 @@ def look(source: Source, modules: Modules, tried: Mapping[str, str]) -> KernelFa
         calls=_look_at_calls(),
         user_namespaces=source.number("/proc/sys/user/max_user_namespaces"),
         terminals=_has_terminals(source),
+        fuse=source.exists("/dev/fuse"),
         filters="errno" in source.text("/proc/sys/kernel/seccomp/actions_avail").split(),
         kvm=kvm,
         kvm_version=version,
@@ -86,6 +89,7 @@ def judge(facts: KernelFacts) -> list[Feature]:
         _overlay(facts),
         _terminals(facts),
         _filters(facts),
+        _fuse(facts),
         _kvm(facts),
     ]
 
@@ -196,6 +200,21 @@ def _filters(facts: KernelFacts) -> Feature:
         state=is_present(facts.filters),
         costs="keeping containers from regaining capabilities by system calls, which is `vm config seccomp true`",
         advice="boot a kernel with CONFIG_SECCOMP_FILTER",
+    )
+
+
+def _fuse(facts: KernelFacts) -> Feature:
+    """The device is there from the start where the module is listed (modules.devname), else with the module."""
+    state, found = _found(facts, "fuse")
+    return Feature(
+        section=Section.KERNEL,
+        name="FUSE",
+        state=state if facts.fuse or state is State.MISSING else State.MISSING,
+        found=found if facts.fuse or state is State.MISSING else "/dev/fuse is missing",
+        costs="file systems of guests on this host, which is `cc mount`",
+        command="modprobe fuse" if "fuse" in facts.loadable | facts.perhaps else "",
+        advice="boot a kernel with CONFIG_FUSE_FS; where minibus itself runs in a container, give it /dev/fuse",
+        minor=True,
     )
 
 

@@ -27,6 +27,7 @@ KIND: Final = "fuse.minibus"
 LINKS_STAY: Final = "nosymfollow"
 """How mountinfo shows that links are not followed (Linux 5.10)."""
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
+_CAP_SYS_ADMIN: Final = 21
 _FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW
 
 
@@ -95,10 +96,19 @@ def _check(directory: int, real: str, path: str, base: Path) -> None:
 
 
 def _device() -> int:
+    if not _may_mount():
+        raise _refused(errno.EPERM)
     try:
         return os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _refused(error.errno) from None
+
+
+def _may_mount() -> bool:
+    """Whether this process has CAP_SYS_ADMIN; one that is confined does not see the device either."""
+    status = Path("/proc/self/status").read_text()
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
 
 
 def _refused(number: int | None) -> BusError:

@@ -37,7 +37,8 @@ class Guest(Agent):
     asked = 0
 
     def on_mount(self, message: dict[str, Any]) -> None:
-        """Begin."""
+        """Begin; what an earlier session has left is void."""
+        self.on_unmount(message)
         self.server = Server(bytes(self.root))
 
     def on_unmount(self, message: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
+import resource
 import socket
 from typing import Any
 
@@ -22,7 +24,8 @@ LIES = "the agent has sent what is no reply to any request"
 class Session:
     """A line to a guest; also the actor."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = 0) -> None:
+        """`least` is the lowest number that the kernel's end may have."""
         self.key = KEY
         self.has_room = True
         self.sent: list[Any] = []
@@ -33,7 +36,8 @@ class Session:
         self.mounts = Mounts(session)
         self.kernel, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.kernel.setblocking(False)
-        self.device = device.detach()
+        with device:
+            self.device = fcntl.fcntl(device, fcntl.F_DUPFD_CLOEXEC, least)
         os.set_blocking(self.device, False)
         self.mounts.begin(self.device, "source")
 
@@ -219,6 +223,22 @@ async def test_requests_that_cannot_even_be_sent_do_not_wait_for_ever(session: S
     session.mounts.tick(now_s + 1001)
     session.mounts.tick(now_s + 1001 + SILENT_S + 1)
     assert session.lost == ["the guest did not answer for 30 seconds"] and session.asked() == []
+
+
+async def test_an_actor_with_thousands_of_descriptors() -> None:
+    """Those from 1,024 on are too many for select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    try:
+        session = Session(least=1500)
+        session.has_room = False
+        session.mounts.flow()
+        session.mounts.tick(asyncio.get_running_loop().time())
+        session.mounts.end("source")
+        session.kernel.close()
+        assert session.lost == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_line_that_breaks(session: Session) -> None:

@@ -15,9 +15,10 @@ from shims.doctor.source import Source
 KERNEL = KernelFacts(
     release="6.1.0-13-amd64",
     namespaces=frozenset({*NAMESPACES, "user"}),
-    file_systems=frozenset({*FILE_SYSTEMS, "overlay"}),
+    file_systems=frozenset({*FILE_SYSTEMS, "overlay", "fuse"}),
     calls=frozenset({"clone3", "pidfd_open"}),
     terminals=True,
+    fuse=True,
     filters=True,
     kvm_version=12,
 )

@@ -21,6 +21,7 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(LINE.format(1, "/", "ext4", "/dev/x"))
     monkeypatch.setattr(guest_mount, "_MOUNTINFO", path)
     monkeypatch.setattr(guest_mount, "DEVICE", str(tmp_path / "nothing"))
+    monkeypatch.setattr(guest_mount, "_may_mount", lambda: True)
     return path
 
 
@@ -75,6 +76,14 @@ def test_a_host_that_cannot(
 
     monkeypatch.setattr(os, "open", fails)
     assert refusal(empty) == f"unavailable: {told.format(guest_mount.DEVICE)}"
+
+
+def test_a_process_that_may_not(tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not see the device either, and the host is not to blame."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setattr(guest_mount, "_may_mount", lambda: False)
+    assert refusal(empty).startswith("unavailable: this process may not mount")
 
 
 def test_only_own_mounts_are_taken_off(mounts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
