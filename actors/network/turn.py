@@ -17,6 +17,8 @@ from bus.messages.vm import ReportInterfaces, VmInterfaces
 from bus.topics import net_topic
 
 TELL_S = 60.0
+TOLD_AT_ONCE = 100
+"""VMs in one message, which has to hold all interfaces of each."""
 
 
 class Turn:
@@ -47,13 +49,15 @@ class Turn:
 
     def tell_vm(self, vm_ids: Sequence[int], cause: str = "") -> None:
         """Tell the owner of these VMs what their interfaces are now."""
-        guests = [guest for vm_id in vm_ids if (guest := self.table.guests.get(vm_id)) is not None]
-        if not guests:
-            return
+        known = [vm_id for vm_id in vm_ids if vm_id in self.table.guests]
+        for start in range(0, len(known), TOLD_AT_ONCE):
+            self._tell(tuple(known[start : start + TOLD_AT_ONCE]), cause)
+
+    def _tell(self, vm_ids: tuple[int, ...], cause: str) -> None:
         self.table.revision += 1
         tag = f"interfaces/{self.table.revision}"
-        self.table.tellings[tag] = tuple(guest.vm_id for guest in guests)
-        body = ReportInterfaces(vms=tuple(self._interfaces(guest) for guest in guests))
+        self.table.tellings[tag] = vm_ids
+        body = ReportInterfaces(vms=tuple(self._interfaces(self.table.guests[vm_id]) for vm_id in vm_ids))
         self.effects.append(Ask(tag=tag, to="vm", body=body, timeout_s=TELL_S, cause=cause))
 
     def _interfaces(self, guest: Guest) -> VmInterfaces:

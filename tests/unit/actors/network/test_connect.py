@@ -87,6 +87,15 @@ def test_the_owner_of_the_vm_is_told() -> None:
     assert model.table.tellings == {}
 
 
+def test_of_hundreds_it_is_told_in_parts() -> None:
+    model = Model()
+    model.plug(*(guest(number, net(1)) for number in range(250)))
+    model.ask(connect(0, 2, *range(250)))
+    sizes = [len(vms) for _, vms in tellings(model.effects)]
+    assert sizes == [100, 100, 50]
+    assert len(model.table.tellings) == 3
+
+
 def test_nobody_is_told_what_came_to_nothing() -> None:
     model = two_guests()
     model.fabric.refuses = {"mega_tap0", "mega_tap3"}
