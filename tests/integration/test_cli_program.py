@@ -19,7 +19,7 @@ from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespace
 from bus.messages.network import Bridges, GetBridges
 from bus.messages.vm import GetVms
 from cli.commands.host.stop import ConnectionEnds
-from cli.main import SUBCOMMANDS
+from cli.subcommands import SUBCOMMANDS
 from tests.unit.cli.stand_ins import Asked, make_vms, serving
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bus.paths import base_tag
-from cli.main import SUBCOMMANDS
+from cli.subcommands import SUBCOMMANDS
 from shims.nuke import leftovers
 from tests.system.product import MINIBUS, Product, product_on, run
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cli.arguments import SWITCHES, VALUES, Options, UsageError
-from cli.main import SUBCOMMANDS, base_directory
+from cli.call import Call
+from cli.subcommands import FUNCTIONS, MOST, NEEDS, SUBCOMMANDS
 
 
 def taken(*arguments: str) -> tuple[dict[str, str], dict[str, bool], list[str]]:
@@ -109,4 +110,9 @@ def test_the_base_directory(
     monkeypatch.setenv("MINIBUS_BASE", environment)
     options = Options()
     options.values = values
-    assert base_directory(program, options) == base
+    assert Call(program, options, []).base == base
+
+
+def test_every_subcommand_is_a_function() -> None:
+    assert set(SUBCOMMANDS) == set(FUNCTIONS)
+    assert set(MOST) | set(NEEDS) <= set(FUNCTIONS)

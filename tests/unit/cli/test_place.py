@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cli.arguments import UsageError
-from cli.main import PLACE, SUBCOMMANDS, dispatch
+from cli.call import PLACE
+from cli.main import dispatch
+from cli.subcommands import SUBCOMMANDS
 from cli.usage import OVERVIEW, usage
 
 ELSEWHERE = {name for name, flags in SUBCOMMANDS.items() if set(PLACE) <= set(flags)}

@@ -9,8 +9,8 @@ import pytest
 
 from bus.settings.settings import BY_NAME, SETTINGS, Kind, Setting
 from cli.arguments import SWITCHES, VALUES, UsageError
-from cli.main import SUBCOMMANDS
 from cli.operations.config import config
+from cli.subcommands import SUBCOMMANDS
 from cli.up_usage import FORMS
 from cli.usage import usage
 

@@ -11,8 +11,8 @@ import pytest
 from bus.access.key_files import KeyStore, new_pair, read_client_file
 from bus.access.keys import Role
 from cli.arguments import Options, UsageError
-from cli.main import SUBCOMMANDS
 from cli.operations.key import ACTIONS, LIMITS, key
+from cli.subcommands import SUBCOMMANDS
 from cli.usage import usage
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from cli.answers.printable import printable
-from cli.main import SUBCOMMANDS
 from cli.prompt.attach import active_namespace
 from cli.prompt.client import ends_server, errors_of
 from cli.prompt.completion import last_words
 from cli.prompt.pager import needs_pager
+from cli.subcommands import SUBCOMMANDS
 from cli.usage import usage
 
 
