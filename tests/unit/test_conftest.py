@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
-RUN = ("-q", "-p", "no:cacheprovider", "-p", "pytester")
+UNUSED = ("cacheprovider", "hypothesispytest", "timeout", "xdist")
+RUN = ("-q", "-p", "pytester", *(word for plugin in UNUSED for word in ("-p", f"no:{plugin}")))
 
 
 def run(pytester: pytest.Pytester, test: str, skips: str = "[skips]\n") -> pytest.RunResult:

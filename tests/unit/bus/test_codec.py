@@ -18,12 +18,13 @@ from bus.messages.control import Hello, Ping
 from bus.messages.envelope import PROTOCOL_VERSION, Envelope
 from bus.messages.vm import GetVms, StartVms, VmEvent, VmList, VmReport
 from tests.unit.bus.strategies import structs_of
+from tests.unit.examples import examples
 
 OURS = [klass for klass in codec.registry().values() if klass.__module__.startswith("bus.messages.")]
 
 
 @pytest.mark.parametrize("klass", OURS, ids=lambda klass: codec.tag_of(klass))
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.data())
 def test_every_message_comes_back_as_it_was(klass: type[Message], data: st.DataObject) -> None:
     message = data.draw(structs_of(klass))
@@ -71,7 +72,7 @@ def mutated(original: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(apply, st.lists(change, max_size=4), st.integers(0, len(original)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(mutated(codec.encode(Hello(actor="vm", epoch="e" * 40, pid=70_000))))
 def test_damaged_messages_give_a_message_or_a_bus_error(data: bytes) -> None:
     for read in READERS:

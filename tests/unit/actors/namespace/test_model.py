@@ -44,6 +44,7 @@ from bus.messages.vm import (
     VmResult,
 )
 from bus.testing import answer, received, through_journal, through_snapshot
+from tests.unit.examples import examples
 
 HOSTS = ("h1", "h2")
 NAMES = ("minimega", "exp")
@@ -233,4 +234,4 @@ class NamespaceMachine(RuleBasedStateMachine):
 
 
 TestNamespace = NamespaceMachine.TestCase
-TestNamespace.settings = settings(max_examples=100, stateful_step_count=40)
+TestNamespace.settings = settings(max_examples=examples(100), stateful_step_count=40)

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from actors.plumber.flow import Flow
 from actors.plumber.readers import Deliver, Done, Effect
 from bus.pipe_messages import content_of
+from tests.unit.examples import examples
 
 
 @dataclass
@@ -92,4 +93,4 @@ class ThroughCrashes(RuleBasedStateMachine):
 
 
 TestThroughCrashes = ThroughCrashes.TestCase
-TestThroughCrashes.settings = settings(max_examples=100, stateful_step_count=40)
+TestThroughCrashes.settings = settings(max_examples=examples(100), stateful_step_count=40)

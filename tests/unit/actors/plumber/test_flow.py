@@ -15,6 +15,7 @@ from actors.plumber.flow import Attached as Came
 from actors.plumber.flow import CutOff, Deliver, Detached, Done, Effect, Flow, FullError, Publish
 from bus.messages.pipe import Overflow, PipeMode
 from bus.pipe_messages import Content, MessageError, content_of, frame, split
+from tests.unit.examples import examples
 
 
 def lines(*texts: str) -> Content:
@@ -359,4 +360,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=50, stateful_step_count=30)
+TestAnyOrder.settings = settings(max_examples=examples(50), stateful_step_count=30)

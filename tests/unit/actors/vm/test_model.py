@@ -49,6 +49,7 @@ from bus.messages.vm import (
     WireVms,
 )
 from bus.testing import answer, received, through_journal, through_snapshot
+from tests.unit.examples import examples
 
 NAMES = ("a", "b", "c", "d")
 TARGETS = st.sampled_from([*NAMES, "all", "a,b", "b,c,nope", "0", "1,2"])
@@ -352,6 +353,6 @@ class VmModel(RuleBasedStateMachine):
 
 
 VmModel.TestCase.settings = settings(
-    max_examples=400, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(400), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestVmModel = VmModel.TestCase

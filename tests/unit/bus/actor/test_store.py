@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bus.actor import store as store_module
 from bus.actor.store import Store
+from tests.unit.examples import examples
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def test_records_behind_a_damaged_one_never_come_back(base_dir: Path) -> None:
         assert values(records) == [(1, "first"), (2, "sooner")]
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.binary(min_size=1, max_size=30))
 def test_any_bytes_after_the_last_record_are_cut_off(tail: bytes) -> None:
     directory = Path(os.environ["PYTEST_STORE_DIR"])

@@ -19,6 +19,7 @@ from cli.grammar.matcher import Match
 from cli.grammar.pattern import Pattern, parse_pattern
 from cli.grammar.quoting import quote
 from tests.unit.cli.stand_ins import EngineBench
+from tests.unit.examples import examples
 
 ON_FILES = {"read", "write", "viz", "debug"}
 """Commands that touch files of the host themselves: what they do with odd names is looked at with real files."""
@@ -74,7 +75,7 @@ async def answer(bench: EngineBench, line: str) -> None:
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(data=st.data())
 def test_any_arguments_of_any_command(rounds: int, data: st.DataObject) -> None:
     """Several lines go through one session, so that what one sets is there for the next."""

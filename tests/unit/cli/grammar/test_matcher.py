@@ -10,6 +10,7 @@ from cli.commands.registry import COMMANDS
 from cli.grammar.errors import AmbiguousCommandError, LanguageError, LexError, UnknownCommandError
 from cli.grammar.lexer import lex
 from cli.grammar.matcher import MAX_NESTING, SHOWN_INPUT, Grammar, Match
+from tests.unit.examples import examples
 
 PATTERNS = (
     "version",
@@ -166,7 +167,7 @@ def test_hostile_input_takes_bounded_time(words: tuple[str, ...]) -> None:
 VOCABULARY = sorted({word for entry in EVERYTHING.entries for item in entry.pattern.items for word in item.words})
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.one_of(st.sampled_from(VOCABULARY), st.text(max_size=3)), max_size=12))
 def test_any_words_give_a_match_or_one_sentence(words: list[str]) -> None:
     try:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from shims.agent.mounts import fuse
 from shims.agent.mounts.mounts import MAX_MOUNTS, MAX_WAITING, Mounts
+from tests.unit.examples import examples
 from tests.unit.shims.agent.fuse_kernel import Kernel, entries
 
 # --- what is no request
@@ -30,7 +31,11 @@ def test_what_is_not_served(kernel: Kernel, operation: int) -> None:
     assert kernel.ask(operation, body=bytes(64)) == b"" and kernel.refused == errno.ENOSYS
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=400)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=examples(400),
+)
 @given(
     st.sampled_from(sorted(fuse.FORWARDED)),
     st.sampled_from([0, 1, 2, 3, 2**64 - 1]),
