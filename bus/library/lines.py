@@ -58,13 +58,18 @@ class Output:
 def typed(rows: Sequence[Row], of: type[R]) -> list[R]:
     """Rows as a dataclass, a msgspec.Struct or a TypedDict, whose fields are columns: `32` as the integer that it is.
 
-    Columns that it does not have are left out. Raises InvalidError if a field is no column or a cell not of its type.
+    The column `serial-ports` is the field `serial_ports`; columns that it does not have are left out. Raises InvalidError
+    if a field is no column or a cell not of its type.
     """
     try:
-        return [msgspec.convert(row, of, strict=False) for row in rows]
+        return [msgspec.convert(_named(row), of, strict=False) for row in rows]
     except msgspec.ValidationError as error:
         columns = ", ".join(rows[0])
         raise InvalidError(f"a row is no {of.__name__}: {error}; the columns are {columns}") from None
+
+
+def _named(row: Row) -> Row:
+    return {name.replace("-", "_"): cell for name, cell in row.items()}
 
 
 def output_of(reply: LineOutput) -> Output:

@@ -34,6 +34,11 @@ class AsDataclass:
     host: str = ""
 
 
+@dataclass
+class AsPorts:
+    serial_ports: int
+
+
 class AsStruct(msgspec.Struct):
     name: str
     memory: float
@@ -49,6 +54,7 @@ def test_cells_are_what_the_type_says() -> None:
     assert typed(ROWS, AsStruct) == [AsStruct("web", 32.0), AsStruct("db", 64.0)]
     assert typed(ROWS, AsDict) == [{"name": "web", "memory": 32}, {"name": "db", "memory": 64}]
     assert typed([], AsDataclass) == []
+    assert typed([{"serial-ports": "2", "host": "n1"}], AsPorts) == [AsPorts(2)]
 
 
 @dataclass
