@@ -58,8 +58,8 @@ class Output:
 def typed(rows: Sequence[Row], of: type[R]) -> list[R]:
     """Rows as a dataclass, a msgspec.Struct or a TypedDict, whose fields are columns: `32` as the integer that it is.
 
-    The column `serial-ports` is the field `serial_ports`; columns that it does not have are left out. Raises InvalidError
-    if a field is no column or a cell not of its type.
+    The column `serial-ports` is the field `serial_ports`; columns that it does not have are left out.
+    Raises InvalidError if a field is no column or a cell not of its type.
     """
     try:
         return [msgspec.convert(_named(row), of, strict=False) for row in rows]
