@@ -36,6 +36,8 @@ def main(words: list[str]) -> int:
         return _fail(str(error), WRONG)
     except (LocalError, AlreadyRunningError) as error:
         return _fail(str(error))
+    except UnicodeEncodeError:
+        return _fail("a tag, its value or the name of a pipe has bytes that are not UTF-8", WRONG)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except OSError as error:

@@ -139,7 +139,7 @@ class Agent:
 
     def _facts_now(self) -> Message:
         ips, macs = interfaces_linux.addresses()
-        return {"hostname": os.uname().nodename, "ips": ips, "macs": macs}
+        return {"hostname": platform_linux.hostname(), "ips": ips, "macs": macs}
 
     def _watch_addresses(self) -> None:
         netlink = interfaces_linux.watch()
@@ -157,7 +157,7 @@ class Agent:
 
     def _look_at_hostname(self) -> None:
         """The kernel tells nobody when it changes."""
-        if os.uname().nodename != self._facts["hostname"]:
+        if platform_linux.hostname() != self._facts["hostname"]:
             self._tell_facts()
 
     def _tell_facts(self) -> None:

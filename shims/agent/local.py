@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from errno import EMFILE, ENFILE
 from typing import TYPE_CHECKING, Any
 
 from shims.agent.line.wire import PREAMBLE, FrameReader, WireError, decode, encode
@@ -178,12 +179,19 @@ class LocalSocket:
             self._listener.close()
             agent.log.error(f"-tag and -pipe will not work: {path}: {error.strerror}")
             return
-        agent.loop.on_readable(self._listener.fileno(), self._accept)
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._agent.loop.on_readable(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno in (EMFILE, ENFILE):  # it stays in the queue, and poll(2) would say so all the time
+                self._agent.loop.on_readable(self._listener.fileno(), None)
+                self._agent.loop.call_later(1.0, self._watch)
             return
         if len(self._users) >= _MAX_USERS:
             connection.close()

@@ -9,6 +9,8 @@ import fcntl
 import os
 import struct
 
+from shims.agent.line.wire import sendable
+
 OS = "linux"
 DEFAULT_PATHS = ("/cc", "/dev/minibus/cc", "/dev/virtio-ports/cc")
 """Where the line to the server may be."""
@@ -70,11 +72,16 @@ def boot_id() -> str:
     return f"{kernel}/{started[19]}" if len(started) > 19 else kernel or "unknown"
 
 
+def hostname() -> str:
+    """As the kernel has it, to which any bytes are a name."""
+    return sendable(os.uname().nodename)
+
+
 def describe() -> dict[str, str]:
     """Host name, architecture, system, release."""
     name = os.uname()
     arch = _ARCHITECTURES.get(name.machine, name.machine)
-    return {"hostname": name.nodename, "arch": arch, "os": OS, "release": name.release}
+    return {"hostname": hostname(), "arch": arch, "os": OS, "release": name.release}
 
 
 def make_raw(fd: int) -> None:

@@ -30,7 +30,7 @@ class Connection:
         self._outgoing = bytearray()
         self._under_way = 0
         """Bytes for the server that it has not given on."""
-        self._they_shut = self._we_shut = False
+        self._they_shut = self._we_shut = self._is_over = False
         self._open = False
         """Both ends are there; before that nothing is read or written."""
 
@@ -39,6 +39,8 @@ class Connection:
         names.resolve(self._loop, host, lambda address, error: self._resolved(address, port, error))
 
     def _resolved(self, address: str, port: int, error: str) -> None:
+        if self._is_over:  # meanwhile the server has hung up, or the line is gone
+            return
         if error:
             self._dialed(error)
             return
@@ -63,6 +65,8 @@ class Connection:
         self._dialed(os.strerror(code) if code else "")
 
     def _dialed(self, error: str) -> None:
+        if self._is_over:
+            return
         self._say("dialed", error=error)
         if error:
             self.close()
@@ -166,6 +170,7 @@ class Connection:
 
     def close(self) -> None:
         """Nothing more of it."""
+        self._is_over = True
         self._tunnels.connections.pop(self.number, None)
         if self._socket is not None:
             self._loop.forget(self._socket.fileno())

@@ -292,6 +292,15 @@ def test_get_name_that_is_no_text(peer: Peer, base_dir: Path) -> None:
     assert peer.got_file(message) == b"x"
 
 
+def test_get_of_nothing_with_a_name_that_is_no_text(peer: Peer, base_dir: Path) -> None:
+    os.mkfifo(os.fsencode(base_dir) + b"/\xff")
+    for serial, path in ((1, b"/no/\xff"), (2, os.fsencode(base_dir) + b"/\xff")):
+        peer.say(type="get", serial=serial, patterns=[path])
+        assert peer.hear("file", serial=serial)["name"] == path
+        end = done(peer, serial)
+        assert end["outcome"] == "failed" and end["error"].startswith(path.decode("utf-8", "backslashreplace"))
+
+
 def test_get_file_that_grows_and_one_that_shrinks(peer: Peer, base_dir: Path) -> None:
     grows, shrinks = base_dir / "grows", base_dir / "shrinks"
     grows.write_bytes(b"x" * 100_000)

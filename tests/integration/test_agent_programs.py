@@ -202,6 +202,11 @@ def test_bytes_that_are_no_text(guest: Guest) -> None:
     peer = guest.server.begin()
     peer.run(1, "printf", "%s", b"\xff\xfe name\nwith newline")
     assert peer.result(1)[2] == b"\xff\xfe name\nwith newline"
+    peer.run(2, b"/no/\xff")
+    peer.run(3, b"no\xff")
+    for serial in (2, 3):
+        end = peer.hear("done", serial=serial)
+        assert end["outcome"] == "failed" and "no" in end["error"] and "\\xff" in end["error"]
 
 
 def test_a_thousand_commands(guest: Guest) -> None:

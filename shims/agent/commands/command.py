@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shims.agent.line.streams import BufferStream, OutStream
+from shims.agent.line.wire import sendable
 
 if TYPE_CHECKING:
     from shims.agent.agent import Agent
@@ -101,7 +102,7 @@ class Command(ABC):
         self.done = {
             "outcome": outcome,
             "code": code,
-            "error": error[:MAX_ERROR],
+            "error": sendable(error)[:MAX_ERROR],
             "time_s": time.time(),
             "stdout": self.count("stdout"),
             "stderr": self.count("stderr"),

@@ -34,6 +34,7 @@ class Probe(Command):
         self._socket: socket.socket | None = None
         self._timer: Timer | None = None
         self._deadline_s = 0.0
+        self._attempt = 0
         self._error = ""
 
     def start(self) -> None:
@@ -44,11 +45,17 @@ class Probe(Command):
         self._try()
 
     def _try(self) -> None:
-        names.resolve(self.agent.loop, self._host, self._resolved)
+        self._attempt = attempt = self._attempt + 1
+        left_s = max(0.05, self._deadline_s - self.agent.loop.now_s)
+        # Name servers that do not answer are asked for longer than some tests may take.
+        self._timer = self.agent.loop.call_later(left_s, lambda: self._failed("no name server answers"))
+        names.resolve(self.agent.loop, self._host, lambda address, error: self._resolved(attempt, address, error))
 
-    def _resolved(self, address: str, error: str) -> None:
-        if self.state == ENDED:
+    def _resolved(self, attempt: int, address: str, error: str) -> None:
+        if self.state == ENDED or attempt != self._attempt:
             return
+        if self._timer is not None:
+            self._timer.cancel()
         if error:
             self._failed(error)
             return

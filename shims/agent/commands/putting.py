@@ -10,6 +10,7 @@ from errno import EISDIR, ENOENT
 from typing import TYPE_CHECKING, Any
 
 from shims.agent.commands.command import ENDED, RUNNING, Command
+from shims.agent.line.wire import sendable
 
 if TYPE_CHECKING:
     from shims.agent.agent import Agent
@@ -280,7 +281,7 @@ class Put(Command):
         self._errors += 1
         self._first_error = self._first_error or error
         self.agent.session.send(
-            {"type": "failed", "serial": self.serial, "stream": f"file/{index}", "error": error[:1000]}
+            {"type": "failed", "serial": self.serial, "stream": f"file/{index}", "error": sendable(error)[:1000]}
         )
 
     def _over(self, index: int) -> None:

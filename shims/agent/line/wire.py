@@ -41,6 +41,11 @@ def framed(body: bytes) -> bytes:
     return _HEADER.pack(len(body), zlib.crc32(body)) + body
 
 
+def sendable(text: str) -> str:
+    """A text of the system in which bytes that are not UTF-8 were escaped (PEP 383), so that it can travel."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class FrameReader:
     """Takes bytes as they come, gives the bodies of whole frames. `session` tells where a new session began."""
 
