@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bus.client import connect
-from bus.errors import BusError, NotFoundError, OutcomeUnknownError, UnavailableError, UnreachableError
+from bus.errors import BusError, InvalidError, NotFoundError, OutcomeUnknownError, UnavailableError, UnreachableError
 from bus.messages.control import ActorStatus, GetActors, RestartActor
 
 ASK_S = 10.0
 READY_S = 45.0
 """The node gives a process ten seconds to end and thirty to become ready."""
 LOOK_S = 0.05
+NODE = "node"
 
 
 def restart(base: Path, actor: str) -> int:
@@ -28,6 +30,8 @@ def restart(base: Path, actor: str) -> int:
 
 
 async def _restart(base: Path, actor: str) -> None:
+    if actor == NODE:
+        raise InvalidError("the node is what starts the others: say `minibus down` and `minibus up`, and guests run on")
     before = await _status(base, actor)
     async with connect(base) as port:
         with contextlib.suppress(OutcomeUnknownError):  # of the broker itself: the look at it tells
@@ -53,7 +57,13 @@ async def _until_new(base: Path, actor: str, before: ActorStatus) -> None:
 async def _status(base: Path, actor: str) -> ActorStatus:
     async with connect(base) as port:
         rows = (await port.ask("node", GetActors(), timeout_s=ASK_S)).actors
-    found = next((row for row in rows if row.actor == actor), None)
-    if found is None:
-        raise NotFoundError(f"there is no process `{actor}`; there are {', '.join(row.actor for row in rows)}")
-    return found
+    return found(rows, actor)
+
+
+def found(rows: Sequence[ActorStatus], actor: str) -> ActorStatus:
+    """The process of this name; raises NotFoundError with the names that there are."""
+    row = next((row for row in rows if row.actor == actor), None)
+    if row is None:
+        others = ", ".join(row.actor for row in rows if row.actor != NODE)
+        raise NotFoundError(f"there is no process `{actor}`; there are {others}")
+    return row
