@@ -57,13 +57,16 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def render(group: Group, session_output: Output, fold_hosts: FoldHosts) -> str:
-    """The text of a group; errors are left to `render_errors`. `fold_hosts` writes a list of hosts briefly."""
+    """The text of a group; errors are left to `render_errors`, but a table is shown also if it comes with one.
+
+    `fold_hosts` writes a list of hosts briefly.
+    """
     output = group.output or session_output
     if not group.responses:
         return ""
     if output.form == "json":
         return encode_json([response.to_json() for response in group.responses]).decode()
-    answers = [response for response in group.responses if not response.error]
+    answers = [response for response in group.responses if not response.error or response.rows]
     problem = _mismatch(answers)
     if problem:
         return problem

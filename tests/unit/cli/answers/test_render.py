@@ -129,6 +129,13 @@ def test_the_group_s_own_output_wins() -> None:
     assert render(group, Output(), fold) == "x"
 
 
+def test_a_table_that_comes_with_an_error_is_shown() -> None:
+    late = Response("n1", header=("vm",), rows=[("a",)], error="1 guest is not done")
+    assert show(late) == show(table([("a",)], "n1", ("vm",)))
+    assert show(late, Response("n2", error="unreachable")) == show(late)
+    assert show(Response("n1", header=("vm",), rows=[], error="bad")) == ""
+
+
 def test_errors() -> None:
     group = Group([Response("n1", "fine"), Response("n2", error="one\ntwo"), Response("n3", error="x")])
     assert render_errors(group) == "Error (n2): one\ntwo\nError (n3): x"
