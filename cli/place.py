@@ -21,11 +21,6 @@ class Place(NamedTuple):
     address: str = ""
     """`tcp://HOST:PORT`; empty to go where the file says."""
 
-    @property
-    def name(self) -> str:
-        """As one says it."""
-        return (self.address or f"the host of {self.key}") if self.key else str(self.base)
-
 
 def place_of(base: Path, options: Options) -> Place:
     """Where a command line leads; raises UsageError."""

@@ -12,6 +12,7 @@ from bus.client import connect_remote
 from bus.errors import OutcomeUnknownError, UnreachableError
 from bus.messages.gateway import GetRights
 from bus.node.presence import is_running
+from bus.remote import remote
 from cli.place import Place
 from cli.streams.running import running
 
@@ -63,4 +64,4 @@ async def _until_refused(place: Place) -> None:
                 await port.ask("gateway", GetRights(), timeout_s=ANSWER_S)
                 seen_s = loop.time()
             await asyncio.sleep(LOOK_S)
-    raise UnreachableError(f"minibus does not answer at {place.name} any more")
+    raise UnreachableError(f"minibus does not answer at {remote(place.address, place.key)} any more")
