@@ -76,7 +76,8 @@ class MountingActor(LookingActor):
                 f"the agent in {guest.vm.name} is too old to be mounted: put a newer minibus-agent into it"
             )
         source = guest_mount.source_of(self.context.tag, guest.vm.vm_id)
-        device, path = await asyncio.to_thread(guest_mount.mount, effect.path, source, self.context.base)
+        own = (self.context.base, self.context.files_dir)
+        device, path = await asyncio.to_thread(guest_mount.mount, effect.path, source, own)
         if session.over or not self._is_wanted(effect):
             os.close(device)
             await asyncio.to_thread(guest_mount.unmount, lambda one: one == source)

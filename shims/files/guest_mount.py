@@ -45,8 +45,10 @@ def is_of(tag: str) -> Callable[[str], bool]:
     return lambda source: source.startswith(beginning)
 
 
-def mount(path: str, source: str, base: Path) -> tuple[int, str]:
-    """Mount on an empty directory outside of `base`; returns the kernel's end and the path without symbolic links.
+def mount(path: str, source: str, own: tuple[Path, ...]) -> tuple[int, str]:
+    """Mount on an empty directory; returns the kernel's end and the path without symbolic links.
+
+    Not below minibus's `own` directories: who serves the mount works there, and would wait for itself.
 
     Blocks while the file system that the directory is on does. Raises BusError with one sentence.
     """
@@ -54,7 +56,7 @@ def mount(path: str, source: str, base: Path) -> tuple[int, str]:
         directory = _directory(path)
         stack.callback(os.close, directory)
         real = os.readlink(f"/proc/self/fd/{directory}")
-        _check(directory, real, path, base)
+        _check(directory, real, path, own)
         device = _device()
         stack.callback(lambda: os.close(device))
         options = f"fd={device},rootmode=40000,user_id=0,group_id=0,max_read={MAX_IO}"
@@ -83,10 +85,10 @@ def _directory(path: str) -> int:
         raise InvalidError(f"{path[:200]} cannot be opened: {why}") from None
 
 
-def _check(directory: int, real: str, path: str, base: Path) -> None:
+def _check(directory: int, real: str, path: str, own: tuple[Path, ...]) -> None:
     """What is mounted hides what was there, and whoever removes a directory must not come upon a guest's files."""
-    if Path(real).is_relative_to(base):
-        raise InvalidError(f"{path[:200]} is in the base directory of minibus, where no guest can be mounted")
+    if any(Path(real).is_relative_to(one.resolve()) for one in own):
+        raise InvalidError(f"{path[:200]} is in a directory that minibus works in, where no guest can be mounted")
     there = mountinfo.of_path(_MOUNTINFO.read_text(errors="surrogateescape"), real)
     if there is not None and there.kind == KIND:
         raise ConflictError(f"{path[:200]} is in the file system of a guest, or one is mounted there already")

@@ -25,9 +25,9 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def refusal(path: Path | str, base: Path = Path("/nonexistent")) -> str:
+def refusal(path: Path | str, *own: Path) -> str:
     with pytest.raises(BusError) as caught:
-        guest_mount.mount(str(path), "minibus_abcd_cc1", base)
+        guest_mount.mount(str(path), "minibus_abcd_cc1", own)
     return f"{caught.value.code}: {caught.value}"
 
 
@@ -44,8 +44,8 @@ def test_where_a_guest_cannot_be_mounted(tmp_path: Path, mounts: Path) -> None:
     assert refusal("/x\0") == "invalid: /x\0 cannot be opened: embedded null byte"
     assert refusal("/" + "x" * 300).endswith("cannot be opened: File name too long")
     assert refusal(tmp_path / "full").endswith("is not empty: a guest is mounted on an empty directory")
-    for base in (empty, tmp_path):
-        assert "is in the base directory of minibus" in refusal(tmp_path / "link", base)
+    for own in (empty, tmp_path, tmp_path / "link"):
+        assert "is in a directory that minibus works in" in refusal(tmp_path / "link", Path("/nonexistent"), own)
     mounts.write_text(mounts.read_text() + LINE.format(2, tmp_path, guest_mount.KIND, "minibus_efgh_cc7"))
     assert refusal(empty).endswith("is in the file system of a guest, or one is mounted there already")
 
