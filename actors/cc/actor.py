@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from actors.cc import live, tunnel_table, views
-from actors.cc.guest_pipes import Ends
+from actors.cc import views
+from actors.cc.decisions import tunnel_table
 from actors.cc.inputs import (
     Archive,
     Archived,
@@ -31,14 +31,16 @@ from actors.cc.inputs import (
     Wake,
 )
 from actors.cc.interfaces import are_wanted
-from actors.cc.listeners import Listeners
 from actors.cc.mounting import MountingActor
-from actors.cc.removal import Position, absent
-from actors.cc.sessions import Sessions
-from actors.cc.sources import Sources
+from actors.cc.sessions import live
+from actors.cc.sessions.guest_pipes import Ends
+from actors.cc.sessions.listeners import Listeners
+from actors.cc.sessions.removal import Position, absent
+from actors.cc.sessions.sessions import Sessions
+from actors.cc.sessions.sources import Sources
+from actors.cc.sessions.tunnels import TunnelListeners
 from actors.cc.state import REQUESTS, step
 from actors.cc.table import CcTable, Guest, Ledger
-from actors.cc.tunnels import TunnelListeners
 from actors.cc.vm_watch import VmWatch
 from bus.actor.base import RequestContext, query
 from bus.actor.step import Effect, Input

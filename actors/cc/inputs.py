@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.cc.frames import Frame
+from actors.cc.protocol.frames import Frame
 from actors.cc.table import Facts, Key, Tunnel, Vm
 from bus.actor.step import Effect, Input
 from bus.messages.cc import CommandState

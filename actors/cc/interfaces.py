@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from actors.cc.matching import INTERFACE_COLUMNS
+from actors.cc.decisions.matching import INTERFACE_COLUMNS
 from actors.cc.table import CcTable
 from actors.cc.vm_watch import VmWatch
 from bus.actor.step_actor import StepActor

@@ -9,7 +9,7 @@ from typing import Final
 
 from actors.cc.inputs import CloseMounts, Mounted, OpenMount, Unmounted
 from actors.cc.interfaces import LookingActor
-from actors.cc.sessions import Sessions
+from actors.cc.sessions.sessions import Sessions
 from actors.cc.table import Ledger
 from bus.actor.base import RequestContext, query
 from bus.actor.step import Effect

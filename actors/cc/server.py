@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from actors.cc.inputs import Keep
-from actors.cc.sources import Sources
+from actors.cc.sessions.sources import Sources
 from actors.cc.table import CcTable
 from bus.actor.step import Input
 from bus.logs.logs import Log
@@ -15,7 +15,7 @@ from bus.port import Port
 from shims.files.responses import Responses
 
 if TYPE_CHECKING:
-    from actors.cc.guest_pipes import Ends
+    from actors.cc.sessions.guest_pipes import Ends
 
 WINDOW: Final = 256 * 1024
 """Bytes of one stream that may be under way unacknowledged."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from actors.cc import commands, guests, matching, mount_table, reports, tunnel_table
-from actors.cc.guests import ledger_of
+from actors.cc.decisions import commands, guests, matching, mount_table, reports, tunnel_table
+from actors.cc.decisions.guests import ledger_of
 from actors.cc.inputs import (
     Archive,
     Archived,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from actors.cc import matching
-from actors.cc.reports import outcome
+from actors.cc.decisions import matching
+from actors.cc.decisions.reports import outcome
 from actors.cc.table import Command, Ledger, Progress
 from bus.errors import NotFoundError
 from bus.messages.base import WILDCARD

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
+from actors.cc.decisions.matching import columns_of, interfaces_of
 from actors.cc.inputs import VmsGone, VmsSeen
-from actors.cc.matching import columns_of, interfaces_of
 from actors.cc.server import Server
 from actors.cc.table import CcTable, Vm
 from bus import codec

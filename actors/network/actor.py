@@ -9,13 +9,14 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from actors.network import servers, views
+from actors.network import views
 from actors.network.audit import Picture, picture
 from actors.network.kernel import EndingError, Kernel
-from actors.network.lease_care import LeaseCare
 from actors.network.operations import Audit, AuditDue, Worked
 from actors.network.rates import Rates
-from actors.network.server_care import ServerCare
+from actors.network.services import servers
+from actors.network.services.lease_care import LeaseCare
+from actors.network.services.server_care import ServerCare
 from actors.network.state import step
 from actors.network.table import EndLease, KeepLease, NetworkTable, RunOperation, Warn
 from actors.network.worker import UNAVAILABLE, work

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from actors.network import mirrors, moving, plugging, servers, taps, trunks, unplugging
 from actors.network.batch import next_batch
 from actors.network.operations import Audit, AuditDue, Leased, Move, NoLease, Worked
-from actors.network.server_table import RESULTS
+from actors.network.plugs import mirrors, moving, plugging, taps, trunks, unplugging
+from actors.network.services import servers
+from actors.network.services.server_table import RESULTS
 from actors.network.table import Body, Job, NetworkTable, Work
 from actors.network.turn import Turn
 from bus.actor.step import Answered, AskFailed, Effect, Input, Received, Recovered, not_understood

@@ -11,7 +11,7 @@ from collections.abc import Collection, Container, Iterator
 import msgspec
 
 from actors.network.operations import AnyOperation, Worked
-from actors.network.server_table import ServerTable
+from actors.network.services.server_table import ServerTable
 from bus.actor.step import Effect
 from bus.messages.network import (
     DEFAULT_BRIDGE,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from actors.network.plugs.taps import host_tap
 from actors.network.rates import Rate, together
 from actors.network.table import NetworkTable, Nic
-from actors.network.taps import host_tap
 from bus.messages import network as msg
 from shims.network.base import Addresses
 

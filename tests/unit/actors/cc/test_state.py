@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.cc.commands import MAX_COMMANDS, MAX_DELETED
-from actors.cc.frames import Confirm, Signal
+from actors.cc.decisions.commands import MAX_COMMANDS, MAX_DELETED
 from actors.cc.inputs import (
     Archive,
     Archived,
@@ -27,6 +26,7 @@ from actors.cc.inputs import (
     VmsGone,
     VmsSeen,
 )
+from actors.cc.protocol.frames import Confirm, Signal
 from actors.cc.state import step
 from actors.cc.views import command_list, outcomes, response_ids
 from bus.actor.step import Recovered

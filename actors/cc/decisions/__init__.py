@@ -1,0 +1,1 @@
+"""What requests, agents and VMs change in the table. Pure."""

@@ -1,0 +1,1 @@
+"""The agent's protocol as classes (docs/agent-protocol.md)."""

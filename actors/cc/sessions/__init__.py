@@ -1,0 +1,1 @@
+"""Lines to agents, a session on each, and what goes through it."""

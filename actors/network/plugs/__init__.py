@@ -1,0 +1,1 @@
+"""What is plugged into segments, and what is taken out of them. Pure."""
