@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from shims.agent.mounts import fuse
+from shims.agent.mounts.parts import Numbers
 
 _DT_UNKNOWN, _DT_DIR, _DT_REG, _DT_LNK = 0, 4, 8, 10  # readdir(3)
 
@@ -17,8 +18,8 @@ Look = Callable[[bytes], bytes]
 class Listing:
     """One reader of a directory; raises OSError."""
 
-    def __init__(self, path: bytes) -> None:
-        self._path = path
+    def __init__(self, path: bytes, numbers: Numbers) -> None:
+        self._path, self._numbers = path, numbers
         self._scan = os.scandir(path)
         self._entries = self._all()
         self._next: Entry | None = None
@@ -30,11 +31,12 @@ class Listing:
         self._scan.close()
 
     def _all(self) -> Iterator[Entry]:
-        number = os.lstat(self._path).st_ino
+        status = os.lstat(self._path)
+        number = self._numbers.of(status.st_dev, status.st_ino)
         yield b".", number, _DT_DIR
         yield b"..", number, _DT_DIR  # the kernel knows better
         for entry in self._scan:
-            yield entry.name, entry.inode(), _type(entry)
+            yield entry.name, self._numbers.of(status.st_dev, entry.inode()), _type(entry)
 
     def read(self, offset: int, size: int, look: Look | None = None) -> bytes:
         """At most `size` bytes of entries from one on, with what `look` says of each; empty at the end."""

@@ -8,12 +8,31 @@ import time
 
 from shims.agent.mounts import fuse
 
+_MASK = 2**64 - 1
+_SPREAD = 0x9E3779B97F4A7C15
+"""The golden ratio of 64 bits: multiples of it differ in all of them."""
 
-def attributes(status: os.stat_result) -> bytes:
+
+class Numbers:
+    """Numbers of files that differ between file systems: for the host all of them are one.
+
+    Programs that find the same number twice take it for a hard link, or for a loop of directories.
+    """
+
+    def __init__(self) -> None:
+        self._devices: dict[int, int] = {}
+
+    def of(self, device: int, number: int) -> int:
+        """Of the file system that was met first the numbers are as they are."""
+        index = self._devices.setdefault(device, len(self._devices))
+        return (number ^ index * _SPREAD) & _MASK or _MASK
+
+
+def attributes(status: os.stat_result, numbers: Numbers) -> bytes:
     """Of a file, as they travel; what was before 1970 was in 1970."""
     moments = [max(0, moment) for moment in (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)]
     return fuse.ATTR.pack(
-        status.st_ino,
+        numbers.of(status.st_dev, status.st_ino),
         status.st_size,
         status.st_blocks,
         *(moment // 10**9 for moment in moments),

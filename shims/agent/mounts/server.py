@@ -15,7 +15,7 @@ from collections.abc import Callable
 from shims.agent.mounts import fuse
 from shims.agent.mounts.listing import Listing
 from shims.agent.mounts.nodes import Nodes
-from shims.agent.mounts.parts import ExactMode, attributes, checked, name_in, names_in, times
+from shims.agent.mounts.parts import ExactMode, Numbers, attributes, checked, name_in, names_in, times
 
 MAX_HANDLES = 256
 """Files and directories that are open at a time."""
@@ -32,6 +32,8 @@ class Server:
 
     def __init__(self, root: bytes = b"/") -> None:
         self._nodes = Nodes(root)
+        self._numbers = Numbers()
+        self._numbers.of(os.lstat(root).st_dev, 0)
         self._files: dict[int, tuple[int, int]] = {}
         """Descriptor and node of each open file."""
         self._listings: dict[int, Listing] = {}
@@ -109,7 +111,7 @@ class Server:
         """What the kernel is to know of a name."""
         status = os.lstat(self._nodes.child(parent, name))
         number = self._nodes.found(parent, name, status)
-        return fuse.ENTRY_OUT.pack(number, 0, VALID_S, VALID_S, 0, 0) + attributes(status)
+        return fuse.ENTRY_OUT.pack(number, 0, VALID_S, VALID_S, 0, 0) + attributes(status, self._numbers)
 
     def _lookup(self, node: int, body: bytes) -> bytes:
         return self._entry(node, name_in(body))
@@ -180,7 +182,7 @@ class Server:
     def _getattr(self, node: int, body: bytes) -> bytes:
         flags, _, handle = fuse.GETATTR_IN.unpack_from(body)
         status = self._status(node, handle if flags & fuse.GETATTR_FH else None)
-        return fuse.ATTR_OUT.pack(VALID_S, 0, 0) + attributes(status)
+        return fuse.ATTR_OUT.pack(VALID_S, 0, 0) + attributes(status, self._numbers)
 
     def _setattr(self, node: int, body: bytes) -> bytes:
         which, _, handle, size, _, *rest = fuse.SETATTR_IN.unpack_from(body)
@@ -208,7 +210,7 @@ class Server:
             else:
                 os.utime(target, ns=both_ns)
             status = self._status(node, known)
-        return fuse.ATTR_OUT.pack(VALID_S, 0, 0) + attributes(status)
+        return fuse.ATTR_OUT.pack(VALID_S, 0, 0) + attributes(status, self._numbers)
 
     def _truncate(self, target: int | bytes, size: int) -> None:
         if not isinstance(target, bytes):
@@ -304,7 +306,7 @@ class Server:
 
     def _opendir(self, node: int, body: bytes) -> bytes:
         handle = self._handle()
-        self._listings[handle] = Listing(self._nodes.path(node))
+        self._listings[handle] = Listing(self._nodes.path(node), self._numbers)
         return fuse.OPEN_OUT.pack(handle, 0, 0)
 
     def _listing(self, handle: int) -> Listing:

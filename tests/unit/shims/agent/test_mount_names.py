@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shims.agent.mounts import fuse, nodes
+from shims.agent.mounts.parts import Numbers
 from tests.unit.shims.agent.fuse_kernel import PAGE, Kernel, attributes, entries
 
 # --- names
@@ -50,6 +51,30 @@ def test_a_name_leads_nowhere_else(kernel: Kernel, name: bytes) -> None:
     kernel.ask(fuse.SYMLINK, body=name + b"\0target\0")
     assert kernel.refused == errno.EINVAL
     assert entries(kernel.root) == []
+
+
+def test_numbers_differ_between_file_systems() -> None:
+    """For the host it is one file system, and the same number twice would be a hard link, or a loop."""
+    kernel = Kernel(Path("/"))
+    try:
+        seen: dict[int, tuple[int, int]] = {}
+        for path in ("proc", "sys", "dev", "dev/shm", "tmp", "usr"):
+            node = fuse.ROOT_ID
+            for name in path.split("/"):
+                entry = kernel.ask(fuse.LOOKUP, node, name.encode() + b"\0")
+                (node,) = struct.unpack_from("=Q", entry)
+            status = os.lstat(f"/{path}")
+            assert seen.setdefault(attributes(entry)["ino"], (status.st_dev, status.st_ino)) == (
+                status.st_dev,
+                status.st_ino,
+            )
+            if status.st_dev == os.lstat("/").st_dev:
+                assert attributes(entry)["ino"] == status.st_ino
+    finally:
+        kernel.server.close()
+    numbers = Numbers()
+    assert [numbers.of(device, 1) for device in (7, 8, 9, 7)] == [1, *(numbers.of(n, 1) for n in (8, 9)), 1]
+    assert len({numbers.of(device, number) for device in range(7, 40) for number in range(100)}) == 33 * 100
 
 
 def test_names_of_any_bytes(kernel: Kernel) -> None:
