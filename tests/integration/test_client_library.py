@@ -188,7 +188,7 @@ async def test_who_cannot_connect_is_told_why(
     with pytest.raises(error, match=sentence):
         async with bus.connect(where, key=key):
             pass
-    assert time.monotonic() - started_s < 2.0
+    assert time.monotonic() - started_s < 10.0
 
 
 def test_names_of_the_library_are_there_and_no_others() -> None:

@@ -84,7 +84,7 @@ def test_a_suspended_node_is_not_waited_for(base_dir: Path, capsys: pytest.Captu
             time.sleep(0.01)
         started = time.monotonic()
         assert down(base_dir, guests=False) == 1
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 10.0
         assert f"the node (pid {running.pid}) is suspended, nothing was stopped" in capsys.readouterr().err
         os.kill(running.pid, signal.SIGCONT)
         assert down(base_dir, guests=False) == 0

@@ -317,11 +317,11 @@ async def test_one_that_feeds_itself_leaves_room_for_others(elements: list[str |
         flow = made.pipe("a").flow
         await made.until(lambda: flow.seq > 1000)
         begun, cpu = time.monotonic(), time.process_time()
-        late_s = 0.0
+        late_s = 0.0  # by the processor's time: the machine may be busy
         while time.monotonic() - begun < 0.5:
-            before = time.monotonic()
+            before = time.process_time()
             await asyncio.sleep(0.001)
-            late_s = max(late_s, time.monotonic() - before)
+            late_s = max(late_s, time.process_time() - before)
         assert late_s < 0.2
         assert time.process_time() - cpu < 0.45
 

@@ -245,11 +245,11 @@ def test_an_alias_is_replaced_once_and_as_a_whole(text: str, shown: str) -> None
 
 def test_aliases_cannot_grow_without_bound() -> None:
     bomb = {f"x{n}": (".csv", "true", f"x{n + 1}", *(f"x{n + 1}" for _ in range(5000))) for n in range(50)}
-    begun_s = time.monotonic()
+    begun_s = time.process_time()
     with pytest.raises(LanguageError) as error:
         GRAMMAR.parse(("x0",), "x0", bomb)
     assert "longer than" in str(error.value)
-    assert time.monotonic() - begun_s < 2
+    assert time.process_time() - begun_s < 2
 
 
 @given(
