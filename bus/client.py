@@ -9,7 +9,9 @@ from pathlib import Path
 
 from bus.access.group import denied
 from bus.errors import DeadlineError, DeniedError, UnreachableError
+from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.control import Ping
+from bus.messages.gateway import GetRights
 from bus.node.presence import is_running
 from bus.paths import context
 from bus.port import Port
@@ -63,6 +65,15 @@ async def connect_remote(address: str, key: Path | str, *, timeout_s: float = CO
         yield port
     finally:
         await port.close()
+
+
+async def home(port: Port, *, timeout_s: float = CONNECT_S) -> str:
+    """The namespace in which a remote client acts that names none: the only one that its key is for, or the default.
+
+    Raises BusError.
+    """
+    rights = await port.ask("gateway", GetRights(), timeout_s=timeout_s)
+    return rights.namespaces[0] if len(rights.namespaces) == 1 else DEFAULT_NAMESPACE
 
 
 def not_running(base: Path) -> str:

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bus.client import connect, connect_remote
+from bus.client import connect, connect_remote, home
+from bus.messages.base import DEFAULT_NAMESPACE
 from bus.port import Port
 from cli.arguments import Options, UsageError
 
@@ -32,6 +33,11 @@ def place_of(base: Path, options: Options) -> Place:
     if found.key and options.values.get("base"):
         raise UsageError("--base is for this host, --key for another one: give one of them")
     return found
+
+
+async def namespace_of(place: Place, port: Port, given: str) -> str:
+    """The namespace to act in: the one that was given, else the only one that the key is for, else the default."""
+    return given or (await home(port) if place.key else DEFAULT_NAMESPACE)
 
 
 @asynccontextmanager

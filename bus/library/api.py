@@ -43,15 +43,16 @@ def connect(
     where: str | Path = "",
     *,
     key: str | Path | None = None,
-    namespace: str = DEFAULT_NAMESPACE,
+    namespace: str = "",
     timeout_s: float = CONNECT_S,
 ) -> Client:
     """A client for `async with`: of the minibus on a base directory of this host, or with `key` of one elsewhere.
 
     The base directory is /var/lib/minibus if none is named. `key` is the file that `minibus key make` wrote; `where`
     then is `tcp://HOST:PORT`, or empty to go where the file says. What is done without saying in which namespace is
-    done in `namespace`. The block raises UnreachableError if nobody answers, DeniedError if this user or this key may
-    not connect, InvalidError if an argument makes no sense.
+    done in `namespace`, otherwise in the only one that the key is for, or in `minimega`. The block raises
+    UnreachableError if nobody answers, DeniedError if this user or this key may not connect, InvalidError if an
+    argument makes no sense.
     """
     return Client(where, key=key, namespace=namespace, timeout_s=timeout_s)
 
@@ -60,10 +61,11 @@ class Client:
     """A connection to one minibus. Belongs to the event loop and to the process in which it was opened."""
 
     def __init__(
-        self, where: str | Path, *, key: str | Path | None = None, namespace: str, timeout_s: float = CONNECT_S
+        self, where: str | Path, *, key: str | Path | None = None, namespace: str = "", timeout_s: float = CONNECT_S
     ) -> None:
         """See `connect`."""
-        self.namespace = namespace
+        self.namespace = namespace or DEFAULT_NAMESPACE
+        self._is_at_home = key is None or bool(namespace)
         self.where = str(where) or (DEFAULT_BASE if key is None else "")
         self._key = key
         self._timeout_s = timeout_s
@@ -92,6 +94,13 @@ class Client:
         else:
             way = ports.connect(self.where, timeout_s=self._timeout_s, queues=False)
         port = await self._stack.enter_async_context(way)
+        try:
+            if not self._is_at_home:
+                self.namespace = await ports.home(port, timeout_s=self._timeout_s)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self._is_at_home = True
         self._open_port, self._pid = port, os.getpid()
 
     async def close(self) -> None:

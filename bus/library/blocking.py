@@ -21,7 +21,7 @@ from bus.library.api import ASK_S, CAPACITY, CONNECT_S, RUN_S, Client
 from bus.library.events import Events, Lost, Received
 from bus.library.lines import Output, Row, typed
 from bus.library.pipes import PipeReader, PipeWriter, messages_of
-from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
+from bus.messages.base import Message, Request
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
@@ -32,7 +32,7 @@ def connect_sync(
     where: str | Path = "",
     *,
     key: str | Path | None = None,
-    namespace: str = DEFAULT_NAMESPACE,
+    namespace: str = "",
     timeout_s: float = CONNECT_S,
 ) -> BlockingClient:
     """As `bus.connect`, for programs without asyncio. It is connected when this returns; `close` it, or use `with`.

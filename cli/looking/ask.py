@@ -16,13 +16,13 @@ from bus.address import parse_address
 from bus.broker import node_calls
 from bus.errors import BusError, InvalidError, OutcomeUnknownError, to_failure
 from bus.message_fields import fields_of, meaning
-from bus.messages.base import DEFAULT_NAMESPACE, Query, Request, reply_type
+from bus.messages.base import Query, Request, reply_type
 from bus.messages.control import GetStatus, Ping
 from bus.messages.debug import GetUnderstood, Inspection
 from bus.port import Port
 from cli.answers.printable import printable
 from cli.looking.processes import actors, ask_all, known, run
-from cli.place import Place, connected
+from cli.place import Place, connected, namespace_of
 
 EXIT_FAILED = 1
 EXIT_UNKNOWN = 3
@@ -56,8 +56,8 @@ async def _ask(place: Place, asked: Asked, as_json: bool) -> int:
     parse_address(asked.actor)
     request = parse_request(asked.type, _read(asked.fields))
     msg_id = asked.msg_id or secrets.token_hex(8)
-    namespace = asked.namespace or DEFAULT_NAMESPACE
     async with connected(place) as port:
+        namespace = await namespace_of(place, port, asked.namespace)
         try:
             reply = await port.ask(asked.actor, request, timeout_s=asked.timeout_s, namespace=namespace, msg_id=msg_id)
         except BusError as error:

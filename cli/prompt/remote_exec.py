@@ -12,7 +12,6 @@ from bus.errors import BusError
 from bus.language.ranges import fold
 from bus.library.api import Client
 from bus.library.lines import Output as Lines
-from bus.messages.base import DEFAULT_NAMESPACE
 from bus.messages.cli import LineGroup, LineResponse
 from cli.answers.render import encode_json, render
 from cli.answers.response import Group, Output, Response
@@ -28,7 +27,7 @@ def run(place: Place, line: str, *, namespace: str = "", as_json: bool = False) 
     What is printed is what `cli.prompt.one_shot.run` prints of the same line on that host.
     """
     try:
-        output = asyncio.run(_ask(place, line, namespace or DEFAULT_NAMESPACE))
+        output = asyncio.run(_ask(place, line, namespace))
     except BusError as error:
         sys.stderr.write(f"minibus: {error}\n")
         return False, False

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from bus.errors import BusError, InvalidError, UnavailableError
 from bus.library.consoles import ConsoleViewer
-from bus.messages.base import DEFAULT_NAMESPACE, WILDCARD
+from bus.messages.base import WILDCARD
 from bus.messages.console import MAX_INPUT_BYTES
 from bus.messages.vm import LIVE_STATES, GetVms, GuestKind, VmInfo, VmState
 from bus.port import Port
-from cli.place import Place, connected
+from cli.place import Place, connected, namespace_of
 from cli.streams.blocking import BlockingCalls
 from cli.streams.console_terminal import ESCAPE, QueryFilter, RawTerminal, size, without_queries
 from cli.streams.ending import run
@@ -49,7 +49,7 @@ def console(place: Place, target: str, wish: Wish = Wish(), *, namespace: str = 
     """
     with RawTerminal() as terminal:
         try:
-            work = _attend(place, target, namespace or DEFAULT_NAMESPACE, wish, terminal)
+            work = _attend(place, target, namespace, wish, terminal)
             said = run(work, signal.SIGTERM, signal.SIGHUP)  # which leave the terminal as it was
         except BusError as error:
             said, status = str(error), 1
@@ -63,7 +63,7 @@ def console(place: Place, target: str, wish: Wish = Wish(), *, namespace: str = 
 async def _attend(place: Place, target: str, namespace: str, wish: Wish, terminal: RawTerminal) -> str:
     """Gives what there is to say at the end; raises BusError."""
     async with connected(place) as port:
-        vm = await _find(port, target, namespace)
+        vm = await _find(port, target, await namespace_of(place, port, namespace))
         driver = f"{DRIVERS[vm.kind]}@{vm.host}"
         viewer = ConsoleViewer(port, driver, vm.vm_id, namespace=vm.namespace, from_now=wish.from_now)
         if vm.state not in LIVE_STATES:

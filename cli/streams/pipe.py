@@ -18,7 +18,7 @@ from bus.language.pipe_names import resolve
 from bus.library.pipes import Asker, PipeReader, PipeWriter
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.pipe_messages import as_frames, as_lines
-from cli.place import Place, connected
+from cli.place import Place, connected, namespace_of
 from cli.streams.blocking import BlockingCalls
 from cli.streams.ending import run
 from cli.streams.pipe_input import Frames, InputError, Lines
@@ -43,8 +43,8 @@ def pipe(place: Place, name: str, ends: Ends = Ends(), *, namespace: str = "") -
     nobody reads its output.
     """
     try:
-        where, pipe_name = resolve(name, namespace or DEFAULT_NAMESPACE)
-        run(_attend(place, where, pipe_name, ends), signal.SIGTERM)  # after which the plumber hears a goodbye
+        resolve(name, namespace or DEFAULT_NAMESPACE)  # before anything is connected: a name that cannot be
+        run(_attend(place, namespace, name, ends), signal.SIGTERM)  # after which the plumber hears a goodbye
     except (BusError, InputError) as error:
         sys.stderr.write(f"minibus: {error}\n")
         return 1
@@ -53,8 +53,9 @@ def pipe(place: Place, name: str, ends: Ends = Ends(), *, namespace: str = "") -
 
 async def _attend(place: Place, namespace: str, name: str, ends: Ends) -> None:
     async with connected(place) as port:
+        where, pipe_name = resolve(name, await namespace_of(place, port, namespace))
         work = _both if ends.reads and ends.writes else _read if ends.reads else _write
-        await while_there(place, work(port, namespace, name, ends.framed))
+        await while_there(place, work(port, where, pipe_name, ends.framed))
 
 
 async def _read(bus: Asker, namespace: str, name: str, framed: bool) -> None:

@@ -61,6 +61,19 @@ async def test_the_address_may_be_that_of_the_file(control: Path) -> None:
         assert (await client.rows("vm config memory")) == []
 
 
+async def test_a_client_acts_where_its_key_may(host: ClientHost, control: Path, limited: Path) -> None:
+    for key, given, namespace in (
+        (limited, "", "exp1"),
+        (control, "", "minimega"),
+        (control, "exp3", "exp3"),
+        (host.key("both", "--role", "control", "--namespace", "exp1", "--namespace", "exp2"), "", "minimega"),
+    ):
+        async with bus.connect(key=key, namespace=given) as client:
+            assert client.namespace == namespace
+    with bus.connect_sync(key=limited) as blocking:
+        assert blocking.run("vm config memory").errors == ()
+
+
 async def test_a_key_of_a_namespace_acts_there_alone(host: ClientHost, limited: Path) -> None:
     async with bus.connect(key=limited, namespace="exp1") as client:
         assert (await client.run("vm config memory 64")).errors == ()

@@ -66,9 +66,11 @@ def test_a_command_answers_as_it_does_there(
 def test_a_key_that_is_limited_is_told_what_it_may_not(host: ClientHost, capsys: pytest.CaptureFixture[str]) -> None:
     limited = str(host.key("limited", "--role", "control", "--namespace", "exp1"))
     assert said(capsys, "exec", "--key", limited, "--namespace", "exp1", "vm config memory")[0] == 0
-    status, out, err = said(capsys, "exec", "--key", limited, "version")
+    assert said(capsys, "exec", "--key", limited, "vm config memory")[0] == 0  # there, too
+    assert said(capsys, "ask", "--key", limited, "vm", "vm.list.get")[0] == 0
+    status, out, err = said(capsys, "exec", "--key", limited, "--namespace", "exp2", "version")
     assert (status, out) == (1, "")
-    assert err == "minibus: the key limited is not for the namespace `minimega`: only exp1\n"
+    assert err == "minibus: the key limited is not for the namespace `exp2`: only exp1\n"
     status, out, err = said(capsys, "exec", "--key", limited, "--namespace", "exp1", "shell id")
     assert (status, out) == (1, "")
     assert "this key is limited to namespaces, and `shell <command>...` reaches beyond them" in err
