@@ -328,7 +328,13 @@ class CcActor(MountingActor):
         ids, fetched = views.response_ids(ledger, msg.target), views.fetched_ids(ledger)
         try:
             page = await asyncio.to_thread(
-                self.responses.page, request.namespace, ids, msg.cursor, with_data=msg.with_data, fetched=fetched
+                self.responses.page,
+                request.namespace,
+                ids,
+                msg.cursor,
+                with_data=msg.with_data,
+                most=msg.most,
+                fetched=fetched,
             )
         except OSError as error:
             raise UnavailableError(f"responses cannot be read: {error.strerror or error}") from error

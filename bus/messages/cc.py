@@ -271,6 +271,8 @@ class GetResponses(Query[Responses], frozen=True, kw_only=True, omit_defaults=Tr
     """An id, a prefix, or `all`."""
     cursor: str = ""
     with_data: bool = True
+    most: int = 0
+    """Bytes of each file; 0 for all of it."""
 
 
 class DeleteCommands(Request[Ack], frozen=True, kw_only=True, tag="cc.commands.delete"):

@@ -30,7 +30,11 @@ PATTERNS = frozenset(
         *("cc <process,> <killall,> <name>", "cc <delete,> <command,> <id or prefix or all>"),
         *("cc <delete,> <response,> <id or prefix or all>", "cc <exec,> <command>...", "cc <exec-once,> <command>..."),
         *("cc <background,> <command>...", "cc <background-once,> <command>...", "cc <recv,> <file>..."),
-        *("cc <responses,> <id or prefix or all> [raw,]", "cc <exitcode,> <id> <vm name, hostname or uuid>"),
+        *(
+            "cc <responses,> <id or prefix or all> [raw,]",
+            "cc <responses,> <id or prefix or all> <table,>",
+            "cc <exitcode,> <id> <vm name, hostname or uuid>",
+        ),
         *(
             "cc <log,> level <debug,info,warn,error,fatal>",
             "cc <test-conn,> <tcp,udp> <host> <port> wait <duration> [packet]",

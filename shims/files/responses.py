@@ -252,11 +252,13 @@ class Responses:
         cursor: str,
         *,
         with_data: bool,
+        most: int = 0,
         fetched: frozenset[int] = frozenset(),
     ) -> Page | None:
         """Files in the lexical order of paths, with at most 1 MiB of what they hold; None if there are none at all.
 
-        How a program ended is not one of them; commands that have `fetched` files may have one that is called so.
+        With `most`, only so many bytes of each file. How a program ended is no file; commands that have `fetched`
+        files may have one that is called so.
         """
         after, offset = _read_cursor(cursor)
         chosen = None if ids is None else {str(number).encode() for number in ids}
@@ -276,10 +278,11 @@ class Responses:
                     start = offset if path == after else 0
                     if len(entries) >= _PAGE_FILES or (with_data and room <= 0):
                         return Page(entries, _cursor(path, start))
-                    data = _read(fd, start, min(room, max(0, size - start))) if with_data else b""
+                    end = min(size, most) if most > 0 else size
+                    data = _read(fd, start, min(room, max(0, end - start))) if with_data else b""
                     room -= len(data)
                     entries.append(_entry(path, size, start, data))
-                    if with_data and start + len(data) < size and data:
+                    if with_data and start + len(data) < end and data:
                         return Page(entries, _cursor(path, start + len(data)))
         return Page(entries, "") if seen or cursor or self._has_any(namespace, chosen) else None
 

@@ -159,6 +159,11 @@ def test_pages_have_everything_once_in_the_lexical_order_of_paths(responses: Res
     order = [f"{number}/{guest}/{name.lstrip('/')}" for number, guest, name in found]
     assert order == sorted(order, key=lambda path: path.split("/"))
     assert {entry.id for entry in pages(responses, [10, 7])} == {10}
+    beginnings = responses.page(NS, [2], "", with_data=True, most=5)
+    assert beginnings is not None and not beginnings.cursor
+    assert [(entry.size, entry.data) for entry in beginnings.entries] == [
+        (len(contents[where]), contents[where][:5]) for where in sorted(found, key=list(found).index) if where[0] == 2
+    ]
     assert [entry.size for entry in pages(responses, [2], with_data=False)] == [3 * READ_BYTES, 0, 300_000, 0, 300_000]
 
 

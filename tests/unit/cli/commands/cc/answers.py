@@ -27,6 +27,7 @@ from bus.messages.cc import (
     SignalCommand,
 )
 from bus.messages.tunnel import GetTunnels, TunnelList
+from bus.messages.vm import GetVmNames, VmNames
 from tests.unit.cli.stand_ins import EngineBench
 
 ONE = ClientInfo(
@@ -56,6 +57,7 @@ ANSWERS: dict[type[Message], Any] = {
     GetGuestProcesses: GuestProcesses(processes=()),
     GetOutcomes: OUTCOMES,
     GetResponses: Responses(),
+    GetVmNames: VmNames(uuids={}),
     GetTunnels: TunnelList(tunnels=()),
     PostCommand: CommandPosted(id=4, guests=2),
     SignalCommand: Ack(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.errors import NotFoundError
+from bus.errors import NotFoundError, UnreachableError
 from bus.messages.cc import (
     CcState,
     CommandInfo,
@@ -14,6 +14,7 @@ from bus.messages.cc import (
     CommandList,
     CommandPosted,
     CommandSpec,
+    GetResponses,
     GuestFilter,
     GuestProcess,
     GuestProcesses,
@@ -21,6 +22,7 @@ from bus.messages.cc import (
     Responses,
 )
 from bus.messages.tunnel import TunnelInfo, TunnelList
+from bus.messages.vm import VmNames
 from tests.unit.cli.commands.cc.answers import bench
 
 EXEC, SEND, RECV = CommandKind.EXEC, CommandKind.SEND, CommandKind.RECEIVE
@@ -180,6 +182,26 @@ async def test_a_file_in_several_pages_is_one_text() -> None:
         )
         assert await bench(GetResponses=pieces).text("cc responses 1 raw") == "a\u00fc\U0001f600b\n"
     assert await bench(GetResponses=paged([file("stdout", b"\xff\xc3")])).text("cc responses 1 raw") == "\ufffd\ufffd\n"
+
+
+async def test_responses_as_a_table() -> None:
+    pages = paged(
+        [file("stdout", b"one\ntwo\x1b\n"), file("/etc/a b", b"x" * 1024, size=5000)],
+        [file("stderr", b"", number=2)],
+    )
+    engine = bench(GetResponses=pages, GetVmNames=VmNames(uuids={"web": "U1"}))
+    response = await engine.one("cc responses all table")
+    assert response.header == ("id", "vm", "uuid", "file", "size", "text")
+    assert response.rows == [
+        ("1", "web", "u1", "stdout", "9", "one\\ntwo\\x1b"),
+        ("1", "web", "u1", "/etc/a b", "5000", "x" * 1024 + "..."),
+        ("2", "web", "u1", "stderr", "0", ""),
+    ]
+    assert response.data[0]["text"] == "one\ntwo\x1b" and response.data[1]["vm"] == "web"
+    asked = [one.request for one in engine.bus.asked if isinstance(one.request, GetResponses)]
+    assert [request.most for request in asked] == [1024, 1024]
+    nobody = bench(GetResponses=pages, GetVmNames=UnreachableError("nobody is at vm"))
+    assert [row[1] for row in (await nobody.one("cc responses 1 table")).rows or ()] == ["", "", ""]
 
 
 async def test_no_responses() -> None:
