@@ -78,14 +78,13 @@ def facts_changed(table: CcTable, inp: FactsChanged) -> list[Effect]:
 
 
 def _tidy(facts: Facts) -> Facts:
-    return Facts(
-        hostname=facts.hostname,
-        arch=facts.arch,
-        os=facts.os,
-        release=facts.release,
-        ips=facts.ips[:MAX_ADDRESSES],
-        macs=tuple(mac.lower() for mac in facts.macs[:MAX_ADDRESSES]),
-    )
+    hostname, ips, macs = as_kept(facts.hostname, facts.ips, facts.macs)
+    return Facts(hostname=hostname, arch=facts.arch, os=facts.os, release=facts.release, ips=ips, macs=macs)
+
+
+def as_kept(hostname: str, ips: tuple[str, ...], macs: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """What is kept of what a guest says of itself."""
+    return hostname, ips[:MAX_ADDRESSES], tuple(mac.lower() for mac in macs[:MAX_ADDRESSES])
 
 
 def synced(table: CcTable, inp: Synced) -> list[Effect]:

@@ -15,11 +15,12 @@ from actors.cc.decisions.reports import is_news, kept
 from actors.cc.inputs import FileArrived, Finished
 from actors.cc.protocol import frames
 from actors.cc.sessions.dispatch import file_index
+from actors.cc.sessions.growing import Growing
 from actors.cc.table import Command
 from bus.messages.cc import CommandKind, CommandOutput, CommandState
 from bus.topics import cc_topic
 from shims.agent.line.wire import WireError
-from shims.files.responses import OUTPUTS, GuestNameError, GuestPath, Output, guest_path
+from shims.files.responses import OUTPUTS, GuestNameError, Output, guest_path
 
 if TYPE_CHECKING:
     from actors.cc.sessions.session import Session
@@ -44,30 +45,6 @@ class Flow:
         self.failed = False
 
 
-class Growing:
-    """A file on its way."""
-
-    def __init__(self, announced: frames.File, path: GuestPath, name: str, fd: int) -> None:
-        self.announced = announced
-        self.path = path
-        self.name = name
-        self.fd = fd
-        self.position = 0
-        self.digest = hashlib.sha256()
-        self.ready = False
-        """Not so while the part from before is being read again."""
-
-    def read_again(self, fd: int) -> None:
-        """Take in what is there from before; blocks."""
-        size = min(os.fstat(fd).st_size, self.announced.size)
-        while self.position < size:
-            piece = os.pread(fd, min(1 << 20, size - self.position), self.position)
-            if not piece:
-                break
-            self.digest.update(piece)
-            self.position += len(piece)
-
-
 class Intake:
     """See the module. One of each session."""
 
@@ -76,13 +53,15 @@ class Intake:
         self._server = session.server
         self._flows: dict[tuple[int, str], Flow] = {}
         self._growing: dict[tuple[int, int], Growing] = {}
+        self._rereads = False
+        """Whether parts of files from before are being read."""
         self._held: dict[int, frames.Done] = {}
         """Ends of commands whose output is not all here."""
 
     def close(self) -> None:
         """The session is over; what is on the disk stays."""
         for growing in self._growing.values():
-            os.close(growing.fd)
+            growing.close()
         self._growing.clear()
         for flow in self._flows.values():
             if flow.output is not None:
@@ -241,7 +220,7 @@ class Intake:
                 self._server.responses.close(flow.output)
         if command is not None and command.spec.kind is CommandKind.RECEIVE:
             for own, index in [key for key in self._growing if key[0] == serial]:
-                os.close(self._growing.pop((own, index)).fd)
+                self._growing.pop((own, index)).close()
             self._server.responses.discard_all(namespace, command.id, uuid)
         state = CommandState(done.outcome.value)
         if command is not None and not command.quiet and state is not CommandState.KILLED:
@@ -286,31 +265,57 @@ class Intake:
             return
         old = self._growing.pop((frame.serial, frame.index), None)
         if old is not None:
-            os.close(old.fd)
+            old.close()
+        name = ""
         try:
             path = guest_path(frame.name)
             mark = hashlib.sha256(repr((self._session.boot, path, frame.size, frame.index)).encode()).hexdigest()
             name = f"{uuid}.{mark[:16]}"
-            if not self._session.room.take(namespace, frame.size):
+            if not self._session.room.fits(namespace, frame.size):
                 raise GuestNameError(f"{frame.size} bytes: there is no room for it on the host")
             fd = self._server.responses.open_partial(namespace, command.id, name)
         except (GuestNameError, OSError) as error:
             self._refuse(frame.serial, stream, str(error))
             return
+        finally:
+            if old is not None and old.name != name:
+                self._server.responses.discard(namespace, command.id, old.name)
         growing = self._growing[frame.serial, frame.index] = Growing(frame, path, name, fd)
-        if os.fstat(fd).st_size:
-            self._server.spawn(self._resume_file(growing), name=f"resume {name}")
-        else:
+        if not os.fstat(fd).st_size:
             self._ready(growing)
+        elif not self._rereads:
+            self._rereads = True
+            self._server.spawn(self._reread(), name="reread files")
 
-    async def _resume_file(self, growing: Growing) -> None:
-        fd = os.dup(growing.fd)  # the session may end meanwhile
+    async def _reread(self) -> None:
+        """One after the other, and of few guests at a time: they may begin and give up files as often as they like."""
+        try:
+            while (growing := next((one for one in self._growing.values() if not one.ready), None)) is not None:
+                async with self._session.room.rereading:
+                    if growing.closed:
+                        continue
+                    error = await self._read_again(growing)
+                if growing.closed:
+                    continue
+                if error:
+                    self._give_up(growing, f"it cannot be read on the host: {error}")
+                else:
+                    self._ready(growing)
+        finally:
+            self._rereads = False
+
+    async def _read_again(self, growing: Growing) -> str:
+        try:
+            fd = os.dup(growing.fd)  # the session may end meanwhile
+        except OSError as error:
+            return error.strerror or str(error)
         try:
             await asyncio.to_thread(growing.read_again, fd)
+        except OSError as error:
+            return error.strerror or str(error)
         finally:
             os.close(fd)
-        if self._growing.get((growing.announced.serial, growing.announced.index)) is growing:
-            self._ready(growing)
+        return ""
 
     def _ready(self, growing: Growing) -> None:
         growing.ready = True
@@ -325,6 +330,9 @@ class Intake:
         fresh = frame.data[growing.position - frame.offset :]
         if growing.position + len(fresh) > growing.announced.size:
             self._give_up(growing, "it is longer than was said")
+            return
+        if not self._session.room.take(self._session.key[0], len(fresh)):
+            self._give_up(growing, "there is no room for it on the host")
             return
         try:
             written = os.pwrite(growing.fd, fresh, growing.position) if fresh else 0
@@ -356,7 +364,7 @@ class Intake:
             self._give_up(growing, f"it cannot be put in its place on the host: {error.strerror}")
             return
         del self._growing[frame.serial, frame.index]
-        os.close(growing.fd)
+        growing.close()
         size = growing.announced.size
         self._server.feed(FileArrived(key=self._session.key, serial=frame.serial, index=frame.index, size=size))
         self._ack(frame.serial, f"file/{frame.index}", growing.announced.size)
@@ -368,7 +376,7 @@ class Intake:
         self._refuse(serial, f"file/{index}", why)
 
     def _drop(self, serial: int, growing: Growing) -> None:
-        os.close(growing.fd)
+        growing.close()
         command = self._session.command(serial)
         if command is not None:
             self._server.responses.discard(self._session.key[0], command.id, growing.name)

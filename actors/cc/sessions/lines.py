@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from actors.cc.protocol import frames
+from actors.cc.sessions.greetings import Greetings
 from actors.cc.table import Key
 from shims.agent.line.wire import FLUSH, PREAMBLE, FrameReader, WireError
 
@@ -21,9 +22,6 @@ RATE: Final = 5_000.0
 BULK_BYTES: Final = 16_384
 MAX_GARBAGE: Final = 1024 * 1024
 """Bytes without a frame on a socket; on a serial line a boot loader may say anything."""
-GREETINGS: Final = 5.0
-"""Sessions that may begin on one line at once, and a second for long."""
-GREETINGS_RATE: Final = 0.5
 SOFT_BYTES: Final = 64 * 1024
 """Waiting to be written, before commands and files have to wait."""
 HARD_BYTES: Final = 4 * 1024 * 1024
@@ -55,8 +53,10 @@ class Ends(Protocol):
 class Line(asyncio.Protocol):
     """See the module."""
 
-    def __init__(self, ends: Ends, *, namespace: str, vm_id: int | None, dialled: bool = False) -> None:
+    def __init__(self, ends: Ends, *, namespace: str, vm_id: int | None, dialled: bool = False, peer: str = "") -> None:
+        """`peer` is the address from which it comes, if it comes over a network."""
         self.namespace = namespace
+        self.peer = peer
         self.vm_id = vm_id
         """Whose line it is; None if only the agent can say (TCP)."""
         self.dialled = dialled
@@ -72,8 +72,8 @@ class Line(asyncio.Protocol):
         self._reader = FrameReader()
         self._waiting: deque[bytes | None] = deque()
         self._tokens = RATE
-        self._filled_s = self._greeted_s = self.opened_s
-        self._greetings = GREETINGS
+        self._filled_s = self.opened_s
+        self._greetings = Greetings(self.opened_s)
         self._held: asyncio.Handle | None = None
         """Reading is paused until then."""
         self._transport: asyncio.Transport | None = None
@@ -94,12 +94,8 @@ class Line(asyncio.Protocol):
             self.close("the agent does not read")
 
     def may_greet(self) -> bool:
-        """Whether the agent has not begun too many sessions lately: each is written down and told to everybody."""
-        now_s = self.loop.time()
-        self._greetings = min(GREETINGS, self._greetings + (now_s - self._greeted_s) * GREETINGS_RATE)
-        self._greeted_s = now_s
-        self._greetings -= 1
-        return self._greetings >= 0
+        """Whether the agent has not begun too many sessions lately."""
+        return self._greetings.one_more(self.loop.time())
 
     def greet(self, *, newly_opened: bool = False) -> None:
         """The beginning of a session; whoever had a serial line before may have ended in the middle of a frame."""

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -164,7 +166,7 @@ class Listeners:
                 self._rest(point)
                 return
             try:
-                sock, _ = point.socket.accept()
+                sock, address = point.socket.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # no descriptors, or whoever came has gone again
@@ -173,10 +175,11 @@ class Listeners:
                 return
             point.accepted += 1
             sock.setblocking(False)
-            if sum(line.key is None for line in point.lines) >= limit:
-                sock.close()
-                continue
-            line = Line(self._sessions, namespace=point.namespace, vm_id=point.vm_id)
+            crowd = [line for line in point.lines if line.key is None and not line.gone]
+            if len(crowd) >= limit:
+                crowded_out(crowd).close("it has said nothing, and others come")
+            peer = "" if point.vm_id is not None else str(address[0])
+            line = Line(self._sessions, namespace=point.namespace, vm_id=point.vm_id, peer=peer)
             point.lines.add(line)
             self._server.spawn(self._connect(sock, line), name="accept")
 
@@ -220,6 +223,13 @@ class Listeners:
         finally:
             dial.dialling = False
             dial.next_s = self._loop.time() + dial.pause_s
+
+
+def crowded_out(crowd: Sequence[Line]) -> Line:
+    """Which of several lines, on which nobody has said who he is, makes room: the oldest from where most come."""
+    peers = Counter(line.peer for line in crowd)
+    most = max(peers.values())
+    return min((line for line in crowd if peers[line.peer] == most), key=lambda line: line.opened_s)
 
 
 def _bound(path: Path) -> socket.socket:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from shims.files.responses import Responses
+
+REREADING: Final = 2
+"""Guests whose files are read again at a time."""
 
 
 class Room:
@@ -11,17 +17,28 @@ class Room:
     def __init__(self, responses: Responses) -> None:
         self._responses = responses
         self._left: dict[str, int] = {}
+        self.rereading = asyncio.Semaphore(REREADING)
+        """For guests that go on sending files."""
+
+    def fits(self, namespace: str, size: int) -> bool:
+        """Whether so many bytes might be written. None of them are counted: they may never come."""
+        return self._known(namespace) >= size
 
     def take(self, namespace: str, size: int) -> bool:
         """Whether so many bytes may be written; then they are counted."""
-        left = self._left.get(namespace)
-        if left is None:
+        left = self._known(namespace)
+        if left < size:
+            return False
+        self._left[namespace] = left - size
+        return True
+
+    def _known(self, namespace: str) -> int:
+        if namespace not in self._left:
             try:
-                left = self._responses.room(namespace)
+                self._left[namespace] = self._responses.room(namespace)
             except OSError:
-                left = 0
-        self._left[namespace] = left - size if left >= size else left
-        return left >= size
+                self._left[namespace] = 0
+        return self._left[namespace]
 
     def look_again(self) -> None:
         """Once a second."""

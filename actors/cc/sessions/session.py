@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from actors.cc.decisions.reports import is_news
+from actors.cc.decisions.reports import as_kept, is_news
 from actors.cc.inputs import Began, FactsChanged, Left, Synced
 from actors.cc.protocol import frames
 from actors.cc.server import WINDOW, Server
@@ -230,8 +230,9 @@ class Session:
         guest = self.guest()
         if facts is not None and guest is not None:
             old = (guest.facts.hostname, guest.facts.ips, guest.facts.macs)
-            if (facts.hostname, facts.ips, facts.macs) != old:
-                self.server.feed(FactsChanged(key=self.key, hostname=facts.hostname, ips=facts.ips, macs=facts.macs))
+            new = as_kept(facts.hostname, facts.ips, facts.macs)
+            if new != old:
+                self.server.feed(FactsChanged(key=self.key, hostname=new[0], ips=new[1], macs=new[2]))
 
     def may(self, what: str, limit: int) -> bool:
         """Whether a guest may do this once more in this second."""

@@ -9,10 +9,12 @@ from typing import Final
 from actors.cc.inputs import Joined, Left, Offer
 from actors.cc.protocol import frames
 from actors.cc.server import WINDOW, Server
+from actors.cc.sessions.greetings import Greetings
 from actors.cc.sessions.lines import Line
 from actors.cc.sessions.room import Room
 from actors.cc.sessions.session import KEEPALIVE_S, LOST_S, Session
 from actors.cc.table import Facts, Guest, Key
+from bus.gateway.throttle import Throttle
 from shims.agent.line.wire import WireError
 
 HELLO_S: Final = 10.0
@@ -21,6 +23,11 @@ RETURN_S: Final = 10.0
 """For agents to come back after a restart of this actor, before they count as not connected."""
 RETRY_S: Final = 2.0
 STRANGER_S: Final = 10.0
+GREETINGS: Final = 20.0
+"""Sessions that one guest may begin at once."""
+REFUSALS: Final = 20
+REFUSALS_S: Final = 10.0
+"""So many log lines about refused agents within so long; the rest is counted."""
 BREAK_S: Final = 5.0
 """For an agent whose line broke, before nobody waits for it any more."""
 
@@ -38,6 +45,9 @@ class Sessions:
         self.room = Room(server.responses)
         self._broken: dict[Key, float] = {}
         """When lines broke of guests that live."""
+        self._greetings: dict[tuple[Key, bool], Greetings] = {}
+        """By guest, and whether over a line of its own."""
+        self._refusals = Throttle(REFUSALS, REFUSALS_S)
         self._started_s = asyncio.get_running_loop().time()
         self._returned = False
 
@@ -121,6 +131,8 @@ class Sessions:
             self._refuse(line, hello, f"no VM of this namespace with a backchannel has UUID {hello.uuid}", STRANGER_S)
             return
         key = guest.vm.key
+        if not (line.dialled or self._may_greet(key, line)):
+            raise WireError("it begins sessions all the time")
         other = self._by_key.get(key)
         if other is not None and not self._gives_way(other, line, hello):
             self._refuse(line, hello, "another agent is connected for this VM", RETRY_S)
@@ -150,6 +162,12 @@ class Sessions:
             )
         )
 
+    def _may_greet(self, key: Key, line: Line) -> bool:
+        """Whether a guest has not begun too many sessions on one line after the other, its own or others' (TCP)."""
+        now_s = line.loop.time()
+        own = (key, line.vm_id is not None)
+        return self._greetings.setdefault(own, Greetings(now_s, GREETINGS)).one_more(now_s)
+
     def _whose(self, line: Line, hello: frames.Hello) -> Guest | None:
         """On a line of its own a guest need not say who it is, and cannot say that it is another."""
         table = self._server.table
@@ -172,7 +190,11 @@ class Sessions:
         return line.loop.time() - other.line.heard_s > LOST_S
 
     def _refuse(self, line: Line, hello: frames.Hello, reason: str, retry_s: float) -> None:
-        self._server.log.info("agent_refused", uuid=hello.uuid, namespace=line.namespace, reason=reason)
+        held_back = self._refusals.allows(line.loop.time())
+        if held_back is not None:
+            self._server.log.info(
+                "agent_refused", uuid=hello.uuid, namespace=line.namespace, reason=reason, held_back=held_back
+            )
         line.greet()
         line.send(frames.Refuse(session=hello.session, reason=reason, retry_s=retry_s))
         if not line.dialled:
@@ -218,6 +240,7 @@ class Sessions:
     def tick(self, now_s: float) -> None:
         """Once a second."""
         self.room.look_again()
+        self._greetings = {key: one for key, one in self._greetings.items() if not one.is_forgettable(now_s)}
         for key, broken_s in tuple(self._broken.items()):
             if now_s - broken_s > BREAK_S or self.get(key) is not None:
                 del self._broken[key]
