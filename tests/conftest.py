@@ -6,6 +6,7 @@ import fnmatch
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -177,6 +178,8 @@ class SkipCount:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the skip counter; in one of several processes also what keeps it from disturbing the others."""
     config.pluginmanager.register(SkipCount(allowed_skips(TESTS / "skips.toml")), "skip-count")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has it so for what it starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         from tests import workers
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+import pytest
+
 from tests.system.drill.clock import WallClock
 from tests.system.drill.drill import drill_on
+
+pytestmark = pytest.mark.timeout(400)  # each fault may take PATIENCE_S
 
 
 def test_a_clock_that_jumps(base_dir: Path, rootfs: Path, tmp_path: Path) -> None:

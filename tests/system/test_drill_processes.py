@@ -5,7 +5,11 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+import pytest
+
 from tests.system.drill.drill import drill_on
+
+pytestmark = pytest.mark.timeout(400)  # each fault may take PATIENCE_S
 
 
 def test_killed_and_starved_as_always(base_dir: Path, rootfs: Path) -> None:
