@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from bus.language.netspec import UNPLUGGED
+from bus.language.netspec import UNPLUGGED, vlan_labels
 from bus.language.shaping_text import qos_text
 from bus.messages.cc import ConnectedGuests
 from bus.messages.network import GuestRates, Interface, InterfaceList, Rates
@@ -133,12 +133,21 @@ def vm_info(both: Both, args: Args) -> Answer:
     connected, listed, vlans = both.also
     header = SUMMARY if args.has("summary") else tuple(COLUMNS)
     interfaces = known_interfaces(listed)
-    columns = {**COLUMNS, **interface_columns(interfaces, labels(vlans))}
+    names = labels(vlans) if vlans is not None else _own_labels(vms)
+    columns = {**COLUMNS, **interface_columns(interfaces, names)}
     if connected is not None:
         columns["cc_active"] = _is_among(frozenset(connected.uuids))
     cells = [columns[name] for name in header]
     rows = [tuple(cell(vm) for cell in cells) for vm in vms]
     return Answer(header=header, rows=rows, data=[_data(vm, interfaces(vm)) for vm in vms])
+
+
+def _own_labels(vms: Sequence[VmInfo]) -> dict[int, str]:
+    """By the configurations alone: for a key that is limited to namespaces, which may not see everybody's VLANs."""
+    labelled: dict[int, str] = {}
+    for vm in vms:
+        labelled |= vlan_labels({spec.alias: spec.vlan for spec in vm.config.networks if spec.alias}, vm.namespace)
+    return labelled
 
 
 def known_interfaces(listed: InterfaceList | None) -> Interfaces:

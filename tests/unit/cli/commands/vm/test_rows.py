@@ -169,6 +169,13 @@ def test_interfaces(interfaces: InterfaceList | None, vlans: VlanTable | None, e
     assert picked(row, " ".join(expected)) == expected
 
 
+def test_who_may_not_see_all_vlans_sees_the_names_of_his_own() -> None:
+    networks = (Netspec(vlan=103, alias="exp1//LAN"), Netspec(vlan=100), Netspec(vlan=102, alias="exp2//WAN"))
+    vm = guest(GuestKind.CONTAINER, VmConfig(networks=networks), namespace="exp1")
+    assert cells(vm)["vlan"] == "[LAN (103), 100, exp2//WAN (102)]"
+    assert cells(vm, None, LISTED)["vlan"] == "[LAN (103), 100, disconnected]"
+
+
 def test_programs_get_the_interfaces() -> None:
     vms = VmList(vms=(guest(GuestKind.CONTAINER, VmConfig(networks=NETWORKS)),))
     answer = vm_info(Both(vms, (None, LISTED, VLANS)), Args({"summary": True}))
