@@ -40,9 +40,9 @@ MAX_REPORT: Final = 4000
 def build(calls: Mapping[str, Callable[..., int]], script: bytes, report: int, gate: int, network: int) -> NoReturn:
     """Build the container, wait at the gate, become its init.
 
-    `script` is a marshalled tuple: actions of the set-up, actions before the exec, argument vector of init, warnings
-    so far. `report` and `gate` are the pipes to the warden, `network` is the network namespace to be in, or negative if
-    it has come with the clone.
+    `script` is a marshalled tuple: the set-up in parts, each a marshalled tuple of actions; actions before the exec,
+    argument vector of init, warnings so far. `report` and `gate` are the pipes to the warden, `network` is the network
+    namespace to be in, or negative if it has come with the clone.
     """
     # From here on the root may be the container's: nothing may be imported from it.
     sys.meta_path.clear()
@@ -52,7 +52,9 @@ def build(calls: Mapping[str, Callable[..., int]], script: bytes, report: int, g
         if network >= 0:
             perform((_enter(network),), calls)
         set_up, before_exec, init, warnings = marshal.loads(script)  # noqa: S302  it comes from the warden
-        warnings = [*warnings, *perform(set_up, calls)]
+        warnings = list(warnings)
+        for part in set_up:
+            warnings += perform(marshal.loads(part), calls)  # noqa: S302
         os.write(REPORT, READY + "\n".join(warnings).encode()[:MAX_REPORT])
         # End of file: the warden is gone, and nobody may start what was not started.
         if not os.read(GATE, 1):

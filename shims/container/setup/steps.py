@@ -7,6 +7,7 @@ Whatever comes from the host (volumes, console, fifos) is taken as a detached mo
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import struct
@@ -21,6 +22,7 @@ from shims.container.setup.build import PREINIT_STARTED, REPORT, USER_NAMESPACE
 from shims.container.setup.plan import Plan, Volume
 from shims.linux import mount as m
 from shims.linux import process
+from shims.linux.capability import CapabilityDrop
 
 INIT_UMASK: Final = 0o022
 
@@ -31,32 +33,48 @@ _AF_INET, _SOCK_DGRAM_CLOEXEC = 2, 0o2000002
 
 def set_up(plan: Plan) -> list[Action]:
     """All steps from the clone to the gate."""
+    return [action for part in _parts(plan) for action in (part.actions if isinstance(part, _Fixed) else part)]
+
+
+class _Fixed:
+    """Steps that are the same for many containers, marshalled once."""
+
+    def __init__(self, actions: list[Action]) -> None:
+        self.actions = actions
+        self.dumped = _dumped(actions)
+
+
+def _dumped(actions: list[Action]) -> bytes:
+    return dump_script(tuple(map(tuple, actions)))
+
+
+def _parts(plan: Plan) -> list[list[Action] | _Fixed]:
+    """The steps by what they are about."""
     return [
-        *_isolate(plan),
-        *_fill_instance(plan),
-        *_take_from_host(plan),
-        *_mount_root(plan),
-        *kernel_trees.MOUNT,
-        *_mount_volumes(plan),
-        *kernel_trees.FILL_DEV,
-        *_preinit(plan),
-        *kernel_trees.PROTECT,
-        *kernel_trees.show_uuid(plan),
-        *kernel_trees.show_fifos(plan, _first_fifo(plan)),
-        *backchannel.show(plan, _backchannel(plan)),
-        *_join_cgroups(plan),
-        *_PIVOT_ROOT,
-        *_RAISE_LOOPBACK,
-        _FULL_PRIORITY,
-        Action("init", "check_init", (plan.init[0],)),
-        *_confine(plan),
+        _BEGIN,
+        _isolate(plan) + _fill_instance(plan) + _take_from_host(plan) + _mount_root(plan),
+        _MOUNT,
+        _mount_volumes(plan),
+        _FILL_DEV,
+        _preinit(plan),
+        _PROTECT,
+        kernel_trees.show_uuid(plan),
+        kernel_trees.show_fifos(plan, _first_fifo(plan)),
+        backchannel.show(plan, _backchannel(plan)) + _join_cgroups(plan),
+        _INSIDE,
+        [Action("init", "check_init", (plan.init[0],)), *_confine(plan)],
+        _drop_capabilities(plan.capabilities),
     ]
 
 
 def script_of(plan: Plan) -> bytes:
-    """What the cloner takes: everything the new process will do."""
-    actions = tuple(map(tuple, set_up(plan)))
-    return dump_script((actions, tuple(map(tuple, before_exec(plan))), plan.init, plan.warnings))
+    """What the cloner takes: everything the new process will do, in parts.
+
+    Each part is marshalled by itself, those that never change once; and in the new process all that one is made of is
+    gone before the next one is read.
+    """
+    parts = tuple(part.dumped if isinstance(part, _Fixed) else _dumped(part) for part in _parts(plan) if part)
+    return dump_script((parts, tuple(map(tuple, before_exec(plan))), plan.init, plan.warnings))
 
 
 def before_exec(plan: Plan) -> list[Action]:
@@ -94,7 +112,7 @@ _KEEP_MOUNTS_FROM_SPREADING: Final = [
 def _isolate(plan: Plan) -> list[Action]:
     name = os.fsencode(plan.hostname)
     named = Action("hostname", "sethostname", (name, len(name)), name)
-    actions = [*_KEEP_NOTHING, named, *_KEEP_MOUNTS_FROM_SPREADING]
+    actions = [named, *_KEEP_MOUNTS_FROM_SPREADING]
     if plan.preinit:
         actions.append(b.open_as("containerPreinit", b".", b.AT_DIRECTORY, b.DIRECTORY))
     return actions
@@ -235,6 +253,9 @@ _RAISE_LOOPBACK: Final = [
 ]
 
 
+_INSIDE: Final = _Fixed([*_PIVOT_ROOT, *_RAISE_LOOPBACK, _FULL_PRIORITY])
+
+
 _NO_USER_NAMESPACE: Final = "its root can reach the networks of all guests: the kernel gives it no user namespace"
 
 
@@ -249,7 +270,13 @@ def _confine(plan: Plan) -> list[Action]:
         ]
     if plan.seccomp:
         actions.append(Action("seccomp", "install_filter", ()))
-    return actions + [Action("capabilities", call, arguments) for call, arguments in plan.capabilities.calls]
+    return actions
+
+
+@functools.lru_cache(maxsize=8)
+def _drop_capabilities(drop: CapabilityDrop) -> _Fixed:
+    """After the filter. Hosts have one or two kinds of containers."""
+    return _Fixed([Action("capabilities", call, arguments) for call, arguments in drop.calls])
 
 
 _BEFORE_EXEC: Final = [
@@ -257,3 +284,8 @@ _BEFORE_EXEC: Final = [
     # execve(2) keeps it, and the container is to outlive the warden.
     Action("Exec", "prctl", (process.PR_SET_PDEATHSIG, 0, 0, 0, 0)),
 ]
+
+_BEGIN: Final = _Fixed(_KEEP_NOTHING)
+_MOUNT: Final = _Fixed(kernel_trees.MOUNT)
+_FILL_DEV: Final = _Fixed(kernel_trees.FILL_DEV)
+_PROTECT: Final = _Fixed(kernel_trees.PROTECT)

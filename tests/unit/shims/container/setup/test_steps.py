@@ -119,7 +119,8 @@ def test_the_uuid_is_written_to_no_directory_of_the_user(tmp_path: Path) -> None
 
 def test_the_script_is_plain_data(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
-    actions, ending, init, warnings = marshal.loads(script_of(plan))
+    parts, ending, init, warnings = marshal.loads(script_of(plan))
+    actions = tuple(action for part in parts for action in marshal.loads(part))
     assert [Action(*action) for action in actions] == set_up(plan)
     assert [Action(*action) for action in ending] == before_exec(plan)
     assert (init, warnings) == (plan.init, plan.warnings)
