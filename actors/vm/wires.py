@@ -45,7 +45,8 @@ def _note(turn: Turn, vm: VmRecord, found: VmInterfaces) -> None:
         return
     vm.revision_of_networks = found.revision
     vm.taps, vm.networks = list(found.taps), found.networks
-    turn.interfaces_changed(vm)
+    if vm.phase is not Phase.PREPARING:  # its directory is being made, and they are written once it is plugged in
+        turn.interfaces_changed(vm)
 
 
 def changed(turn: Turn, inp: Received, msg: ReportInterfaces) -> None:

@@ -105,6 +105,16 @@ def test_the_load_counts_interfaces_of_those_that_live() -> None:
     assert host_load(host.table, STAT).net_commit == 2
 
 
+def test_nothing_is_written_where_there_is_no_directory() -> None:
+    host = Host()
+    launch = LaunchVms(kind=GuestKind.CONTAINER, config=WIRED, names=("a",))
+    step(host.table, received(launch, "l"))
+    assert host.table.vms[0].phase is Phase.PREPARING
+    assert only(WriteTaps, reported(host, 1, *WIRED.networks)) == []
+    step(host.table, InstancesPrepared(outcomes=(Outcome(0, "no room"),)))
+    assert len(the(WriteTaps, reported(host, 2, *WIRED.networks, msg_id="again")).taps[0]) == 2
+
+
 def test_hundreds_are_plugged_in_in_chunks() -> None:
     host = Host()
     host.launch(*(f"v{n}" for n in range(60)), config=WIRED)
