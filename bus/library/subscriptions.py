@@ -58,7 +58,7 @@ class Subscription:
         self.prefixes = (prefix,)
         self.lost = 0
         self._owner = owner
-        self._queue: asyncio.Queue[Delivery] = asyncio.Queue(capacity)
+        self._queue: asyncio.Queue[Delivery | errors.BusError] = asyncio.Queue(capacity)
 
     @property
     def prefix(self) -> str:
@@ -76,15 +76,22 @@ class Subscription:
         """Whoever holds a plain subscription looks at the numbers."""
 
     def failed(self, error: errors.BusError) -> None:
-        """Whoever holds a plain subscription asks now and then."""
+        """Called by the port; what has arrived can still be taken."""
+        if self._queue.full():
+            self._queue.get_nowait()
+            self.lost += 1
+        self._queue.put_nowait(error)
 
     async def next(self) -> Delivery:
-        """Wait for the next event."""
-        return await self._queue.get()
+        """Wait for the next event; raises DeniedError once this client may not watch them any longer."""
+        found = await self._queue.get()
+        if isinstance(found, errors.BusError):
+            raise found
+        return found
 
     async def __aiter__(self) -> AsyncIterator[Delivery]:
         while True:
-            yield await self._queue.get()
+            yield await self.next()
 
     def close(self) -> None:
         """Take no more events."""

@@ -100,6 +100,20 @@ async def test_a_key_of_a_namespace_sees_nothing_of_others_or_of_the_host(host: 
         assert [(await take(everything)).topic for _ in range(2)] == [STARTED, STARTED]
 
 
+async def test_who_may_not_watch_any_more_is_told(host: GatewayHost, boss: Port) -> None:
+    async with client(await host.make(Role.TAP, name="moved", topics=("vm/exp1/",))) as eye:
+        events = await eye.subscribe("vm/exp1/")
+        await announce(boss)
+        host.store.change(lambda ring: ring.changed("moved", topics=("vm/exp2/",)))
+        await host.reload()
+        assert (await take(events)).topic == STARTED
+        with pytest.raises(DeniedError, match="may not watch `vm/exp1/`"):
+            await take(events)
+        others = await eye.subscribe("vm/exp2/")
+        await announce(boss, "exp2")
+        assert (await take(others)).topic == "vm/exp2/web/started/"
+
+
 async def test_clients_go_on_after_a_death() -> None:
     with gateway_host() as own:
         await own.serves()
