@@ -20,6 +20,7 @@ PLACE_TIMEOUT_S = 900.0
 OUTCOME_UNKNOWN = ("deadline", "cancelled")
 NO_HOSTS = "namespace must contain at least one host to launch VMs"
 NOTHING_QUEUED = "namespace must contain at least one queued VM to launch VMs"
+DRY_RUN = "a dry run of this namespace is under way: the scheduler places one after the other, for everybody"
 
 
 def queue_vms(table: NamespaceTable, inp: Received, msg: QueueVms) -> list[Effect]:
@@ -43,6 +44,8 @@ def launch_queue(table: NamespaceTable, inp: Received, msg: LaunchQueue) -> list
     """Begin with plain `vm launch`, or only ask where the VMs would go."""
     if not table.make(inp.namespace).queue:
         return [Fail(msg_id=inp.msg_id, code="invalid", message=NOTHING_QUEUED)]
+    if msg.dry_run and any(one.dry_run and one.namespace == inp.namespace for one in table.launches.values()):
+        return [Fail(msg_id=inp.msg_id, code="conflict", message=DRY_RUN)]
     return _begin(table, inp, None, dry_run=msg.dry_run)
 
 

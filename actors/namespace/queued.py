@@ -9,8 +9,8 @@ import msgspec
 
 from bus.messages.namespace import Batch
 
-MAX_QUEUED: Final = 100_000
-"""VMs in the queue of a namespace."""
+MAX_QUEUED: Final = 20_000
+"""VMs in the queue of a namespace: each list of them, and each plan, takes as long."""
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 """Of their configurations, each counted once a command: they are in every snapshot and every list."""
 

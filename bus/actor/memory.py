@@ -11,10 +11,12 @@ import msgspec
 
 from bus import codec
 from bus.actor.step import Ask, Effect, Fail, Reply
-from bus.messages.base import Failure, Message
+from bus.messages.base import Ack, Failure, Message
 
 KEEP_REPLIES = 10_000
 KEEP_REPLIES_S = 600.0
+KEEP_BYTES = 32 * 1024 * 1024
+"""Of all of them: a report about a whole queue has a megabyte."""
 KEEP_AT_LEAST = 1_000
 """However old they look: the host's clock may have been set, and what is forgotten would be done again for a repeat."""
 
@@ -25,6 +27,7 @@ class Remembered(msgspec.Struct):
     time_s: float
     namespace: str
     body: Any
+    size_bytes: int = 0
 
 
 class Memory:
@@ -35,6 +38,7 @@ class Memory:
         self.open_requests: dict[str, str] = {}
         """Requests taken and not yet answered: id to namespace."""
         self.open_asks: dict[str, Ask] = {}
+        self._size_bytes = 0
 
     def taken(self, msg_id: str, namespace: str) -> None:
         """A request has become an input."""
@@ -61,15 +65,24 @@ class Memory:
         namespace = self.open_requests.pop(msg_id, None)
         if namespace is None:
             raise ValueError(f"request {msg_id} is answered twice, or was never taken")
-        self.replies[msg_id] = Remembered(time_s=time_s, namespace=namespace, body=body)
-        while len(self.replies) > KEEP_REPLIES:
-            del self.replies[next(iter(self.replies))]
+        self._remember(msg_id, Remembered(time_s=time_s, namespace=namespace, body=body))
+        while len(self.replies) > KEEP_REPLIES or (self._size_bytes > KEEP_BYTES and len(self.replies) > 1):
+            self._forget(next(iter(self.replies)))
+
+    def _remember(self, msg_id: str, kept: Remembered) -> None:
+        if not isinstance(kept.body, Ack):
+            kept.size_bytes = len(codec.encode(kept.body))
+        self._size_bytes += kept.size_bytes
+        self.replies[msg_id] = kept
+
+    def _forget(self, msg_id: str) -> None:
+        self._size_bytes -= self.replies.pop(msg_id).size_bytes
 
     def expire(self, now_s: float) -> None:
         """Forget answers older than ten minutes, but for the last `KEEP_AT_LEAST`."""
         for msg_id in list(self.replies)[:-KEEP_AT_LEAST]:
             if self.replies[msg_id].time_s < now_s - KEEP_REPLIES_S:
-                del self.replies[msg_id]
+                self._forget(msg_id)
 
     def to_builtins(self) -> dict[str, Any]:
         """For the snapshot."""
@@ -90,7 +103,7 @@ class Memory:
         """From a snapshot; raises BusError if it is not of this version."""
         memory = cls()
         for msg_id, time_s, namespace, body in value["replies"]:
-            memory.replies[msg_id] = Remembered(time_s=time_s, namespace=namespace, body=codec.from_builtins(body))
+            memory._remember(msg_id, Remembered(time_s=time_s, namespace=namespace, body=codec.from_builtins(body)))
         memory.open_requests = dict(value["requests"])
         for tag, to, body, timeout_s, namespace, cause in value["asks"]:
             request: Any = codec.from_builtins(body)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from bus.actor.inputs import Inputs
+from bus.actor.turns import key_of
 from bus.errors import BusError
 from bus.messages.base import Message, Request
 from bus.retry import Retry
@@ -81,6 +82,7 @@ class Engine:
         """Where commands are noted, so that it can be followed what they led to."""
         self._spawn = spawn
         self._on_bug = on_bug
+        self._rounds = asyncio.Lock()
 
     def compile(self, text: str, session: Session) -> Match[Command] | None:
         """Parse a line with the session's aliases; None for blank lines and comments. Raises LanguageError."""
@@ -162,10 +164,19 @@ class Engine:
         while True:
             left_s = max(deadline_s - loop.time(), 0.001)
             try:
-                return await self.bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
+                reply = await self.bus.ask(to, request, timeout_s=left_s, namespace=namespace, msg_id=msg_id)
             except BusError as error:
                 pause_s = retry.failed(error, loop.time())
+            else:
+                if key_of(msg_id):
+                    await self._next_round()
+                return reply
             await asyncio.sleep(pause_s)
+
+    async def _next_round(self) -> None:
+        """Of answers that came together one is worked on in each round of the loop: a long one takes its time."""
+        async with self._rounds:
+            await asyncio.sleep(0)
 
     async def _ask_hosts(self, command: Command, args: Args, session: Session) -> Group:
         if command.request is None:

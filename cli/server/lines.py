@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bus import codec
+from bus.actor.turns import key_of
 from bus.errors import ConflictError, InvalidError, OverloadedError
 from bus.messages.base import Message
 from bus.messages.cli import LineGroup, LineOutput, LineResponse, LineStyle, RunLine
@@ -28,6 +29,8 @@ MAX_OUTPUT = 32 * 1024 * 1024
 """Bytes of what one line answers."""
 MAX_RUNNING = 1_000
 """Lines under way, before further ones are refused."""
+MAX_RUNNING_OF_KEY = 250
+"""Of one key."""
 MAX_REMEMBERED = 10_000
 MAX_REMEMBERED_BYTES = 8 * 1024 * 1024
 """Little, because a line whose answer was forgotten is run again with the same ids, and so done once all the same."""
@@ -90,6 +93,8 @@ class Lines:
             raise InvalidError(f"a command line has at most {MAX_LINE} characters, not {len(request.line)}")
         if len(self._running) >= MAX_RUNNING:
             raise OverloadedError(f"{MAX_RUNNING} command lines are under way")
+        if (key := key_of(line_id)) and sum(key_of(other) == key for other in self._running) >= MAX_RUNNING_OF_KEY:
+            raise OverloadedError(f"{MAX_RUNNING_OF_KEY} command lines of the key {key} are under way")
         line = _Line(request, namespace, asyncio.get_running_loop().create_future())
         self._running[line_id] = line
         self._spawn(self._carry_out(line, line_id), "line")

@@ -150,6 +150,16 @@ TWO = VmReport(results=(VmResult(name="vm-0", host="h1"), VmResult(name="vm-1", 
 """What the scheduler would do with two VMs."""
 
 
+def test_one_dry_run_of_a_namespace_is_under_way_at_a_time(table: NamespaceTable) -> None:
+    queue(table, "2")
+    place = placing(table, LaunchQueue(dry_run=True))
+    ((_, refusal),) = replies(do(table, LaunchQueue(dry_run=True), "m3")).items()
+    assert isinstance(refusal, Fail)
+    assert (refusal.code, "a dry run of this namespace is under way" in refusal.message) == ("conflict", True)
+    step(table, answer(place, TWO))
+    assert placing(table, LaunchQueue(dry_run=True)) is not None
+
+
 def test_a_dry_run_changes_nothing_but_the_plan(table: NamespaceTable) -> None:
     queue(table, "2")
     before = through_snapshot(table).get(NS)

@@ -73,3 +73,26 @@ def test_a_snapshot_brings_everything_back() -> None:
     kept.note([ASK, Reply(msg_id="m1", body=report), Fail(msg_id="m2", code="invalid", message="no")], 5.0, "vm@kn1")
     again = Memory.from_builtins(kept.to_builtins())
     assert (again.replies, again.open_requests, again.open_asks) == (kept.replies, {"m3": "exp1"}, {ASK.tag: ASK})
+
+
+def test_answers_are_kept_up_to_a_size_together_and_the_last_one_whatever_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "KEEP_BYTES", 10_000)
+    kept = Memory()
+
+    def answer(msg_id: str, names: int) -> None:
+        kept.taken(msg_id, "exp1")
+        body = VmReport(results=tuple(VmResult(name=f"web{number}") for number in range(names)))
+        kept.note([Reply(msg_id=msg_id, body=body)], 5.0, "vm@kn1")
+
+    for number in range(100):
+        answer(f"m{number}", 30)
+    assert 5 < len(kept.replies) < 50
+    assert next(reversed(kept.replies)) == "m99"
+    again = Memory.from_builtins(kept.to_builtins())
+    assert list(again.replies) == list(kept.replies)
+    answer("large", 10_000)
+    assert list(kept.replies) == ["large"]
+    answer("small", 1)
+    assert list(kept.replies) == ["small"]

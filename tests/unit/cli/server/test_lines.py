@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from bus import codec
-from bus.errors import ConflictError, InvalidError
+from bus.errors import ConflictError, InvalidError, OverloadedError
 from bus.messages.base import Ack, Message
 from bus.messages.cli import LineOutput, RunLine
 from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, GetNamespaces, NamespaceList, SetConfig
 from bus.messages.network import Bridges, GetBridges
-from bus.messages.vm import GetVms, VmReport, VmState
+from bus.messages.vm import GetVms, VmList, VmReport, VmState
 from cli.server import lines
 from cli.server.lines import LineIds, Lines
 from tests.unit.cli.stand_ins import Asked, EngineBench, make_vm, make_vms
@@ -177,3 +177,48 @@ async def test_a_command_that_ends_the_connection_answers_nothing() -> None:
     bench = Bench({GetNamespaces: NamespaceList(namespaces=()), **ends})
     assert await bench.line("quit") == LineOutput()
     assert bench.bus.asked[-1].request == StopNode()
+
+
+async def test_one_key_has_not_all_lines_that_may_be_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MAX_RUNNING_OF_KEY", 2)
+    gate = asyncio.Event()
+
+    async def waits(asked: Asked) -> VmList:
+        await gate.wait()
+        return VmList(vms=())
+
+    bench = Bench({GetVms: waits})
+    held = [asyncio.create_task(bench.line("vm info", f"key:alice:{number}")) for number in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError, match="of the key alice"):
+        await bench.line("vm info", "key:alice:3")
+    await bench.line("version", "key:bob:3")
+    await bench.line("version", "local")
+    gate.set()
+    await asyncio.gather(*held)
+    await bench.line("version", "key:alice:3")
+
+
+async def test_of_answers_that_come_together_one_is_worked_on_in_each_round_of_the_loop() -> None:
+    """A list of thousands takes a tenth of a second, and nobody is served meanwhile, the node's pings included."""
+    gate, count, rounds, ended_in = asyncio.Event(), 20, 0, []
+
+    async def waits(asked: Asked) -> VmList:
+        await gate.wait()
+        return make_vms(2)
+
+    bench = Bench({GetVms: waits})
+
+    async def line(number: int) -> None:
+        await bench.line("vm info", f"key:alice:{number}")
+        ended_in.append(rounds)
+
+    tasks = [asyncio.create_task(line(number)) for number in range(count)]
+    for _ in range(100):  # until all of them wait
+        await asyncio.sleep(0)
+    gate.set()
+    for _ in range(1000):
+        rounds += 1
+        await asyncio.sleep(0)
+    assert all(task.done() for task in tasks)
+    assert len(set(ended_in)) == count
