@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,12 +147,13 @@ def test_circles_can_be_watched_and_cleared(console: Console) -> None:
     console.ok("plumb a a", "plumb b cat b", "pipe a x", "pipe b x")
     for name in ("a", "b"):
         until(lambda name=name: count(console, name) > 500, "it to go round")  # type: ignore[misc]
-    slowest = 0.0
+    took_s = []
     for _ in range(20):
         begun = time.monotonic()
         console.ok("vm info")
-        slowest = max(slowest, time.monotonic() - begun)
-    assert slowest < 1
+        took_s.append(time.monotonic() - begun)
+    assert statistics.median(took_s) < 1
+    assert max(took_s) < 5
     console.ok("clear plumb")
     before = count(console, "a")
     assert count(console, "a") == before

@@ -66,7 +66,7 @@ def test_a_program_that_waits_keeps_nobody_waiting(shared: Product, console: Con
         waiting.send("shell sleep 5")
         begun_s = time.monotonic()
         console.ok("vm info", "shell true", "background-status")
-        assert time.monotonic() - begun_s < 3.0
+        assert time.monotonic() - begun_s < 4.5
         waiting.close()
 
 
