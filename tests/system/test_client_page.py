@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 import bus
+from bus.messages.console import ReadConsole
 from bus.messages.pipe import DeletePipes, GetPipes
 from tests.integration.examples import node_example
 from tests.ports import free_port
-from tests.system.product import Done, Product, product_on, run
+from tests.system.product import MINIBUS, Done, Product, product_on, run
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "client.md"
@@ -205,6 +206,32 @@ def test_a_pipe_is_tapped_from_another_host(product: Product, elsewhere: OtherHo
     assert product.minibus("key", "revoke", "tapper").status == 0
     refused = example("remote_tap.py", file, "exp1", "foo", prefix=tuple(elsewhere.command()))
     assert "refuses the key tapper" in refused.sentence()
+
+
+def test_a_key_of_a_namespace_has_networks_and_consoles_there_and_nowhere_else(product: Product) -> None:
+    with product.console() as console:
+        console.ok(f"namespace mine vm config filesystem {product.rootfs}", "namespace mine vm config memory 32")
+        console.ok(
+            "namespace mine vm config save base", f"vm config filesystem {product.rootfs}", "vm config memory 32"
+        )
+        console.ok("vm launch container other")
+        with bus.connect_sync(key=key(product, "tenant", "--role", "control", "--namespace", "mine")) as client:
+            for line in ("vm config restore base", "vm config net LAN", "vm launch container web", "vm start web"):
+                client.rows(line)
+            (row,) = client.rows("vm info")
+            assert re.fullmatch(r"\[LAN \(\d+\)\]", row["vlan"])
+            for line in ("vm config net 100", "vm config net minimega//LAN", "vm config net br0,LAN"):
+                with pytest.raises(bus.CommandFailed, match="this key is limited to namespaces"):
+                    client.rows(line)
+            with pytest.raises(bus.NotFoundError):
+                client.ask("container", ReadConsole(vm_id=int(console.vm("other")["id"])))
+        argv = [str(MINIBUS), "console", "--key", str(product.base / "tenant.toml"), "--new", "web"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as typing:
+            assert typing.stdin is not None and typing.stdout is not None
+            typing.stdin.write("\necho $((6*7))\n")
+            typing.stdin.flush()
+            assert any(line.strip() == "42" for line in typing.stdout)
+        console.ok("clear namespace mine", "vm kill all", "vm flush", "clear vm config")
 
 
 def test_node_asks_for_the_vms_of_another_host(product: Product, elsewhere: OtherHost, tmp_path: Path) -> None:
