@@ -8,7 +8,7 @@ read again. An alias replaces the first word of a command, nested or not, and ne
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
@@ -68,6 +68,13 @@ class Match(Generic[T]):
     """All words of it, nested ones included, after the aliases have been replaced."""
     taken: tuple[Taken, ...] = ()
     """How each word of its own was understood."""
+
+    def chain(self) -> Iterator[Match[T]]:
+        """Itself, the command inside it, the one inside that, and so on."""
+        current: Match[T] | None = self
+        while current is not None:
+            yield current
+            current = current.nested
 
 
 class Grammar(Generic[T]):

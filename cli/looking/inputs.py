@@ -6,9 +6,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
-
-import msgspec
 
 from bus.errors import BusError
 from bus.messages.debug import GetInputs, InputRecord
@@ -87,12 +84,7 @@ async def _new(port: Port, names: Sequence[str], seen: Seen) -> list[Input]:
 
 def _print(found: list[Input], as_json: bool) -> None:
     for one in found:
-        print(json.dumps(as_object(one)) if as_json else line(one), flush=True)
-
-
-def as_object(one: Input) -> dict[str, Any]:
-    """For programs."""
-    return {"actor": one.actor, **msgspec.structs.asdict(one.record)}
+        print(json.dumps(one.as_object()) if as_json else line(one), flush=True)
 
 
 def line(one: Input) -> str:

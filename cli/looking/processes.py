@@ -7,6 +7,8 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from bus.address import parse_address
 from bus.errors import BusError, NotFoundError
 from bus.messages.base import Message
@@ -30,6 +32,10 @@ class Input(NamedTuple):
 
     actor: str
     record: InputRecord
+
+    def as_object(self) -> dict[str, Any]:
+        """For programs."""
+        return {"actor": self.actor, **msgspec.structs.asdict(self.record)}
 
 
 def run(place: Place, work: Coroutine[Any, Any, int]) -> int:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from bus.errors import InvalidError, NotFoundError
 from bus.messages.debug import InputRecord
 from cli.looking.processes import Input
@@ -151,11 +149,7 @@ def as_object(step: Step) -> dict[str, Any]:
         "time_s": step.first.time_s,
         "outcome": step.outcome,
         "duration_s": step.duration_s,
-        "seen": [_seen(one) for one in step.seen],
-        "reports": [_seen(one) for one in step.reports],
+        "seen": [one.as_object() for one in step.seen],
+        "reports": [one.as_object() for one in step.reports],
         "children": [as_object(child) for child in step.children],
     }
-
-
-def _seen(one: Input) -> dict[str, Any]:
-    return {"actor": one.actor, **msgspec.structs.asdict(one.record)}

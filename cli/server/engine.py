@@ -239,11 +239,9 @@ def _as_recorded(text: str, match: Match[Command], session: Session) -> str:
 def _is_recorded(match: Match[Command], session: Session) -> bool:
     """The outermost `.record` prefix decides; without one, the session does."""
     chosen: bool | None = None
-    current: Match[Command] | None = match
-    while current is not None:
-        if not current.owner.recorded:
+    for part in match.chain():
+        if not part.owner.recorded:
             return False
-        if current.owner is RECORD and current.nested is not None and chosen is None:
-            chosen = "true" in current.values
-        current = current.nested
+        if part.owner is RECORD and part.nested is not None and chosen is None:
+            chosen = "true" in part.values
     return session.recording if chosen is None else chosen

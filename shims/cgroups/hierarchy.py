@@ -128,7 +128,7 @@ class Hierarchy(ABC):
         try:
             os.mkdir(path, 0o755)
         except FileExistsError:  # left by somebody who was killed: a used one may hold processes or old counts
-            if not _rmdir(path):
+            if not rmdir(path):
                 raise OSError(errno.EBUSY, "still in use by an earlier container", path) from None
             os.mkdir(path, 0o755)
         try:
@@ -167,12 +167,12 @@ class Hierarchy(ABC):
 
     def remove(self, name: str) -> bool:
         """Remove one container's cgroup; False if it is still busy."""
-        return _rmdir(self.directory(name))
+        return rmdir(self.directory(name))
 
     def remove_base(self) -> None:
         """Remove the directories above the containers, as far as they are empty."""
-        if _rmdir(self.base):
-            _rmdir(self.top)
+        if rmdir(self.base):
+            rmdir(self.top)
 
     @abstractmethod
     def settings(self, limits: Limits) -> list[tuple[str, bytes]]:
@@ -203,7 +203,8 @@ class Hierarchy(ABC):
         """Write what holds for all containers of the tag."""
 
 
-def _rmdir(path: str) -> bool:
+def rmdir(path: str) -> bool:
+    """Remove a cgroup; False if processes or other cgroups are still in it."""
     try:
         os.rmdir(path)
     except FileNotFoundError:

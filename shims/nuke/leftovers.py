@@ -35,7 +35,7 @@ def mounts(base: Path, tag: str) -> list[str]:
     """Mounts that name the base directory or carry the tag, in any mount namespace that a process is in."""
     seen: set[int] = set()
     found = []
-    for pid in _pids():
+    for pid in process_tree.all_pids():
         try:
             space = os.stat(f"/proc/{pid}/ns/mnt").st_ino
             if space in seen:
@@ -98,12 +98,6 @@ def files(base: Path) -> list[str]:
 
 def _is_below(path: str, base: Path) -> bool:
     return path == str(base) or path.startswith(f"{base}/")
-
-
-def _pids() -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            yield int(name)
 
 
 def _lock_holders(base: Path) -> Iterator[int]:

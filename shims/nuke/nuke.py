@@ -19,7 +19,7 @@ from bus.errors import DeniedError, InvalidError
 from bus.lock import FileLock
 from bus.paths import Paths, base_tag
 from shims.cgroups.cgroup import Cgroups, host_layout
-from shims.cgroups.hierarchy import TOP
+from shims.cgroups.hierarchy import TOP, rmdir
 from shims.files import instance
 from shims.linux import mountinfo
 from shims.linux.libc import LIBC
@@ -182,7 +182,7 @@ class Nuke:
             if not _remove_cgroup(path):
                 self.problems.append(f"cgroup {path} is still in use")
         for base in self._cgroups.directories:
-            _rmdir(os.path.dirname(base))  # stays while another base directory uses it
+            rmdir(os.path.dirname(base))  # stays while another base directory uses it
         self._note(len(paths) - len(self._directories()), "cgroup removed", "cgroups removed")
 
     def _remove_networks(self) -> None:
@@ -289,14 +289,4 @@ def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 def _remove_cgroup(path: str) -> bool:
     """The kernel may take a moment to let go of one whose processes have ended."""
-    return _wait(lambda: _rmdir(path), 0.0 if own_processes.members(path) else GONE_S)
-
-
-def _rmdir(path: str) -> bool:
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
+    return _wait(lambda: rmdir(path), 0.0 if own_processes.members(path) else GONE_S)

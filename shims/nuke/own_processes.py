@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shims.linux.process import start_ticks
+from shims.programs import process_tree
 
 DELETED = " (deleted)"
 
@@ -20,11 +21,11 @@ def lock_holders(run: Path) -> dict[str, set[int]]:
     The kernel tells (proc_pid_fdinfo(5)); what is written in the files is not believed.
     """
     found: dict[str, set[int]] = {}
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
-        for name in _locks_of(int(pid), run):
-            found.setdefault(name, set()).add(int(pid))
-    for pids in found.values():
-        pids.discard(os.getpid())
+    for pid in process_tree.all_pids():
+        for name in _locks_of(pid, run):
+            found.setdefault(name, set()).add(pid)
+    for holders in found.values():
+        holders.discard(os.getpid())
     return found
 
 
@@ -59,11 +60,11 @@ def _is_locked(fdinfo: str) -> bool:
 def children(parent: int) -> dict[int, int]:
     """The children of a process, with the clock ticks at which they were started."""
     found = {}
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+    for pid in process_tree.all_pids():
         with contextlib.suppress(OSError, ValueError, IndexError):
-            text = Path(f"/proc/{name}/stat").read_text(errors="replace")
+            text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
             if int(text.rpartition(")")[2].split()[1]) == parent:
-                found[int(name)] = start_ticks(int(name))
+                found[pid] = start_ticks(pid)
     return found
 
 

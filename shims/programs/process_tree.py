@@ -50,13 +50,20 @@ class _Stat(NamedTuple):
     ticks: int
 
 
+def all_pids() -> Iterator[int]:
+    """The processes of this machine, as /proc lists them (proc(5)); each may have ended by now."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            yield int(name)
+
+
 def members(trees: Iterable[Tree]) -> list[int]:
     """The living processes of these jobs, zombies left out."""
     trees = tuple(trees)
     marks = [f"\0{MARK}={tree.mark}\0".encode() for tree in trees if tree.mark]
     sessions = {tree.pid for tree in trees if tree.pid and _is_own_session(tree)}
     found = []
-    for pid in _pids():
+    for pid in all_pids():
         stat = _stat(pid)
         if stat is None or stat.state in "ZX":
             continue
@@ -68,7 +75,7 @@ def members(trees: Iterable[Tree]) -> list[int]:
 def marked(prefix: str) -> list[int]:
     """The living processes whose mark begins so: with a tag and a dash, those of all jobs of a base directory."""
     wanted = [f"\0{MARK}={prefix}".encode()]
-    return [pid for pid in _pids() if _carries(pid, wanted)]
+    return [pid for pid in all_pids() if _carries(pid, wanted)]
 
 
 def find_leader(mark: str) -> int:
@@ -131,12 +138,6 @@ def _is_own_session(tree: Tree) -> bool:
     """Whether the session of that number is the job's: nobody else's program has the leader's pid by now."""
     leader = _stat(tree.pid)
     return leader is None or leader.ticks == tree.ticks
-
-
-def _pids() -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            yield int(name)
 
 
 def _stat(pid: int) -> _Stat | None:

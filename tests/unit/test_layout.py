@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("bus", "shims", "actors", "cli", "tools")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 70
+MAX_FOLDER_FILES = 25
 SHAPELESS_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 SOCKET_MAKERS = {"bus/port.py", "bus/broker/broker.py", "bus/gateway/doors.py"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")
@@ -53,6 +55,11 @@ def test_no_file_is_too_long() -> None:
     lengths = {relative(p): len(p.read_text().splitlines()) for p in tracked(".py")}
     assert lengths
     assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES} == {}
+
+
+def test_no_folder_is_too_full() -> None:
+    folders = Counter(relative(p.parent) for p in tracked(".py") if relative(p).startswith((*PACKAGES, "tests/unit")))
+    assert {name: n for name, n in folders.items() if n > MAX_FOLDER_FILES} == {}
 
 
 def test_no_function_is_too_long() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from bus.language.ranges import RangeError, expand, fold
 from bus.messages.base import WILDCARD
 from cli.answers.response import Group, Response
 from cli.commands.declare import Call, Command, CommandError, Scope
-from cli.grammar.matcher import Match
 from cli.grammar.quoting import quote
 
 LOCALHOST = "localhost"
@@ -53,16 +52,9 @@ async def _del_hosts(call: Call) -> AsyncIterator[Group]:
     yield Group([Response(host)])
 
 
-def _chain(match: Match[Command]) -> Iterator[Match[Command]]:
-    current: Match[Command] | None = match
-    while current is not None:
-        yield current
-        current = current.nested
-
-
 async def _run(call: Call) -> AsyncIterator[Group]:
     nested = call.nested
-    for part in _chain(nested):
+    for part in nested.chain():
         if part.owner.once:
             raise CommandError(f"cannot run `{' '.join(map(quote, nested.words))}` using `ns run`")
     with call.session.within(call.session.namespace):

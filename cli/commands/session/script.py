@@ -51,16 +51,9 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def _chain(match: Match[Command]) -> Iterator[Match[Command]]:
-    current: Match[Command] | None = match
-    while current is not None:
-        yield current
-        current = current.nested
-
-
 def is_read(match: Match[Command]) -> bool:
     """Whether a command reads a script, at any depth of nesting."""
-    return any(part.owner is READ for part in _chain(match))
+    return any(part.owner is READ for part in match.chain())
 
 
 def _compile(call: Call, session: Session, line: str, where: str) -> Match[Command] | None:
