@@ -14,6 +14,7 @@ from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.namespace import DestroyNamespace, DestroyReport, GetNamespaces, NamespaceInfo, NamespaceList
+from bus.messages.network import BridgeInfo, Bridges, GetBridges, TrunkBridge
 from bus.messages.vm import StartVms
 from cli.commands.host.stop import ConnectionEnds
 from cli.commands.session import script as script_module
@@ -118,7 +119,9 @@ async def test_a_long_line_is_no_problem(tmp_path: Path) -> None:
 
 def ending() -> dict[type[Message], Any]:
     known = NamespaceList(namespaces=(NamespaceInfo(name="exp", hosts=("n1",)),))
-    return {GetNamespaces: known, DestroyNamespace: DestroyReport(), KillDnsmasqs: Ack(), StopNode: Ack()}
+    bridges = Bridges(bridges=(BridgeInfo(name="mega_bridge", trunks=("eth1",)),))
+    done: dict[type[Message], Any] = {KillDnsmasqs: Ack(), TrunkBridge: Ack(), StopNode: Ack()}
+    return {GetNamespaces: known, DestroyNamespace: DestroyReport(), GetBridges: bridges, **done}
 
 
 async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> None:
@@ -129,7 +132,10 @@ async def test_quit_ends_the_guests_of_all_namespaces_and_then_the_node() -> Non
         (DestroyNamespace, "exp"),
         (DestroyNamespace, "minimega"),
         (KillDnsmasqs, "minimega"),
+        (GetBridges, "minimega"),
+        (TrunkBridge, "minimega"),
     ]
+    assert bench.bus.asked[-2].request == TrunkBridge(bridge="mega_bridge", interface="eth1", remove=True)
     assert isinstance(bench.bus.asked[-1].request, StopNode)
 
 
