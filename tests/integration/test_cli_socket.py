@@ -67,7 +67,7 @@ async def test_the_last_group_is_the_one_without_more(base_dir: Path) -> None:
 
 
 async def test_progress_is_not_held_back(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.commands.cc.responses.TURN_S", 0.0)
+    monkeypatch.setattr("cli.commands.cc.outcomes.TURN_S", 0.0)
     release = asyncio.Event()
     questions = 0
 
