@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from shims.linux.process import CLONE_NEWNET, LIBC
 from tests.integration.agent_server import PATIENCE_S, UUID, Peer, Server
 from tests.system.container_host import Host
 
@@ -32,8 +33,8 @@ class Bare:
         self.server = Server(root / "cc")
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *flags: str) -> subprocess.Popen[bytes]:
-        """With an empty environment."""
+    def start(self, *flags: str, alone: bool = False) -> subprocess.Popen[bytes]:
+        """With an empty environment; `alone` with a network of its own, which nothing else changes."""
         process = subprocess.Popen(
             ["/agent", "-uuid", UUID, *flags],
             executable="/agent",
@@ -41,11 +42,16 @@ class Bare:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=lambda: os.chroot(self.root),
+            preexec_fn=lambda: self._enter(alone=alone),
             cwd="/",
         )
         self.processes.append(process)
         return process
+
+    def _enter(self, *, alone: bool) -> None:
+        if alone and LIBC.unshare(CLONE_NEWNET) != 0:
+            os._exit(1)
+        os.chroot(self.root)
 
     def close(self) -> None:
         """End what runs."""
@@ -147,7 +153,7 @@ def test_starts_quickly(bare: Bare) -> None:
 
 
 def test_idle_agent_hardly_wakes(bare: Bare) -> None:
-    process = bare.start()
+    process = bare.start(alone=True)  # it wakes for each change of addresses
     peer = bare.server.begin(keepalive_s=5.0)
 
     def switches() -> int:
