@@ -161,11 +161,12 @@ def reaches_host(param: Param) -> bool:
     """Whether its value names something of the host, or loosens what keeps a guest from it.
 
     Who is limited to namespaces may not set it: with a volume, say, a guest gets any directory of the host, and without
-    a snapshot it writes to the image that it was given, which others are launched from. Of networks it depends on the
-    value: `netspec.beyond_namespace`.
+    a snapshot it writes to the image that it was given, which others are launched from; and a limit to how many other
+    VMs there may be on the host holds for everybody. Of networks it depends on the value: `netspec.beyond_namespace`.
     """
     shapes = (Shape.PATH, Shape.PATHS, Shape.PATH_MAP, Shape.PROGRAM)
-    return param.shape in shapes or param.field in ("snapshot", "qemu_append", "qemu_overrides", "seccomp")
+    others = ("snapshot", "coschedule", "qemu_append", "qemu_overrides", "seccomp")
+    return param.shape in shapes or param.field in others
 
 
 # --- words to values

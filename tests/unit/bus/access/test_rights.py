@@ -111,6 +111,12 @@ def test_a_limited_key_cannot_make_guests_write_to_what_they_were_given() -> Non
     assert VmConfig().seccomp
 
 
+def test_a_limited_key_cannot_keep_the_host_for_its_own_vms() -> None:
+    """No VM is launched beside one that wants few others, in whatever namespace."""
+    assert not allowed(LIMITED, namespace.SetConfig(param="coschedule", words=("0",)))
+    assert allowed(CONTROL, namespace.SetConfig(param="coschedule", words=("0",)))
+
+
 def test_a_limited_key_has_the_vlans_of_its_namespaces_by_name() -> None:
     for param in ("net", "networks"):
         for words, may in (

@@ -39,6 +39,7 @@ REFUSED = {
     *("vm config kernel [value]", "vm config initrd [value]", "vm config qemu [value]"),
     *("vm config qemu-append [value]...", "vm config qemu-override", "vm config filesystem [value]"),
     *("vm config preinit [value]", "vm config volume [key]", "vm config seccomp [true,false]"),
+    "vm config coschedule [value]",
     "vm config snapshot [true,false]",
     "bridge",
     "bridge <notrunk,> <bridge> <interface>",
