@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bus.errors import NotFoundError
+from bus.errors import NotFoundError, UnavailableError, UnreachableError
 from bus.messages.base import Ack, Message
 from bus.messages.control import StopNode
 from bus.messages.dnsmasq import KillDnsmasqs
@@ -143,6 +143,18 @@ async def test_quit_stops_nothing_while_guests_stay() -> None:
     bench = EngineBench({**ending(), DestroyNamespace: DestroyReport(errors=("web stays",))})
     assert await bench.error("quit") == "web stays\nweb stays"
     assert StopNode not in {type(asked.request) for asked in bench.bus.asked}
+
+
+async def test_nor_while_an_interface_of_the_host_does() -> None:
+    bench = EngineBench({**ending(), TrunkBridge: UnavailableError("eth1 cannot be moved back")})
+    assert await bench.error("quit") == "eth1 cannot be moved back"
+    assert StopNode not in {type(asked.request) for asked in bench.bus.asked}
+
+
+async def test_without_networks_it_quits_all_the_same() -> None:
+    bench = EngineBench({**ending(), KillDnsmasqs: UnreachableError("nobody")})
+    with pytest.raises(ConnectionEnds):
+        await bench.run("quit")
 
 
 async def test_quit_overlooks_a_namespace_that_is_gone() -> None:
