@@ -39,8 +39,8 @@ def test_the_limits_over_tcp_are_those_of_the_gateway() -> None:
         "a connection that has said nothing": f"{connections.SILENT_S:g} seconds",
         "an envelope": f"{gateway.MAX_HEAD // 1024} KiB",
         "an id, a cause": f"{relay.MAX_OWN_ID} characters",
-        "requests under way of one key, those of closed connections among them": f"{relay.MAX_OF_KEY:,}, and {relay.MAX_BYTES_OF_KEY >> 20} MiB together unless"
-        " it is a single one",
+        "requests under way of one key, those of closed connections among them": f"{relay.MAX_OF_KEY:,}, and"
+        f" {relay.MAX_BYTES_OF_KEY >> 20} MiB together unless it is a single one",
         "what one key asks of one actor": "begun one by one, each key in its turn; answers of"
         f" {turns.RATE_BYTES >> 20} MiB a second, those of `pipe.read` aside",
         "answers that wait for one client": f"{doors.REQUESTS_QUEUE:,}",
