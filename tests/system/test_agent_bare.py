@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from shims.linux.process import CLONE_NEWNET, LIBC
+from shims.linux.libc import LIBC
+from shims.linux.process import CLONE_NEWNET
 from tests.integration.agent_server import PATIENCE_S, UUID, Peer, Server
 from tests.system.container_host import Host
 
