@@ -20,6 +20,7 @@ MAX_FUNCTION_LINES = 70
 MAX_FOLDER_FILES = 25
 SHAPELESS_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 SOCKET_MAKERS = {"bus/port.py", "bus/broker/broker.py", "bus/gateway/doors.py"}
+FILE_NAME = re.compile(rf"(?<![\w/.<-])(?:{'|'.join(PACKAGES)}|tests|docs)/[\w/.-]*\.(?:py|md|toml|json|mjs|c|pem)\b")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")
 
 
@@ -86,6 +87,19 @@ def test_nothing_is_left_unfinished() -> None:
         if UNFINISHED.search(line)
     ]
     assert marked == []
+
+
+def test_files_that_comments_and_pages_name_are_there() -> None:
+    """CHANGELOG.md tells of files as they were, and test_workers.py makes some up."""
+    named = [
+        f"{relative(path)}:{number}: {name}"
+        for path in tracked(".py", ".md", "Justfile", "dev")
+        if path.name not in ("CHANGELOG.md", "test_workers.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for name in FILE_NAME.findall(line)
+        if not (ROOT / name).exists()
+    ]
+    assert named == []
 
 
 def test_test_folders_are_not_packages() -> None:
