@@ -78,9 +78,12 @@ def received(
         match msg:
             case ResolveVlans(texts=texts):
                 table.vlans, vlans = look_up(table, texts, inp.namespace)
+                # Whoever asks is about to plug something in: where that is not listed, nobody would end it.
+                table.make(inp.namespace)
                 return [Reply(msg_id=inp.msg_id, body=Vlans(vlans=vlans))]
             case AddVlan(alias=alias, number=number):
                 table.vlans = add(table.vlans, inp.namespace, alias, number, closed(table))
+                table.make(inp.namespace)
             case SetVlanRange(minimum=minimum, maximum=maximum):
                 table.vlans = reserve(table.vlans, inp.namespace, minimum, maximum)
                 table.make(inp.namespace)

@@ -129,6 +129,18 @@ def test_the_end_of_one_of_two_busy_namespaces(shared: Product, net: Console) ->
     net.ok("clear namespace red", "clear namespace green")
 
 
+def test_a_tap_in_a_namespace_that_was_destroyed(shared: Product, net: Console) -> None:
+    """Its namespace is there again, so that whoever ends all namespaces ends the tap."""
+    name = f"mblost-{shared.tag}"
+    net.ok("namespace lost")
+    with shared.console() as other:
+        other.ok("clear namespace lost")
+    net.ok(f"tap create 100 name {name}")
+    assert "lost" in {row["namespace"] for row in net.rows("namespace")}
+    net.ok("clear namespace all")
+    assert ip("link", "show", "dev", name) == ""
+
+
 def _still(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """Rows without what passes by itself."""
     return [row | {"uptime": "", "ip": "", "ip6": ""} for row in rows]

@@ -11,7 +11,7 @@ from actors.namespace.state import step
 from actors.namespace.table import Located, NamespaceTable, first_table
 from actors.namespace.vlan_requests import WriteVlans
 from actors.namespace.vlans import VlanBook, VlanError, file_text, resolve
-from bus.actor.step import Ask, AskFailed, Recovered
+from bus.actor.step import Ask, AskFailed, Publish, Recovered
 from bus.messages.base import Ack
 from bus.messages.namespace import (
     SetConfig,
@@ -50,6 +50,17 @@ def test_an_alias_gets_a_number_once(table: NamespaceTable) -> None:
         "exp//DMZ": 103,
         "exp//WAN": 104,
     }
+
+
+@pytest.mark.parametrize("request_", [ResolveVlans(texts=("7",)), AddVlan(alias="LAN", number=7)])
+def test_a_namespace_in_which_something_is_plugged_in_is_listed(
+    table: NamespaceTable, request_: ResolveVlans | AddVlan
+) -> None:
+    effects = do(table, request_, namespace="exp")
+    assert the(Publish, effects).topic == "namespace/exp/opened/"
+    assert list(table.namespaces) == [NS, "exp"]
+    assert refused(table, AddVlan(alias="LAN", number=5000), namespace="other")[0] == "invalid"
+    assert list(table.namespaces) == [NS, "exp"], "not for a mistake"
 
 
 def test_what_was_typed_and_what_it_means(table: NamespaceTable) -> None:
