@@ -1,4 +1,4 @@
-"""What the actor `network` asks of the kernel: the types, and the interface with a real and an in-memory twin.
+"""What the actor `network` asks of the kernel: types, and an interface, which the fabric has and a twin for tests.
 
 All devices of guests live in one network namespace of our own, the *fabric*, `minibus_<tag>`: the host's links, routes,
 neighbours and nftables rules are never touched, and nothing in the fabric has an address, so that no guest can reach

@@ -24,7 +24,7 @@ from bus.messages.cc import (
     PostCommand,
 )
 from bus.messages.vm import GuestKind, VmState
-from bus.testing import play, received, the
+from tests.unit.actors.steps import play, received, the
 
 NS = "minimega"
 NOBODY = "no guest matches the filter now; those that come to match it will get the command"

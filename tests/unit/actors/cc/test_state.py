@@ -51,7 +51,6 @@ from bus.messages.cc import (
 )
 from bus.messages.tunnel import CloseTunnel, OpenTunnel
 from bus.messages.vm import GuestKind, LaunchVms, VmConfig, VmState
-from bus.testing import events, only, play, received, replies, the
 from tests.unit.actors.cc.inputs import (
     NS,
     after,
@@ -66,6 +65,7 @@ from tests.unit.actors.cc.inputs import (
     states,
     vm,
 )
+from tests.unit.actors.steps import events, only, play, received, replies, the
 
 # ---------------------------------------------------------------- commands
 

@@ -10,8 +10,8 @@ from bus.actor.step import Fail, Input, Recovered
 from bus.errors import ConflictError
 from bus.messages.base import Ack
 from bus.messages.files import DeleteFiles, FetchUrl
-from bus.testing import play, received, replies, the, through_journal, through_snapshot
 from shims.files.file_area import Found, Name
+from tests.unit.actors.steps import play, received, replies, the, through_journal, through_snapshot
 
 DISK = ("images", "disk.img")
 OTHER = other_name(DISK, "ours-digest")

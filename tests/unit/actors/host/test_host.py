@@ -37,7 +37,7 @@ from bus.messages.host import (
     StartJob,
 )
 from bus.messages.vm import FlushVms
-from bus.testing import only, play, received, replies, the, through_journal, through_snapshot
+from tests.unit.actors.steps import only, play, received, replies, the, through_journal, through_snapshot
 
 HERE = Located(host="h1", tag="ab2c", boot_id="boot-1", time_s=1.0)
 

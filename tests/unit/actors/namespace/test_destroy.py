@@ -30,7 +30,7 @@ from bus.messages.pipe import DeletePipes
 from bus.messages.pipeline import ClearPipelines
 from bus.messages.vlan import AddVlan, ResolveVlans, SetVlanRange, Vlan, Vlans
 from bus.messages.vm import FlushVms, GetVmNames, GuestKind, KillVms, VmList, VmNames, VmReport, VmResult
-from bus.testing import answer, events, only, received, replies, the, through_snapshot
+from tests.unit.actors.steps import answer, events, only, received, replies, the, through_snapshot
 
 NS = "minimega"
 NOTHING = VmReport()

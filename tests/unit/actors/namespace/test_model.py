@@ -43,7 +43,7 @@ from bus.messages.vm import (
     VmReport,
     VmResult,
 )
-from bus.testing import answer, received, through_journal, through_snapshot
+from tests.unit.actors.steps import answer, received, through_journal, through_snapshot
 from tests.unit.examples import examples
 
 HOSTS = ("h1", "h2")

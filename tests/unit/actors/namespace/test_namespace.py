@@ -37,7 +37,7 @@ from bus.messages.vm import (
     VmResult,
     VmState,
 )
-from bus.testing import answer, only, received, replies, the, through_snapshot
+from tests.unit.actors.steps import answer, only, received, replies, the, through_snapshot
 
 NS = "minimega"
 

@@ -25,8 +25,8 @@ from bus.messages.vlan import (
     SetVlanRange,
 )
 from bus.messages.vm import GuestKind, VmConfig, VmInfo, VmList, VmNames, VmState
-from bus.testing import answer, replies, the
 from tests.unit.actors.namespace.vlan_requests import NS, clear, do, ok, refused
+from tests.unit.actors.steps import answer, replies, the
 
 
 @pytest.fixture

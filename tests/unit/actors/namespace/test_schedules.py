@@ -27,7 +27,7 @@ from bus.messages.namespace import (
 )
 from bus.messages.schedule import ChangePlan, PlaceVms, Plan, ScheduleRun
 from bus.messages.vm import GuestKind, VmConfig, VmNames, VmReport, VmResult
-from bus.testing import answer, only, received, replies, the, through_snapshot
+from tests.unit.actors.steps import answer, only, received, replies, the, through_snapshot
 
 NS = "minimega"
 

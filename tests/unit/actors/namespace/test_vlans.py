@@ -27,8 +27,8 @@ from bus.messages.vlan import (
     Vlan,
     VlanRange,
 )
-from bus.testing import answer, only, replies, the, through_snapshot
 from tests.unit.actors.namespace.vlan_requests import NS, clear, do, numbers, ok, refused
+from tests.unit.actors.steps import answer, only, replies, the, through_snapshot
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from bus.messages.vlan import (
     ResolveVlans,
     Vlans,
 )
-from bus.testing import answer, only, received, replies
+from tests.unit.actors.steps import answer, only, received, replies
 
 NS = "minimega"
 

@@ -14,9 +14,9 @@ from actors.network.worker import work
 from bus.actor.step import Effect, Fail, Input, Publish, Recovered
 from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
 from bus.messages.network import GuestNic, Netspec, Plugged, PlugGuests, PlugReport
-from bus.testing import only, received, replies, through_journal, through_snapshot
 from shims.network.base import Fabric
-from shims.network.fake import FakeFabric
+from tests.unit.actors.network.fake_fabric import FakeFabric
+from tests.unit.actors.steps import only, received, replies, through_journal, through_snapshot
 
 PID = os.getpid()
 """Of a process that lives."""

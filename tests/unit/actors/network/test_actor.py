@@ -35,7 +35,7 @@ from bus.messages.network import (
 from bus.paths import context
 from shims.network import netns
 from shims.network.base import Addresses, Counters, Fabric
-from shims.network.fake import FakeFabric
+from tests.unit.actors.network.fake_fabric import FakeFabric
 from tests.unit.actors.network.model import guest, net
 from tests.unit.bus.toy import LoopbackPort
 

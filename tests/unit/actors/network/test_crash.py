@@ -25,9 +25,9 @@ from bus.messages.network import (
     TrunkBridge,
     UnplugGuests,
 )
-from bus.testing import through_journal
 from shims.network.base import HostPort, Port, Seen, Segment, Survey
 from tests.unit.actors.network.model import PID, Model, guest, logged, net, told
+from tests.unit.actors.steps import through_journal
 
 LAN = Segment("mega_bridge", 101)
 OTHER = Segment("mega_bridge", 9)

@@ -30,7 +30,7 @@ from bus.messages.pipeline import (
     StageInfo,
     StartPipeline,
 )
-from bus.testing import events, only, received, replies, the, through_journal, through_snapshot
+from tests.unit.actors.steps import events, only, received, replies, the, through_journal, through_snapshot
 
 
 class Bench:

@@ -12,7 +12,7 @@ from bus.actor.step import Ask, AskFailed, Fail
 from bus.messages.namespace import Batch
 from bus.messages.schedule import PlaceVms
 from bus.messages.vm import GetHostLoad, GuestKind, HostLoad, LaunchVms, VmConfig, VmReport, VmResult
-from bus.testing import answer, only, received, replies, through_snapshot
+from tests.unit.actors.steps import answer, only, received, replies, through_snapshot
 
 
 def load(

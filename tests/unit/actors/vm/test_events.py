@@ -43,7 +43,7 @@ from bus.messages.vm import (
     VmConfig,
     VmReport,
 )
-from bus.testing import answer, events, only, received, replies, the
+from tests.unit.actors.steps import answer, events, only, received, replies, the
 from tests.unit.actors.vm.vm_host import CONFIG, Host, errors, errors_of, prepared
 
 

@@ -48,7 +48,7 @@ from bus.messages.vm import (
     VmReport,
     WireVms,
 )
-from bus.testing import answer, received, through_journal, through_snapshot
+from tests.unit.actors.steps import answer, received, through_journal, through_snapshot
 from tests.unit.examples import examples
 
 NAMES = ("a", "b", "c", "d")

@@ -42,7 +42,7 @@ from bus.messages.vm import (
     VmResult,
     VmState,
 )
-from bus.testing import answer, events, only, received, replies, the
+from tests.unit.actors.steps import answer, events, only, received, replies, the
 from tests.unit.actors.vm.vm_host import CONFIG, Host, errors, prepared
 
 

@@ -25,8 +25,8 @@ from bus.messages.vm import (
     VmReport,
     WireVms,
 )
-from bus.testing import answer, events, only, received, replies, the
 from shims.usage.hoststat import HostStat
+from tests.unit.actors.steps import answer, events, only, received, replies, the
 from tests.unit.actors.vm.vm_host import WIRED, Host, errors
 
 STAT = HostStat(cpus=1, load=(0.0, 0.0, 0.0), mem_total_mib=1, mem_used_mib=1, uptime_s=1.0)

@@ -46,7 +46,7 @@ from bus.messages.vm import (
     VmConfig,
     VmReport,
 )
-from bus.testing import answer, received, replies
+from tests.unit.actors.steps import answer, received, replies
 
 CONFIG = VmConfig(filesystem="/fs")
 WIRED = VmConfig(filesystem="/fs", networks=(Netspec(vlan=101, alias="minimega//LAN"), Netspec(vlan=100)))

@@ -39,7 +39,6 @@ from bus.messages.cc import (
 )
 from bus.messages.tunnel import OpenTunnel
 from bus.messages.vm import VmState
-from bus.testing import events, play, received, replies, the, through_journal, through_snapshot
 from tests.unit.actors.cc.inputs import (
     NS,
     after,
@@ -54,6 +53,7 @@ from tests.unit.actors.cc.inputs import (
     states,
     vm,
 )
+from tests.unit.actors.steps import events, play, received, replies, the, through_journal, through_snapshot
 
 # ---------------------------------------------------------------- guests
 

@@ -14,8 +14,8 @@ from bus.messages.base import Ack, Request
 from bus.messages.cc import ClearCc, EndCc
 from bus.messages.mount import GuestMounted, GuestUnmounted, MountGuest, MountState, UnmountGuests
 from bus.messages.vm import VmState
-from bus.testing import events, only, play, received, replies, the, through_journal, through_snapshot
 from tests.unit.actors.cc.inputs import NS, after, ask, key, sentence, uuid, vm
+from tests.unit.actors.steps import events, only, play, received, replies, the, through_journal, through_snapshot
 
 MOUNT = MountGuest(target="vm1", path="/mnt/link")
 

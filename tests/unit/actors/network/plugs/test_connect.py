@@ -19,9 +19,9 @@ from bus.messages.network import (
 )
 from bus.messages.vlan import DISCONNECTED
 from bus.messages.vm import ReportInterfaces, VmInterfaces
-from bus.testing import answer, only
 from shims.network.base import Segment
 from tests.unit.actors.network.model import Model, guest, net, told
+from tests.unit.actors.steps import answer, only
 
 MAC = "00:16:3e:00:00:01"
 OK = InterfaceReport()

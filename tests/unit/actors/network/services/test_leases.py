@@ -7,8 +7,8 @@ from actors.network.operations import Leased, NoLease
 from actors.network.table import EndLease, KeepLease
 from bus.actor.step import Fail
 from bus.messages.network import CreateTap, DeleteTaps, HostTap, HostTaps, InterfaceReport
-from bus.testing import only
 from tests.unit.actors.network.model import Model, told
+from tests.unit.actors.steps import only
 
 ASKED = CreateTap(vlan=101, name="foo", dhcp=True)
 FOO = HostTap(name="foo", namespace="minimega", bridge="mega_bridge", vlan=101, address="10.0.0.5/24")

@@ -30,8 +30,8 @@ from bus.messages.dnsmasq import (
     UnconfigureDnsmasq,
 )
 from bus.messages.network import CreateTap, DeleteTaps, EndNetworks
-from bus.testing import only
 from tests.unit.actors.network.model import Model
+from tests.unit.actors.steps import only
 
 MAC, OTHER = "00:16:3e:00:00:01", "00:16:3e:00:00:02"
 
