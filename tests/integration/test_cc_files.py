@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from actors.cc.decisions.commands import MAX_DELETED
 from bus.errors import InvalidError
-from bus.messages.cc import CommandKind, CommandSpec, CommandState, GetCommands, GetOutcomes
+from bus.messages.cc import CommandKind, CommandSpec, CommandState, DeleteCommands, GetCommands, GetOutcomes
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until
 
@@ -190,6 +191,28 @@ async def test_a_transfer_goes_on_after_a_restart_of_the_agent(host: CcHost) -> 
         assert (row.state, row.error, row.files) == (CommandState.EXITED, "", 6)
         for name, content in agent.files.items():
             assert host.response(number, 1, name.lstrip("/")).read_bytes() == content
+
+
+async def test_transfers_of_commands_that_were_deleted_and_forgotten_end(host: CcHost) -> None:
+    """Few deleted commands are remembered; a guest that is still at an older one must not be held up by it."""
+    (host.files / "big").write_bytes(bytes(1_000_000))
+    async with await host.agent(1) as agent:
+        taking = agent.on_data
+        agent.on_data = lambda message: None  # type: ignore[method-assign]
+        agent.files, agent.give_only = {"/from": bytes(100_000), "/more": b"x"}, set()
+        await host.connected(1)
+        for spec in (send("big"), receive(*agent.files)):
+            await host.post(spec)
+        await until(lambda: _is({"want", "data"} <= {message["type"] for message in agent.seen}))
+        last = [await host.run("x") for _ in range(MAX_DELETED + 2)][-1]
+        await host.outcomes(last)
+        await host.ask(DeleteCommands(target="all"))
+        agent.on_data, agent.give_only = taking, None  # type: ignore[method-assign]
+        agent.hang_up()
+        await until(lambda: _is({1, 2} <= agent.confirmed))
+        assert [agent.records[serial]["error"] for serial in (1, 2)] == ["the command is deleted"] * 2
+        assert agent.welcomes == 2
+        assert (await host.outcomes(await host.run("then")))["vm1"].state is CommandState.EXITED
 
 
 async def test_more_files_of_one_guest_than_can_be_fetched(host: CcHost) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AHEAD: Final = 64
 """Commands that take turns and that a guest has been given, at most."""
+DELETED: Final = "the command is deleted"
 MAX_SENDING: Final = 16
 """Files that one guest asks for at once; an agent has four."""
 
@@ -179,10 +180,13 @@ class Dispatch:
         """A guest asks for a file from an offset on; raises WireError."""
         command = self._session.command(frame.serial)
         index = file_index(frame.stream)
-        if command is None or command.spec.kind is not CommandKind.SEND or index >= len(command.spec.files):
-            raise WireError("a file is wanted that is not for this guest")
         if frame.serial not in self._session.handed:
             raise WireError("a file is wanted before it was offered")
+        if command is None:  # it was deleted, and many others since
+            self._fail(frame.serial, index, DELETED)
+            return
+        if command.spec.kind is not CommandKind.SEND or index >= len(command.spec.files):
+            raise WireError("a file is wanted that is not for this guest")
         key = (frame.serial, index)
         sources = self._files.get(frame.serial)
         if sources is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from actors.cc.decisions.reports import is_news, kept
 from actors.cc.inputs import FileArrived, Finished
 from actors.cc.protocol import frames
-from actors.cc.sessions.dispatch import file_index
+from actors.cc.sessions.dispatch import DELETED, file_index
 from actors.cc.sessions.growing import Growing
 from actors.cc.table import Command
 from bus.messages.cc import CommandKind, CommandOutput, CommandState
@@ -249,8 +249,12 @@ class Intake:
         """A guest has a file; raises WireError."""
         command = self._session.command(frame.serial)
         stream = f"file/{frame.index}"
-        if frame.error or command is None:
+        if frame.error:
             return  # the sentence comes once more with the end of the command
+        if command is None:
+            if frame.serial in self._session.handed:
+                self._refuse(frame.serial, stream, DELETED)
+            return
         if command.spec.kind is not CommandKind.RECEIVE or frame.serial not in self._session.handed:
             raise WireError("a file that nobody asked for")
         if len(self._growing) >= MAX_GROWING:
@@ -351,7 +355,10 @@ class Intake:
         """A file is whole if it has this digest."""
         growing = self._growing.get((frame.serial, frame.index))
         command = self._session.command(frame.serial)
-        if growing is None or command is None or growing.position < growing.announced.size:
+        if growing is None or growing.position < growing.announced.size:
+            return
+        if command is None:
+            self._give_up(growing, DELETED)
             return
         if growing.digest.hexdigest() != frame.sha256:
             self._give_up(growing, "what has arrived is not what was sent")
