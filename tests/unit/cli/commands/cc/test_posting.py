@@ -120,6 +120,8 @@ def post(kind: CommandKind, **more: Any) -> PostCommand:
         ("cc delete response foo", DeleteResponses(target="foo")),
         ("cc responses 3", GetResponses(target="3")),
         ("cc responses all raw", GetResponses(target="all")),
+        ("cc response 3 raw", GetResponses(target="3")),
+        ("cc client", GetClients()),
         ("cc outcomes 3", GetOutcomes(id=3)),
         ("cc signal 3", SignalCommand(id=3, signal=15)),
         ("cc signal 3 KILL", SignalCommand(id=3, signal=9)),
