@@ -12,6 +12,7 @@ import contextlib
 import gc
 import importlib
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -209,11 +210,9 @@ class Node:
             os.setsid()  # the terminal's Ctrl-C is for the node alone
             with contextlib.suppress(OSError):
                 Path("/proc/self/comm").write_text(f"mb-{child.spec.name}"[:15])
-            module, _, attributes = child.spec.entry.partition(":")
-            entry: Any = importlib.import_module(module)
-            for attribute in attributes.split("."):
-                entry = getattr(entry, attribute)
-            status = entry(self.paths.base, lane)
+            if child.spec.prepare:
+                pkgutil.resolve_name(child.spec.prepare)()
+            status = pkgutil.resolve_name(child.spec.entry)(self.paths.base, lane)
         except BaseException as error:
             self.log.exception("child_crashed", error, child=child.spec.name)
         finally:

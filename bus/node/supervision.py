@@ -34,6 +34,8 @@ class ChildSpec:
     name: str
     entry: str
     """`module:attribute` of a callable `(base, lane_socket) -> exit status`."""
+    prepare: str = ""
+    """Likewise of one without arguments, which the new process calls first."""
     stage: int = 2
     """Children of a stage start when all of the earlier ones are ready."""
     max_restarts: int = 5

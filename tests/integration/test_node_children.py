@@ -19,6 +19,7 @@ from bus.messages.control import ActorChanged, ActorStatus, GetActors, RestartAc
 from bus.paths import host_name
 from bus.processes import is_stopped
 from cli.operations.down import down
+from shims.linux.scheduling import SLICE_NS, slice_ns
 from tests.integration.running_node import WAIT_S, RunningNode, alive, node, until
 from tests.integration.toy_node import FDS
 
@@ -39,6 +40,15 @@ def test_stages_start_in_order_and_end_in_reverse(base_dir: Path) -> None:
         assert sorted(running.steps()[8:10]) == ["fourth stops", "third stops"]
         assert running.steps()[10:] == ["second stops", "first stops"]
         assert holder(base_dir / "run" / "node.lock") == 0
+
+
+def test_a_child_is_prepared_in_its_own_process(base_dir: Path) -> None:
+    with node(base_dir, "first", "second") as running:
+        assert running.said() == "ready\n"
+        (first,), (second,) = running.pids("first"), running.pids("second")
+        others = {slice_ns(pid) for pid in (running.pid, first, os.getpid())}
+        assert SLICE_NS not in others
+        assert slice_ns(second) == (0 if others == {0} else SLICE_NS)  # 0: a kernel without slices
 
 
 def test_a_child_that_cannot_run_fails_the_start_with_its_sentence(base_dir: Path) -> None:

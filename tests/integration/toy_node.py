@@ -236,7 +236,7 @@ CHILDREN = {
     "warden": child("warden", 0, outlives_node=True, **QUICK),
     "broker": ChildSpec("broker", "bus.broker.broker:run", stage=1),
     "first": child("first", 0),
-    "second": child("second", 1, **QUICK),
+    "second": child("second", 1, prepare="shims.linux.scheduling:be_prompt", **QUICK),
     "third": child("third", 2, **QUICK),
     "fourth": child("fourth", 2),
     "refuser": child("refuser", 2, **QUICK),
