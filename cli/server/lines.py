@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -64,8 +64,15 @@ class _Line:
     request: RunLine
     namespace: str
     output: asyncio.Future[LineOutput]
-    size_bytes: int = 0
-    ended_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Ended:
+    request: RunLine
+    namespace: str
+    output: bytes
+    """Encoded: the rows of a long table take ten times as much as objects."""
+    ended_s: float
 
 
 class Lines:
@@ -75,17 +82,18 @@ class Lines:
         self._engine = engine
         self._spawn = spawn
         self._running: dict[str, _Line] = {}
-        self._ended: OrderedDict[str, _Line] = OrderedDict()
+        self._ended: OrderedDict[str, _Ended] = OrderedDict()
         self._remembered_bytes = 0
 
     async def run(self, request: RunLine, line_id: str, namespace: str) -> LineOutput:
         """Run a line, or wait for what it answers if that was begun already; raises BusError."""
         self._forget_old(asyncio.get_running_loop().time())
-        line = self._running.get(line_id) or self._ended.get(line_id)
-        if line is None:
-            line = self._begin(request, line_id, namespace)
-        elif (line.request, line.namespace) != (request, namespace):
+        known = self._running.get(line_id) or self._ended.get(line_id)
+        if known is not None and (known.request, known.namespace) != (request, namespace):
             raise ConflictError("another command line was run under this id")
+        if isinstance(known, _Ended):
+            return cast(LineOutput, codec.decode_body(known.output))
+        line = known or self._begin(request, line_id, namespace)
         return await asyncio.shield(line.output)
 
     def _begin(self, request: RunLine, line_id: str, namespace: str) -> _Line:
@@ -103,7 +111,7 @@ class Lines:
     async def _carry_out(self, line: _Line, line_id: str) -> None:
         request_ids.set(LineIds(line_id))  # of this task alone
         try:
-            output, size_bytes = await self._output(line)
+            output = await self._output(line)
         except Exception as error:
             line.output.set_exception(error)
             line.output.exception()  # marks it as seen: nobody may be waiting any more
@@ -114,11 +122,11 @@ class Lines:
         finally:
             del self._running[line_id]
         line.output.set_result(output)
-        line.size_bytes, line.ended_s = size_bytes, asyncio.get_running_loop().time()
-        self._ended[line_id] = line
-        self._remembered_bytes += size_bytes
+        ended = _Ended(line.request, line.namespace, codec.encode(output), asyncio.get_running_loop().time())
+        self._ended[line_id] = ended
+        self._remembered_bytes += len(ended.output)
 
-    async def _output(self, line: _Line) -> tuple[LineOutput, int]:
+    async def _output(self, line: _Line) -> LineOutput:
         session = Session(namespace=line.namespace, confined=line.request.confined)
         gathered: list[LineGroup] = []
         size_bytes, truncated = 0, False
@@ -130,7 +138,7 @@ class Lines:
                     truncated = truncated or size_bytes > MAX_OUTPUT
                     if not truncated:
                         gathered.append(told)
-        return LineOutput(groups=tuple(gathered), truncated=truncated), min(size_bytes, MAX_OUTPUT)
+        return LineOutput(groups=tuple(gathered), truncated=truncated)
 
     def _forget_old(self, now_s: float) -> None:
         while self._ended:
@@ -139,7 +147,7 @@ class Lines:
             if not is_full and oldest.ended_s + REMEMBERED_S > now_s:
                 return
             del self._ended[line_id]
-            self._remembered_bytes -= oldest.size_bytes
+            self._remembered_bytes -= len(oldest.output)
 
 
 def group_of(group: Group) -> LineGroup:

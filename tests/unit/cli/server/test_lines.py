@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Coroutine
 from typing import Any
 
@@ -222,3 +224,20 @@ async def test_of_answers_that_come_together_one_is_worked_on_in_each_round_of_t
         await asyncio.sleep(0)
     assert all(task.done() for task in tasks)
     assert len(set(ended_in)) == count
+
+
+async def test_what_is_remembered_of_a_long_table_is_little_more_than_what_travels() -> None:
+    bench = Bench({GetVms: make_vms(3_000)})
+    await bench.line(".columns id,name,uuid,state vm info", "warm")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        size = sum(
+            len(codec.encode(await bench.line(".columns id,name,uuid,state vm info", f"line{n}"))) for n in range(5)
+        )
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 300_000
+    assert after - before < 1.5 * size
