@@ -13,7 +13,11 @@ from typing import Any, Protocol, TypeVar
 from bus.actor.inputs import Inputs
 from bus.actor.turns import key_of
 from bus.errors import BusError
-from bus.messages.base import Message, Request
+from bus.messages.base import DEFAULT_NAMESPACE, Message, Request
+from bus.messages.cc import Listen, PostCommand, SetFilter, SetPrefix
+from bus.messages.namespace import OpenNamespace
+from bus.messages.pipe import SetPipe, WritePipe
+from bus.messages.pipeline import StartPipeline
 from bus.retry import Retry
 from cli.answers.response import Group, Response, failure, without_misses
 from cli.commands.declare import Also, Answer, Args, Both, Call, Command, CommandError, Scope
@@ -34,6 +38,8 @@ R = TypeVar("R", bound=Message)
 ABSENT_S = 5.0
 """How long an actor may be unreachable or overloaded before the user is told: it may be restarting."""
 PAUSE_S = (0.05, 0.5)
+BEGINNINGS = (SetPipe, WritePipe, StartPipeline, PostCommand, SetFilter, SetPrefix, Listen)
+"""What begins something in its namespace, at an actor that does not ask which namespaces there are."""
 FAILED = "error"
 """Outcome of a command that some host answered with one."""
 
@@ -157,6 +163,9 @@ class Engine:
 
     async def ask(self, to: str, request: Request[R], *, timeout_s: float, namespace: str) -> R:
         """Ask, and again with the same id while the receiver is away or was lost on the way. Raises BusError."""
+        if isinstance(request, BEGINNINGS) and namespace != DEFAULT_NAMESPACE:
+            # What somebody else has destroyed meanwhile is listed again, so that this ends with it.
+            await self.ask("namespace", OpenNamespace(), timeout_s=timeout_s, namespace=namespace)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         msg_id = request_ids.get()(to, request, namespace)

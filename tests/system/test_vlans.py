@@ -129,8 +129,8 @@ def test_the_end_of_one_of_two_busy_namespaces(shared: Product, net: Console) ->
     net.ok("clear namespace red", "clear namespace green")
 
 
-def test_a_tap_in_a_namespace_that_was_destroyed(shared: Product, net: Console) -> None:
-    """Its namespace is there again, so that whoever ends all namespaces ends the tap."""
+def test_what_begins_in_a_namespace_that_was_destroyed(shared: Product, net: Console) -> None:
+    """It is there again, so that whoever ends all namespaces ends this too."""
     name = f"mblost-{shared.tag}"
     net.ok("namespace lost")
     with shared.console() as other:
@@ -139,6 +139,15 @@ def test_a_tap_in_a_namespace_that_was_destroyed(shared: Product, net: Console) 
     assert "lost" in {row["namespace"] for row in net.rows("namespace")}
     net.ok("clear namespace all")
     assert ip("link", "show", "dev", name) == ""
+    for line, look in (("pipe foo bar", "pipe"), ("cc exec ls", "cc commands"), ("plumb a b", "plumb")):
+        net.ok("namespace lost")
+        with shared.console() as other:
+            other.ok("clear namespace lost")
+        net.ok(line)
+        assert len(net.rows(look)) == 1
+        net.ok("clear namespace all", "namespace lost")
+        assert net.rows(look) == [], line
+    net.ok("clear namespace lost")
 
 
 def _still(rows: list[dict[str, str]]) -> list[dict[str, str]]:

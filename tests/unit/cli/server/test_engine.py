@@ -4,9 +4,17 @@ from typing import Any
 
 import pytest
 
-from bus.errors import BusError, CancelledError, DeadlineError, InvalidError, NotFoundError, UnreachableError
+from bus.errors import (
+    BusError,
+    CancelledError,
+    ConflictError,
+    DeadlineError,
+    InvalidError,
+    NotFoundError,
+    UnreachableError,
+)
 from bus.messages.base import Message
-from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList, QueueVms, SetConfig
+from bus.messages.namespace import GetNamespaces, NamespaceInfo, NamespaceList, OpenNamespace, QueueVms, SetConfig
 from bus.messages.vlan import GetVlans, VlanRange, VlanTable
 from bus.messages.vm import GetVmNames, GetVms, GuestKind, StartVms, VmList, VmNames, VmReport, VmState
 from cli.answers.response import Output
@@ -188,6 +196,30 @@ async def test_prefixes_count_for_one_command_and_the_outermost_wins(line: str, 
 async def test_columns_and_filters_stack() -> None:
     (group,) = await EngineBench().run(".columns name,tags .filter state=quit vm info")
     assert (group.responses[0].header, group.responses[0].rows) == (("name", "tags"), [("db", '{"k":"v"}')])
+
+
+@pytest.mark.parametrize(
+    ("line", "namespace", "asked"),
+    [
+        ("pipe foo bar", "exp", ["OpenNamespace", "WritePipe"]),
+        ("cc exec ls", "exp", ["OpenNamespace", "PostCommand"]),
+        ("pipe", "exp", ["GetPipes"]),
+        ("pipe foo bar", "minimega", ["WritePipe"]),
+    ],
+)
+async def test_what_others_have_destroyed_is_listed_again(line: str, namespace: str, asked: list[str]) -> None:
+    bench = EngineBench()
+    bench.session.namespace = namespace
+    await bench.run(line)
+    assert [type(one.request).__name__ for one in bench.bus.asked][: len(asked)] == asked
+    assert {one.namespace for one in bench.bus.asked} == {namespace}
+
+
+async def test_nothing_is_begun_where_all_is_being_ended() -> None:
+    bench = EngineBench({OpenNamespace: ConflictError("namespace exp is being destroyed")})
+    bench.session.namespace = "exp"
+    assert await bench.error("pipe foo bar") == "namespace exp is being destroyed"
+    assert [type(one.request) for one in bench.bus.asked] == [OpenNamespace]
 
 
 async def test_namespaces() -> None:

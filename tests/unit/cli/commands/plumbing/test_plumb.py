@@ -6,6 +6,7 @@ import pytest
 
 from bus.errors import ConflictError, NotFoundError
 from bus.messages.base import Ack
+from bus.messages.namespace import OpenNamespace
 from bus.messages.pipeline import (
     ClearPipelines,
     Element,
@@ -64,7 +65,8 @@ async def test_each_word_is_an_element(line: str, elements: tuple[Element, ...])
     cli.session.environment = {"A": "b"}
     cli.session.namespace = "exp"
     assert await cli.text(line) == ""
-    (asked,) = cli.bus.asked
+    opened, asked = cli.bus.asked
+    assert (opened.request, opened.namespace) == (OpenNamespace(), "exp")
     assert (asked.to, asked.namespace) == ("plumber@n1", "exp")
     assert asked.request == StartPipeline(elements=elements, env={"A": "b"})
 
