@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
 from actors.cc.table import Command, Guest, Ledger, Vm
+from bus.language import ranges
 from bus.language.netspec import SEPARATOR, vlan_text
 from bus.messages.cc import GuestFilter
 from bus.messages.network import Interface
 from bus.messages.vlan import VlanTable
 from bus.messages.vm import GuestKind, VmInfo
 
+MAX_NAMES: Final = 10_000
+"""That a filter may list."""
 COLUMNS: Final = (
     "id", "name", "state", "type", "namespace", "host", "vcpus", "memory", "snapshot", "filesystem", "preinit", "qemu",
     "kernel", "initrd", "cdrom", "migrate", "vlan", "bridge", "tap", "ip6",
@@ -71,12 +75,17 @@ def problem(wanted: GuestFilter | None) -> str:
             ipaddress.ip_network(wanted.ip, strict=False)
         except ValueError:
             return f"`{wanted.ip}` is neither an IP address nor a network such as 10.0.0.0/8"
-    for column, _ in wanted.columns:
+    for column, value in wanted.columns:
         if column not in COLUMNS:
             return (
                 f"guests cannot be chosen by the column `{column}`, only by {', '.join(COLUMNS)}; "
                 f"a tag of that name is meant by tag={column}:VALUE"
             )
+        if column == "name":
+            try:
+                ranges.expand(value, max_names=MAX_NAMES)
+            except ranges.RangeError as error:
+                return str(error)
     return ""
 
 
@@ -101,10 +110,21 @@ def matches(wanted: GuestFilter | None, guest: Guest) -> bool:
 
 
 def _is(vm: Vm, column: str, value: str) -> bool:
+    if column == "name":
+        return vm.name == value or vm.name in _names(value)
     if column not in INTERFACE_COLUMNS:
         return vm.columns.get(column, "") == value
     there = vm.interfaces.get(column, ())
     return value in there or (column == "ip6" and _has_ip(value, there))
+
+
+@functools.lru_cache(maxsize=64)
+def _names(text: str) -> frozenset[str]:
+    """The names that a list with ranges stands for; no VM has a name that is one."""
+    try:
+        return frozenset(ranges.expand(text, max_names=MAX_NAMES))
+    except ranges.RangeError:
+        return frozenset()
 
 
 def _has_ip(wanted: str, ips: tuple[str, ...]) -> bool:

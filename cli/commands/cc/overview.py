@@ -227,7 +227,7 @@ before.
 
 	uuid=U hostname=H arch=A os=O
 	ip=ADDRESS or ip=NETWORK/BITS, mac=M
-	name=web1 or another column of `vm info`
+	name=web1, name=web[1-20],db or another column of `vm info`
 	tag=KEY:VALUE, or KEY=VALUE for any other key
 
 Guests are looked at again when they connect, tell other addresses or are tagged.

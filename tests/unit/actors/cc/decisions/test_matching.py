@@ -65,6 +65,10 @@ GUEST = Guest(
         (GuestFilter(tags=(("missing", "x"),)), False),
         (GuestFilter(columns=(("name", "vm3"), ("memory", "64"))), True),
         (GuestFilter(columns=(("name", "vm4"),)), False),
+        (GuestFilter(columns=(("name", "vm[1-5]"),)), True),
+        (GuestFilter(columns=(("name", "web,vm[4-9],vm3"),)), True),
+        (GuestFilter(columns=(("name", "web,vm[4-9]"),)), False),
+        (GuestFilter(columns=(("name", "vm["),)), False),
         (GuestFilter(columns=(("kernel", ""),)), True),
         (GuestFilter(columns=(("vlan", "LAN"), ("vlan", "101"), ("vlan", "LAN (101)"))), True),
         (GuestFilter(columns=(("vlan", "102"),)), False),
@@ -95,6 +99,12 @@ def test_what_a_guest_has_not_told_matches_nothing() -> None:
         (GuestFilter(ip="10.0.0.0/8"), ""),
         (GuestFilter(columns=(("name", "x"),)), ""),
         (GuestFilter(ip="10.0.0.0/33"), "`10.0.0.0/33` is neither an IP address nor a network such as 10.0.0.0/8"),
+        (GuestFilter(columns=(("name", "web[1-20],db"),)), ""),
+        (GuestFilter(columns=(("name", "web[1-"),)), "unterminated '['"),
+        (
+            GuestFilter(columns=(("name", "web[1-99999]"),)),
+            "web[1-99999] gives too many names: at most 10000 are allowed",
+        ),
         (GuestFilter(ip="ten"), "`ten` is neither an IP address nor a network such as 10.0.0.0/8"),
     ],
 )
