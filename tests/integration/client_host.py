@@ -16,9 +16,10 @@ import bus
 from bus.messages.control import GetStatus
 from tests.integration.processes import kill
 from tests.ports import free_port
+from tests.system.patience import FACTOR
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 20.0
+WAIT_S = 20.0 * FACTOR
 MODULES = {
     "broker": ("bus.broker",),
     "cli": ("cli.server",),

@@ -21,10 +21,11 @@ from bus.messages.control import GetStatus
 from bus.messages.files import FetchUrl, GetFile, GetTransfers, LocalFile, Transfer
 from bus.port import Port
 from tests.integration.processes import broker_serves, serves, until
+from tests.system.patience import FACTOR
 from tests.unit.shims.http.web import body
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 20.0
+WAIT_S = 20.0 * FACTOR
 
 
 class Files:

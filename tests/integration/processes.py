@@ -15,8 +15,9 @@ from bus.client import connect
 from bus.errors import BusError
 from bus.messages.control import GetStatus
 from bus.port import Port
+from tests.system.patience import FACTOR
 
-WAIT_S = 10.0
+WAIT_S = 10.0 * FACTOR
 Toy = subprocess.Popen[bytes]
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from tests.system.patience import FACTOR
+
 ROOT = Path(__file__).parents[2]
-WAIT_S = 15.0
+WAIT_S = 15.0 * FACTOR
 
 
 class RunningNode:

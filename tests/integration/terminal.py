@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from fcntl import ioctl
 
-WAIT_S = 20.0
+from tests.system.patience import FACTOR
+
+WAIT_S = 20.0 * FACTOR
 ROWS, COLUMNS = 24, 120
 
 

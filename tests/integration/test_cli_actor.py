@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.system.patience import FACTOR
+
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 10.0
+PATIENCE_S = 10.0 * FACTOR
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -40,6 +42,12 @@ def process(*words: str, base: Path, **more: Any) -> Iterator[subprocess.Popen[s
                 child.wait(PATIENCE_S)
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody takes connections there; the file alone says less, for it comes first."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 class Host:
     """A base directory with a broker, a command server, and the namespace actor."""
 
@@ -52,7 +60,7 @@ class Host:
         wait_for((base / "bus" / "requests").is_socket, "the broker")
         self.namespace = self.start("actors.namespace")
         self.cli = self.start("cli.server")
-        wait_for((base / "minimega").is_socket, "the command server")
+        wait_for(lambda: listens(base / "minimega"), "the command server")
 
     def start(self, module: str, **more: Any) -> subprocess.Popen[str]:
         return self.stack.enter_context(process(module, base=self.base, stderr=subprocess.DEVNULL, **more))

@@ -14,8 +14,9 @@ import bus
 from bus.messages.pipe import GetPipes
 from bus.messages.vm import GetVms, StartVms, TopVms, VmList
 from tests.integration.client_host import ROOT, ClientHost, client_host
+from tests.system.patience import FACTOR
 
-QUICK_S = 20.0
+QUICK_S = 20.0 * FACTOR
 
 
 @pytest.fixture(scope="module")

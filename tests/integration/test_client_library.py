@@ -17,8 +17,9 @@ from bus.messages.namespace import Draft, GetDraft
 from bus.messages.pipe import WritePipe
 from bus.messages.vm import GetVms, StartVms, TopVms, VmList, VmStarted
 from tests.integration.client_host import ClientHost, client_host
+from tests.system.patience import FACTOR
 
-QUICK_S = 20.0
+QUICK_S = 20.0 * FACTOR
 
 
 @pytest.fixture(scope="module")

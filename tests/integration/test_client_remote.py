@@ -12,8 +12,9 @@ import bus
 from bus.messages.control import GetActors
 from bus.messages.vm import GetVms, StartVms, TopVms, VmList
 from tests.integration.client_host import LOCAL, ClientHost, client_host
+from tests.system.patience import FACTOR
 
-QUICK_S = 20.0
+QUICK_S = 20.0 * FACTOR
 
 
 @pytest.fixture(scope="module")

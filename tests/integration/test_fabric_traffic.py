@@ -200,7 +200,7 @@ def test_addresses_of_a_thousand_ports_take_no_time(opened: OpenFabric, monkeypa
     took_s = min(_timed(lambda: opened.do(learning.addresses)) for _ in range(5))
     found = opened.do(learning.addresses)
     assert len(found) == 1000
-    assert took_s < 0.1 * patience.FACTOR, "it takes 8 ms where nothing else runs"
+    assert took_s < 0.2 * patience.FACTOR, "it takes 8 ms where nothing else runs"
     opened.do(learning.forget, names[1:])
     assert list(opened.do(learning.addresses)) == names[:1]
     opened.do(learning.forget, names)

@@ -22,8 +22,9 @@ from bus.settings.listen_address import Endpoint
 from tests.integration.gateway_host import GatewayHost, client, gateway_host
 from tests.integration.processes import until
 from tests.ports import LOOPBACK, free_port
+from tests.system.patience import FACTOR
 
-PATIENCE_S = 10.0
+PATIENCE_S = 10.0 * FACTOR
 STARTED = "vm/exp1/web/started/"
 
 

@@ -26,8 +26,9 @@ from bus.messages.debug import (
 from bus.port import Port
 from tests.integration.processes import broker_serves, serves, toys
 from tests.integration.running_node import RunningNode, node, until
+from tests.system.patience import FACTOR
 
-ASK_S = 10.0
+ASK_S = 10.0 * FACTOR
 
 
 @pytest.fixture

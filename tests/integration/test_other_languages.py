@@ -16,8 +16,9 @@ from bus.port import Port
 from bus.remote import Remote
 from tests.integration.examples import c_example, complaint, node_example, result, running, says
 from tests.integration.gateway_host import GatewayHost, gateway_host
+from tests.system.patience import FACTOR
 
-PATIENCE_S = 10.0
+PATIENCE_S = 10.0 * FACTOR
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ from cli.server.connection import Connection
 from cli.server.engine import Engine
 from tests.integration.plumber_host import plumber_host, until_pipe
 from tests.integration.processes import until
+from tests.system.patience import FACTOR
 
-WAIT_S = 10.0
+WAIT_S = 10.0 * FACTOR
 
 
 class Client(NamedTuple):

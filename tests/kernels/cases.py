@@ -38,9 +38,9 @@ class Case:
 
     def script(self) -> str:
         """For the guest's shell; the last command's exit status is that of the guest."""
-        options = "-p no:cacheprovider -v --tb=short --timeout 300"
+        options = "-p no:cacheprovider -v --tb=short --timeout 600"
         pytest = f".venv/bin/python -m pytest {options} {shlex.join(self.targets)}"
-        return f"{self.prepare}cd {ROOT}\nexport MINIBUS_TEST_PATIENCE=4\n{pytest}\n"
+        return f"{self.prepare}cd {ROOT}\nexport MINIBUS_TEST_PATIENCE=12\n{pytest}\n"
 
 
 _CONTAINERS: Final = (

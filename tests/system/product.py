@@ -227,11 +227,11 @@ class Product:
         os.kill(pid, number)
         return pid
 
-    def replaced(self, process: str, old: int, patience_s: float = 5.0) -> None:
+    def replaced(self, process: str, old: int, patience_s: float = 5.0 * FACTOR) -> None:
         """Wait until another process has taken the place of a killed one."""
         until(lambda: self.pid(process) not in (0, old), f"a new {process}", patience_s)
 
-    def everything_answers(self, patience_s: float = 5.0) -> None:
+    def everything_answers(self, patience_s: float = 5.0 * FACTOR) -> None:
         """Wait until every process runs and the actors a command passes through answer it."""
         until(self._answers, "every actor to answer", patience_s)
 
@@ -270,7 +270,7 @@ class Product:
             self.up()
         if self.pid("node"):
             self.minibus("down", "--guests")
-        until(lambda: not leftovers.find(self.base, self.tag), "nothing to be left", 10.0)
+        until(lambda: not leftovers.find(self.base, self.tag), "nothing to be left", 10.0 * FACTOR)
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.system.patience import FACTOR
 from tests.system.product import MINIBUS, Console, Product, product_on, until
 
 Found = dict[str, Any]
-PATIENCE_S = 30.0
+PATIENCE_S = 30.0 * FACTOR
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ from bus.errors import BusError
 from bus.messages.base import Message, Request
 from bus.messages.namespace import QueueVms
 from bus.messages.vm import GuestKind, StopVms
+from tests.system.patience import FACTOR
 from tests.system.product import Console, Product, product_on, shell_init, until
 
-BACK_S = 5.0
+BACK_S = 5.0 * FACTOR
 
 
 @pytest.fixture

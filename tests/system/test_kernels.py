@@ -13,14 +13,14 @@ from tests.kernels import guest, image, kernel
 from tests.kernels.cases import MODULES, SHORT
 
 
-@pytest.mark.timeout(1000)
+@pytest.mark.timeout(1600)
 def test_another_kernel(tmp_path: Path) -> None:
     chosen = kernel.get()
     root = tmp_path / "root.img"
     image.build(root, chosen, MODULES)
     try:
         outcome = guest.Machine(chosen, root, processors=2).run(
-            SHORT.script(), parameters=SHORT.parameters, timeout_s=900
+            SHORT.script(), parameters=SHORT.parameters, timeout_s=1500
         )
     finally:
         root.unlink()

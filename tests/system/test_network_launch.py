@@ -16,9 +16,10 @@ from bus.lock import holder
 from bus.messages.network import Netspec
 from bus.messages.vm import GuestKind, LaunchVms, VmConfig
 from shims.network import guest_netns
+from tests.system.patience import FACTOR
 from tests.system.product import Console, Product, product_on, shell_init, until
 
-BACK_S = 5.0
+BACK_S = 5.0 * FACTOR
 CARDS = ("vlan", "bridge", "tap", "mac")
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.patience import FACTOR
 from tests.system.product import MINIBUS, Console, Product, one_sentence, until
 
 PIPE = subprocess.PIPE
-WAIT_S = 30.0
+WAIT_S = 30.0 * FACTOR
 Attached = subprocess.Popen[bytes]
 
 
