@@ -37,8 +37,9 @@ def open_(table: CcTable, inp: Received, msg: OpenTunnel) -> list[Effect]:
         if not 1 <= port <= 65535:
             sentence = f"{port} is no {what} port: expected 1 to 65535"
             return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
-    if not msg.host or len(msg.host) > 255:
-        return [Fail(msg_id=inp.msg_id, code="invalid", message="to which host? it has 1 to 255 characters")]
+    if not _is_host(msg.host):
+        sentence = f"to which host? `{msg.host[:80]}` is neither a name nor an address"
+        return [Fail(msg_id=inp.msg_id, code="invalid", message=sentence)]
     ledger = ledger_of(table, inp.namespace, inp)
     chosen = _chosen(ledger, msg)
     if isinstance(chosen, Fail):
@@ -53,6 +54,14 @@ def open_(table: CcTable, inp: Received, msg: OpenTunnel) -> list[Effect]:
         namespace=inp.namespace, tunnels=tuple((key[1], tunnel.id) for key, tunnel in made)
     )
     return [OpenTunnels(tunnels=tuple(made), msg_id=inp.msg_id)]
+
+
+def _is_host(text: str) -> bool:
+    """Whether it can be looked up at all, here or in a guest (RFC 1035, 2.3.4)."""
+    try:
+        return text.isprintable() and " " not in text and 0 < len(text) <= 255 and bool(text.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _chosen(ledger: Ledger, msg: OpenTunnel) -> list[Guest] | Fail:

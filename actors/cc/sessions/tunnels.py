@@ -231,8 +231,9 @@ class Tunnels:
                 await loop.create_connection(lambda: Connection(self, number, tunnel.id), tunnel.host, tunnel.port)
         except TimeoutError:
             error = f"{tunnel.host}:{tunnel.port} does not answer"
-        except OSError as failure:
-            error = f"cannot connect to {tunnel.host}:{tunnel.port}: {failure.strerror or failure}"
+        except (OSError, UnicodeError) as failure:
+            why = getattr(failure, "strerror", None) or str(failure)
+            error = f"cannot connect to {tunnel.host}:{tunnel.port}: {why}"
         finally:
             self._dialling -= 1
         connection = self._connections.get(number)

@@ -244,6 +244,13 @@ def test_what_was_taken_back_and_had_begun_all_the_same_is_ended() -> None:
         (Listen(port=1, address="localhost"), "invalid: `localhost` is no IP address of this host"),
         (Unlisten(port=5), "not_found: port 5 is not listened on"),
         (OpenTunnel(target="nix", source=1, host="h", port=2), "not_found: no such client: nix"),
+        *(
+            (
+                OpenTunnel(target="vm1", source=1, host=host, port=2),
+                f"invalid: to which host? `{host[:80]}` is neither a name nor an address",
+            )
+            for host in ("", "a..b", "x" * 70, "a b", "a\0b", "\N{GREEK SMALL LETTER ALPHA}" * 70, "a." * 200)
+        ),
         (
             OpenTunnel(source=1, host="h", port=2),
             "invalid: into which guest? a tunnel needs the name or the UUID of a VM",
