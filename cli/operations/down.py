@@ -23,7 +23,7 @@ from bus.node.by_hand import held_locks
 from bus.paths import Paths
 from bus.port import Port
 from bus.processes import is_stopped
-from cli.operations import network_ends
+from cli.commands.network import ends as network_ends
 
 GUESTS_S = 600.0
 STOP_S = 60.0

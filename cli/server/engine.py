@@ -27,9 +27,9 @@ from cli.grammar.errors import LanguageError
 from cli.grammar.lexer import lex
 from cli.grammar.matcher import Grammar, Match
 from cli.grammar.quoting import quote
+from cli.server.confinement import check, may_ask
 from cli.server.preprocess import Values, preprocess
 from cli.server.suggest import suggest
-from cli.session.confinement import check, may_ask
 from cli.session.session import Session
 from cli.session.substitution import PreprocessError
 

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 from bus.library.pipes import Asker, PipeReader, PipeWriter
 from bus.messages.pipe import Delivery
 from bus.pipe_messages import payload, split
+from cli.running import running
 from cli.server.string_stream import StringStream
-from cli.streams.running import running
 
 READ_SIZE = 65_536
 STALLED_S = 5.0

@@ -1,1 +1,1 @@
-"""What belongs to one client of the command socket: settings, variables, what it may run."""
+"""What belongs to one client of the command socket: settings and variables."""

@@ -20,11 +20,11 @@ from bus.messages.console import MAX_INPUT_BYTES
 from bus.messages.vm import LIVE_STATES, GetVms, GuestKind, VmInfo, VmState
 from bus.port import Port
 from cli.place import Place, connected, namespace_of
+from cli.running import running
 from cli.streams.blocking import BlockingCalls
 from cli.streams.console_terminal import ESCAPE, QueryFilter, RawTerminal, size, without_queries
 from cli.streams.ending import run
 from cli.streams.presence import while_there
-from cli.streams.running import running
 from cli.streams.standard_streams import STDIN, STDOUT, print_all, receive, until_unread
 
 ASK_S = 10.0

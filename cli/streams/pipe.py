@@ -19,11 +19,11 @@ from bus.library.pipes import Asker, PipeReader, PipeWriter
 from bus.messages.base import DEFAULT_NAMESPACE
 from bus.pipe_messages import as_frames, as_lines
 from cli.place import Place, connected, namespace_of
+from cli.running import running
 from cli.streams.blocking import BlockingCalls
 from cli.streams.ending import run
 from cli.streams.pipe_input import Frames, InputError, Lines
 from cli.streams.presence import while_there
-from cli.streams.running import running
 from cli.streams.standard_streams import print_all, receive, until_unread
 
 

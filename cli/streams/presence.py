@@ -14,7 +14,7 @@ from bus.messages.gateway import GetRights
 from bus.node.presence import is_running
 from bus.remote import remote
 from cli.place import Place
-from cli.streams.running import running
+from cli.running import running
 
 T = TypeVar("T")
 

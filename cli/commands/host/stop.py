@@ -12,7 +12,7 @@ from bus.messages.control import Nuke, StopNode
 from bus.messages.namespace import DestroyNamespace, GetNamespaces
 from cli.answers.response import Group, Response
 from cli.commands.declare import LIFECYCLE_S, QUICK_S, Call, Command, CommandError, Engine
-from cli.operations import network_ends
+from cli.commands.network import ends as network_ends
 
 MAX_DELAY_S = 7 * 24 * 3600
 

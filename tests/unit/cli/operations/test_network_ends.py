@@ -10,7 +10,7 @@ from bus.errors import BusError, DeadlineError, UnavailableError, UnreachableErr
 from bus.messages.base import Ack, Message, Request
 from bus.messages.dnsmasq import KillDnsmasqs
 from bus.messages.network import BridgeInfo, Bridges, DeleteTaps, GetBridges, InterfaceReport, TrunkBridge
-from cli.operations.network_ends import end
+from cli.commands.network.ends import end
 
 BRIDGES = Bridges(bridges=(BridgeInfo(name="br1", trunks=("eth1", "eth2")), BridgeInfo(name="br2", vlans=(7,))))
 TRUNKS = [TrunkBridge(bridge="br1", interface=name, remove=True) for name in ("eth1", "eth2")]

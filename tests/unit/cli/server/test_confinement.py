@@ -13,7 +13,7 @@ from bus.messages.namespace import LaunchQueue, SetConfig
 from bus.messages.pipe import GetPipes, PipeList, PipeWritten, WritePipe
 from bus.messages.vm import VmReport
 from cli.commands.registry import COMMANDS
-from cli.session.confinement import PATTERNS, is_allowed
+from cli.server.confinement import PATTERNS, is_allowed
 from tests.unit.cli.stand_ins import EngineBench
 
 REFUSED = {
