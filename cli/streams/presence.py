@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,12 +43,13 @@ async def _until_gone(place: Place) -> None:
 
 
 async def _until_ended(base: Path) -> None:
-    """Raise UnreachableError when minibus has ended and does not come back."""
-    loop = asyncio.get_running_loop()
-    seen_s = loop.time()
-    while loop.time() - seen_s < GONE_S:
-        if is_running(base):
-            seen_s = loop.time()
+    """Raise UnreachableError when minibus has ended and does not come back.
+
+    Looks are counted, not time: a program that was stopped (Ctrl-Z) knows nothing of the time in which it did not look.
+    """
+    away_s = 0.0
+    while away_s < GONE_S:
+        away_s = 0.0 if is_running(base) else away_s + LOOK_S
         await asyncio.sleep(LOOK_S)
     raise UnreachableError(f"minibus does not run on {base} any more")
 
@@ -58,10 +58,13 @@ async def _until_refused(place: Place) -> None:
     """The same of another host, by asking its gateway; raises DeniedError too."""
     loop = asyncio.get_running_loop()
     async with connect_remote(place.address, place.key) as port:
-        seen_s = loop.time()
-        while loop.time() - seen_s < GONE_S:
-            with contextlib.suppress(UnreachableError, OutcomeUnknownError):
+        away_s = 0.0
+        while away_s < GONE_S:
+            begun_s = loop.time()
+            try:
                 await port.ask("gateway", GetRights(), timeout_s=ANSWER_S)
-                seen_s = loop.time()
+                away_s = 0.0
+            except (UnreachableError, OutcomeUnknownError):
+                away_s += LOOK_S + min(ANSWER_S, loop.time() - begun_s)
             await asyncio.sleep(LOOK_S)
     raise UnreachableError(f"minibus does not answer at {remote(place.address, place.key)} any more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ async def test_nobody_is_ended_while_node_or_broker_is_there(base_dir: Path, loc
     try:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(while_there(Place(base_dir), forever([])), 0.5)
+    finally:
+        held.release()
+
+
+async def test_who_was_stopped_for_a_while_looks_first(base_dir: Path) -> None:
+    async def stopped() -> int:
+        await asyncio.sleep(0.05)
+        time.sleep(0.3)  # noqa: ASYNC251 - as Ctrl-Z does
+        await asyncio.sleep(0.05)
+        return 7
+
+    held = FileLock(base_dir / "run" / "node.lock", "it")
+    try:
+        assert await while_there(Place(base_dir), stopped()) == 7
     finally:
         held.release()
 
