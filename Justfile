@@ -20,14 +20,19 @@ tap *ARGS:
 
 # ---------------------------------------------------------------- check
 
+# Lint, types and import contracts at the same time
+[group('check')]
+[parallel]
+static: lint types imports
+
 # Lint, types, import contracts, unit and contract tests: under a minute, no root
 [group('check')]
-check: lint types imports
+check: static
     MINIBUS_TESTS=quick .venv/bin/pytest -q -n {{ num_cpus() }} -m "not system" tests/unit tests/contract
 
 # Everything: check, then integration and system tests on this machine (root); they wait more than they reckon
 [group('check')]
-test *ARGS: _root lint types imports
+test *ARGS: _root static
     .venv/bin/pytest -n $(({{ num_cpus() }} + 1)) --durations 25 --durations-min 2 {{ ARGS }}
 
 # Container tests in guests with other kernels and cgroups; `just kernels v2 no-memory` runs some (root, half an hour)
