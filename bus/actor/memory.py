@@ -15,8 +15,8 @@ from bus.messages.base import Ack, Failure, Message
 
 KEEP_REPLIES = 10_000
 KEEP_REPLIES_S = 600.0
-KEEP_BYTES = 32 * 1024 * 1024
-"""Of all of them: a report about a whole queue has a megabyte."""
+KEEP_BYTES = 8 * 1024 * 1024
+"""Of all of them, encoded; a report about 20,000 VMs has a megabyte, and several times that as objects."""
 KEEP_AT_LEAST = 1_000
 """However old they look: the host's clock may have been set, and what is forgotten would be done again for a repeat."""
 

@@ -12,6 +12,8 @@ from bus.messages.base import WILDCARD
 
 MAX_VMS = 10_000
 """VMs that one command may launch."""
+MAX_TARGETS = 2 * MAX_VMS
+"""VMs that one command may name; each that is not there is a sentence of its answer."""
 MAX_NAME = 64
 """Characters of a name."""
 
@@ -92,7 +94,7 @@ class Target(msgspec.Struct, frozen=True):
 def parse_target(text: str) -> Target:
     """Read a VM target: names, ids, ranges, or the wildcard, which swallows the rest; raises VmNameError."""
     try:
-        items = tuple(dict.fromkeys(ranges.expand(text)))
+        items = tuple(dict.fromkeys(ranges.expand(text, max_names=MAX_TARGETS)))
     except ranges.RangeError as error:
         raise VmNameError(str(error)) from error
     if not items:

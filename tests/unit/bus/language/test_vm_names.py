@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.language.vm_names import Target, VmNameError, check_vm_name, parse_launch, parse_target
+from bus.language.vm_names import MAX_TARGETS, Target, VmNameError, check_vm_name, parse_launch, parse_target
 
 
 @pytest.mark.parametrize("name", ["a", "web-1", "A_b.c", "x" * 64, "1a", "...", "-x"])
@@ -105,3 +105,9 @@ def test_any_text_gives_names_or_a_sentence(text: str) -> None:
     assert len(names) in (0, count)
     for name in names:
         check_vm_name(name)
+
+
+def test_a_target_names_no_more_vms_than_an_answer_should_have_sentences() -> None:
+    assert len(parse_target(f"a[1-{MAX_TARGETS}]").items) == MAX_TARGETS
+    with pytest.raises(VmNameError, match="gives too many names: at most 20000 are allowed"):
+        parse_target(f"a[0-{MAX_TARGETS}]")
