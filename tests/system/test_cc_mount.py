@@ -75,7 +75,7 @@ def test_the_host_and_the_guest_see_the_same_files(guests: Guests, point: Path, 
     (agent,) = guests.agents("a")
     assert most_memory_mib(agent) < 40
     assert most_memory_mib(guests.product.pid("cc")) < 120
-    endless = ["timeout", "30", "cp", "/dev/zero", point / "again"]
+    endless = ["timeout", "30", "cp", "/dev/zero", str(point / "again")]
     with subprocess.Popen(endless, stderr=subprocess.PIPE, text=True) as copying:
         until(lambda: (inside / "again").exists(), "the copy to begin")
         guests.console.ok("vm kill a")
