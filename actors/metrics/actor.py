@@ -52,10 +52,14 @@ class MetricsActor(Actor):
 
     kind = "metrics"
 
-    async def on_start(self) -> None:
-        """Listen; raises a BusError that says why that cannot be."""
+    def check_settings(self) -> None:
+        """Raise InvalidError if nobody has said where to serve metrics."""
         if not wanted():
             raise InvalidError(f"it was not said where to serve metrics: set {METRICS}, e.g. to 9100")
+        parse_address(wanted())
+
+    async def on_start(self) -> None:
+        """Listen; raises a BusError that says why that cannot be."""
         self._board = Board()
         self._made: tuple[float, Snapshot] = (float("-inf"), Snapshot())
         self._making = asyncio.Lock()

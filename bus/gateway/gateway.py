@@ -55,10 +55,14 @@ class Gateway(Actor):
 
     kind = "gateway"
 
-    async def on_start(self) -> None:
-        """Listen; raises a BusError that says why that cannot be."""
+    def check_settings(self) -> None:
+        """Raise InvalidError if nobody has said where to listen."""
         if not wanted():
             raise errors.InvalidError(f"it was not said where to listen: set {LISTEN}, e.g. to tcp://0.0.0.0:9200")
+        parse_listen(wanted())
+
+    async def on_start(self) -> None:
+        """Listen; raises a BusError that says why that cannot be."""
         endpoint = parse_listen(wanted())
         self._store = KeyStore(self.context.paths.keys)
         self._counts = dict.fromkeys(

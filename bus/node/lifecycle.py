@@ -133,6 +133,9 @@ class Process:
                     await self._stopping.wait()
                     raise StoppedEarlyError
 
+    def check_settings(self) -> None:
+        """Raise a BusError if this process can never run as it was told; before it waits for anybody."""
+
     async def run(self) -> int:
         """From start to stop; returns the exit status."""
         loop = asyncio.get_running_loop()
@@ -140,6 +143,7 @@ class Process:
             loop.add_signal_handler(number, self._on_signal)
         notifier = notify.take()  # of a service manager; a node has taken it away from its children
         try:
+            self.check_settings()
             if self.needs_broker:
                 await self._wait_for_broker()
             await self.start()

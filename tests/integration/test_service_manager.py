@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 
 from tests.integration.processes import toys
 from tests.integration.running_node import node, until
+
+ROOT = Path(__file__).parents[2]
 
 
 class Manager:
@@ -66,3 +70,19 @@ def test_an_actor_by_hand(base_dir: Path, manager: Manager) -> None:
         vm.terminate()
         assert vm.wait(10) == 0
         until(lambda: manager.has_heard("READY=1", "STOPPING=1"))
+
+
+@pytest.mark.parametrize(
+    ("module", "variable", "sentence"),
+    [
+        ("bus.gateway", "MINIBUS_LISTEN", "it was not said where to listen: set MINIBUS_LISTEN"),
+        ("actors.metrics", "MINIBUS_METRICS", "it was not said where to serve metrics: set MINIBUS_METRICS"),
+    ],
+)
+def test_who_can_never_serve_waits_for_nobody(base_dir: Path, module: str, variable: str, sentence: str) -> None:
+    environment = {**os.environ, variable: ""}
+    argv = [sys.executable, "-m", module, "--base", str(base_dir)]
+    done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "waits_for_broker" not in done.stderr
