@@ -13,7 +13,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from bus.access.key_files import ClientFile, KeyStore, new_pair
+import msgspec
+
+from bus.access.key_files import ClientFile, KeyStore, client_toml, new_pair
 from bus.access.keys import Key, Role
 from bus.client import connect
 from bus.errors import BusError
@@ -51,6 +53,12 @@ class GatewayHost:
         self.store = KeyStore(base / "keys")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._numbers = count(1)
+
+    def key_file(self, remote: Remote) -> Path:
+        """What `minibus key make` writes."""
+        path = self.base / f"{remote.name}.toml"
+        path.write_text(client_toml(msgspec.structs.replace(remote.keys, address=str(self.endpoint))))
+        return path
 
     def start(self, kind: str) -> None:
         """Start one of them without waiting for it."""

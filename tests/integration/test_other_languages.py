@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import msgspec
 import pytest
 
-from bus.access.key_files import client_toml, new_pair
+from bus.access.key_files import new_pair
 from bus.access.keys import Role
 from bus.client import connect
 from bus.messages.pipe import DeletePipes, GetPipes, WritePipe
 from bus.port import Port
-from bus.remote import Remote
 from tests.integration.examples import c_example, complaint, node_example, result, running, says
 from tests.integration.gateway_host import GatewayHost, gateway_host
 from tests.system.patience import FACTOR
@@ -47,13 +44,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return node_example(tmp_path_factory.mktemp("node"))
 
 
-def key_file(host: GatewayHost, remote: Remote) -> Path:
-    """What `minibus key make` writes."""
-    path = host.base / f"{remote.name}.toml"
-    path.write_text(client_toml(msgspec.structs.replace(remote.keys, address=str(host.endpoint))))
-    return path
-
-
 async def write(port: Port, pipe: str) -> None:
     """Two batches, then the end of the pipe."""
     for data in (b"a\nb\n", b"c\n"):
@@ -62,7 +52,7 @@ async def write(port: Port, pipe: str) -> None:
 
 
 async def test_node_taps_a_pipe_without_missing_anything(host: GatewayHost, node: list[str]) -> None:
-    file = key_file(host, await host.make(Role.TAP, topics=("pipe/minimega/",)))
+    file = host.key_file(await host.make(Role.TAP, topics=("pipe/minimega/",)))
     async with connect(host.base) as port, running(node, file, "tap", "minimega", "p (1)") as tapping:
         await says(tapping, "joined")
         await write(port, "p (1)")
@@ -70,7 +60,7 @@ async def test_node_taps_a_pipe_without_missing_anything(host: GatewayHost, node
 
 
 async def test_node_asks_and_is_told_why_not(host: GatewayHost, node: list[str]) -> None:
-    control = key_file(host, await host.make(namespaces=("exp1",)))
+    control = host.key_file(await host.make(namespaces=("exp1",)))
     async with running(node, control, "vms", "exp1") as asking:
         assert await result(asking) == b""  # it has none
     async with running(node, control, "vms", "exp2") as asking:
@@ -78,15 +68,15 @@ async def test_node_asks_and_is_told_why_not(host: GatewayHost, node: list[str])
     async with running(node, control, "tap", "exp2", "p") as tapping:
         assert await complaint(tapping) == "remote: this key may not watch pipe/exp2/p/\n"
     tap = await host.make(Role.TAP)
-    async with running(node, key_file(host, tap), "vms", "exp1") as asking:
+    async with running(node, host.key_file(tap), "vms", "exp1") as asking:
         assert "may only watch" in await complaint(asking)
     await host.revoke(tap)
-    async with running(node, key_file(host, tap), "tap", "exp1", "p") as tapping:
+    async with running(node, host.key_file(tap), "tap", "exp1", "p") as tapping:
         assert "refuses this key" in await complaint(tapping)
 
 
 async def test_c_writes_and_reads_a_pipe_of_another_host(host: GatewayHost, c: list[str]) -> None:
-    file = key_file(host, await host.make())
+    file = host.key_file(await host.make())
     lines = b"".join(b"line %d\n" % number for number in range(20_000))
     async with connect(host.base) as port, running(c, file, "read", "p") as reading:
         await says(reading, "attached")
@@ -100,7 +90,7 @@ async def test_c_writes_and_reads_a_pipe_of_another_host(host: GatewayHost, c: l
 
 
 async def test_c_taps_what_its_key_covers(host: GatewayHost, c: list[str]) -> None:
-    file = key_file(host, await host.make(Role.TAP, topics=("pipe/minimega/p/",)))
+    file = host.key_file(await host.make(Role.TAP, topics=("pipe/minimega/p/",)))
     async with connect(host.base) as port, running(c, file, "tap", "p") as tapping:
         await says(tapping, "joined")
         await write(port, "p")
@@ -115,7 +105,7 @@ async def test_c_taps_what_its_key_covers(host: GatewayHost, c: list[str]) -> No
 
 async def test_c_says_why_it_does_not_get_in(host: GatewayHost, c: list[str]) -> None:
     pair = new_pair()
-    stranger = key_file(host, host.remote("stranger", pair.public, pair.secret))
+    stranger = host.key_file(host.remote("stranger", pair.public, pair.secret))
     async with running(c, stranger, "tap", "p") as tapping:
         assert f"tcp://127.0.0.1:{host.endpoint.port + 1} refuses this key" in await complaint(tapping)
     damaged = host.base / "damaged.toml"

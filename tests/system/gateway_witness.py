@@ -12,15 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import msgspec
 import psutil
 
-from bus.access.key_files import client_toml
 from bus.client import connect
 from bus.messages.control import Ping
 from bus.messages.vm import StartVms
 from bus.port import Port
-from bus.remote import Remote
 from tests.integration.gateway_host import ROOT, GatewayHost, client
 from tests.system.patience import FACTOR
 
@@ -110,13 +107,6 @@ class Seen:
         assert self.gateway.grown_mib < gateway_mib, str(self)
         assert self.broker.grown_mib < broker_mib, str(self)
         assert self.broker.cpu_s / self.took_s < broker_share, str(self)
-
-
-def key_file(host: GatewayHost, remote: Remote) -> Path:
-    """What `minibus key make` writes."""
-    path = host.base / f"{remote.name}.toml"
-    path.write_text(client_toml(msgspec.structs.replace(remote.keys, address=str(host.endpoint))))
-    return path
 
 
 @asynccontextmanager

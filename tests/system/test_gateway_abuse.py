@@ -25,7 +25,7 @@ from bus.settings.listen_address import Endpoint
 from tests.integration.gateway_host import GatewayHost, client, gateway_host
 from tests.integration.processes import until
 from tests.system.gateway_abuser import READERS
-from tests.system.gateway_witness import ASK_S, MIB, PAUSE_S, SOON_S, Seen, abuser, key_file, noticed
+from tests.system.gateway_witness import ASK_S, MIB, PAUSE_S, SOON_S, Seen, abuser, noticed
 
 pytestmark = pytest.mark.system
 LARGE = 4 * MIB
@@ -50,7 +50,7 @@ async def host(started: GatewayHost) -> GatewayHost:
 
 async def abused(host: GatewayHost, kind: str, remote: Remote, for_s: float = ABUSE_S) -> Seen:
     """Let one abuser go on for a while; what others noticed."""
-    file = key_file(host, remote)
+    file = host.key_file(remote)
     async with noticed(host) as seen:
         async with abuser(kind, file) as counted:
             seen.began_s = time.monotonic()
@@ -152,7 +152,7 @@ async def test_a_subscriber_that_does_not_read(host: GatewayHost) -> None:
     lines = bytes(LARGE - 1) + b"\n"
     async with client(good) as reader, connect(host.base) as writer, noticed(host) as seen:
         events = await reader.subscribe("pipe/exp1/")
-        async with abuser("deaf", key_file(host, slow)) as seen.count:
+        async with abuser("deaf", host.key_file(slow)) as seen.count:
             seen.began_s = time.monotonic()
             for _ in range(PUBLISHED // LARGE):
                 await writer.ask("plumber", WritePipe(pipe="p", data=lines), timeout_s=ASK_S, namespace="exp1")
@@ -166,7 +166,7 @@ async def test_a_client_that_does_not_read_its_answers(host: GatewayHost) -> Non
     """It is many readers of a pipe, and what was written for them is large: half a gibibyte in an instant."""
     mute = await host.make(namespaces=("exp2",))
     async with connect(host.base) as writer, noticed(host) as seen:
-        async with abuser("mute", key_file(host, mute)) as seen.count:
+        async with abuser("mute", host.key_file(mute)) as seen.count:
             await until_read(writer, READERS)
             seen.began_s = time.monotonic()
             lines = bytes(LARGE - 1) + b"\n"
