@@ -82,15 +82,27 @@ class VmWatch:
                 await asyncio.sleep(RETRY_S)
 
     async def _look(self) -> None:
-        while True:
-            try:
-                listed = await self._server.port.ask("namespace", GetNamespaces(), timeout_s=ASK_S)
-                names = {info.name for info in listed.namespaces} | set(self._server.table.namespaces)
-                for namespace in sorted(names):
-                    await self._look_into(namespace)
+        """At all namespaces; one that cannot be looked at, whatever is in it, does not keep the others from it."""
+        pause_s = RETRY_S
+        while pause_s < AGAIN_S:
+            looked, failed = await self._look_at_each()
+            if looked and not failed:
                 return
-            except BusError:
-                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(pause_s)
+            pause_s *= 2 if looked else 1  # or those who could say it are just being restarted
+
+    async def _look_at_each(self) -> tuple[int, int]:
+        """How many namespaces could be looked at, and how many could not."""
+        looked = failed = 0
+        with contextlib.suppress(BusError):
+            listed = await self._server.port.ask("namespace", GetNamespaces(), timeout_s=ASK_S)
+            for namespace in sorted({info.name for info in listed.namespaces} | set(self._server.table.namespaces)):
+                try:
+                    await self._look_into(namespace)
+                    looked += 1
+                except BusError:
+                    failed += 1
+        return looked, failed
 
     async def catch_up(self, namespace: str, timeout_s: float) -> None:
         """Know all VMs that were launched before this call: their events may still be on the way."""

@@ -13,7 +13,9 @@ import msgpack
 import psutil
 import pytest
 
+from bus.messages.base import Failure, Message
 from bus.messages.cc import CommandKind, CommandSpec, Listen
+from bus.messages.vm import GetVms
 from tests.integration.cc_agent import CHUNK, HEADER, PREAMBLE, Agent, frame
 from tests.integration.cc_host import CcHost, cc_host, uuid_of
 from tests.integration.processes import until
@@ -177,6 +179,29 @@ async def test_agents_that_are_refused_do_not_fill_the_log(host: CcHost) -> None
         assert b"refuse" in await reader.read(-1)
         writer.close()
     assert 10 < host.said().count("agent_refused") < 45
+
+
+async def test_a_namespace_whose_vms_cannot_be_listed_hides_no_others(
+    host: CcHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its VMs may have more in them than an answer can hold."""
+    reply = host._reply
+
+    def refuses(request: Message, namespace: str) -> Message:
+        if isinstance(request, GetVms) and namespace == "aaa":
+            return Failure(code="unavailable", message="the answer has too many bytes")
+        return reply(request, namespace)
+
+    monkeypatch.setattr(host, "_reply", refuses)
+    monkeypatch.setattr(host, "_publish", lambda *_, **__: None)  # no event tells of them
+    host.launch(1, namespace="aaa")
+    path = host.launch(2, namespace="zzz")
+    await host.restart()
+
+    async def has_line() -> bool:
+        return path.exists()
+
+    await until(has_line, 10.0)
 
 
 async def test_who_says_nothing_at_a_port_makes_room_for_who_does(host: CcHost) -> None:
