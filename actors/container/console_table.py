@@ -28,6 +28,8 @@ MAX_VIEWERS = 64
 """Connections to one console."""
 MAX_CONNECTIONS = 1_000
 """To all consoles together: descriptors must be left for the consoles of further containers."""
+OF_ROOT = 8
+"""Connections to each console, and to all, that no user of the host can take from root: users reach the ports only."""
 
 
 def store_name(vm_id: int) -> str:
@@ -190,10 +192,9 @@ class Consoles:
         return served.problem
 
     def _welcome(self, console: Console, connection: socket.socket) -> None:
-        if (
-            console.viewers < MAX_VIEWERS
-            and sum(each.console.viewers for each in self._served.values()) < MAX_CONNECTIONS
-        ):
+        kept = 0 if connection.family == socket.AF_UNIX else OF_ROOT
+        everywhere = sum(each.console.viewers for each in self._served.values())
+        if console.viewers < MAX_VIEWERS - kept and everywhere < MAX_CONNECTIONS - kept:
             console.welcome(connection)
             return
         with connection, contextlib.suppress(OSError):

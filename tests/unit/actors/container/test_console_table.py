@@ -214,6 +214,26 @@ async def test_memory_does_not_grow(guest: Guest) -> None:
     viewer.sock.close()
 
 
+async def test_users_of_the_host_leave_room_at_a_console_to_root(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_table, "MAX_VIEWERS", console_table.OF_ROOT + 2)
+    consoles = Consoles(store=lambda name, fd: None, drop=lambda name: None, address="127.0.0.1", log=Log("test"))
+    master, slave = pty.openpty()
+    consoles.begin(1, Home(str(base_dir)), master)
+    console = consoles.get(1)
+    assert console is not None
+    taken = [socket.create_connection(("127.0.0.1", consoles.port(1))) for _ in range(3)]
+    await Watcher(taken[-1]).sees(b"as many viewers as can be, 2 here")
+    with socket.socket(socket.AF_UNIX) as root:
+        root.connect(str(base_dir / "console"))
+        await until(lambda: console.viewers == 3, "root")
+    for sock in taken:
+        sock.close()
+    consoles.close()
+    os.close(slave)
+
+
 async def test_there_is_an_end_to_viewers(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_table, "MAX_VIEWERS", 3)
     monkeypatch.setattr(console_table, "MAX_CONNECTIONS", 4)
