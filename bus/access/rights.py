@@ -6,6 +6,7 @@ test fails until that is done.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from enum import StrEnum
 from typing import Any
@@ -205,6 +206,7 @@ def namespace_of(topic_text: str) -> str | None:
     return second if slash and first in NAMESPACED else None
 
 
+@functools.lru_cache(maxsize=1024)  # clients may subscribe thousands of times
 def visible(key: Key) -> tuple[str, ...]:
     """The topic prefixes that a key may watch, none within another."""
     topics = key.topics or ("",)

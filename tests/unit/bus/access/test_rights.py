@@ -214,3 +214,12 @@ def test_queries_are_not_let_through_for_being_queries() -> None:
     assert issubclass(control.Hello, Query)
     assert issubclass(pipe.WritePipe, Query)
     assert not allowed(TAP, pipe.WritePipe(pipe="foo", data=b"x\n"))
+
+
+def test_what_a_key_sees_is_not_worked_out_for_each_subscription() -> None:
+    """With hundreds of namespaces that took the gateway's time from everybody else."""
+    many = tuple(f"exp{number}" for number in range(300))
+    first, same = (Key(name="a", public="a" * 40, role=Role.TAP, namespaces=many) for _ in range(2))
+    assert visible(first) is visible(same)
+    assert narrow("vm/exp7/web/", first) == ("vm/exp7/web/",)
+    assert narrow("vm/exp7/web/", Key(name="a", public="a" * 40, role=Role.TAP, namespaces=("exp1",))) == ()
