@@ -103,9 +103,10 @@ async def test_those_before_one_that_does_not_start_are_ended() -> None:
 
 
 async def test_limits_of_what_runs() -> None:
-    made = chain(["sh", "-c", "nice; ulimit -n; ps -o sid= -p $$ | tr -d ' '; cat"])
+    made = chain(["sh", "-c", "read go; nice; ulimit -n; ps -o sid= -p $$ | tr -d ' '; cat"])
     assert made.stdin is not None
     assert made.stdout is not None
+    await made.stdin.write(b"go\n")  # its niceness is set when it runs already
     said = (await made.stdout.read()).split()
     while len(said) < 3:
         said += (await made.stdout.read()).split()
