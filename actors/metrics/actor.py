@@ -22,6 +22,7 @@ from bus.messages.vm import GetVmCounts, VmCount
 from bus.processes import Figures, figures
 from bus.settings.metrics_address import METRICS, Address, parse_address, wanted
 from bus.topics import topic
+from shims.files import replaced_file
 from shims.http.server import HttpServer, Request, Response
 from shims.usage import hoststat
 from shims.usage.hoststat import HostFigures
@@ -66,7 +67,7 @@ class MetricsActor(Actor):
         listening = await self._listener(parse_address(wanted()))
         address = Address(*listening.getsockname()[:2])
         try:
-            self.context.paths.metrics.write_text(f"{address}\n")
+            replaced_file.replace(self.context.paths.metrics, f"{address}\n")
         except OSError as error:  # a full disk; metrics are to be had all the same, and are wanted most then
             self.log.warn("metrics_address_not_written", address=str(address), error=error.strerror or str(error))
         self._server = HttpServer(listening, self._respond)
