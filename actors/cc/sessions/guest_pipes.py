@@ -227,6 +227,8 @@ class Ends:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._ends: dict[ChannelKey, End] = {}
+        self._of: dict[tuple[Key, str], dict[int, End]] = {}
+        """Those of each agent, by channel: it is asked with each frame, and a host has thousands."""
         self._started_s = asyncio.get_running_loop().time()
         self.returning: set[tuple[Key, str]] = set()
         """Agents that were connected when the process before this one ended."""
@@ -243,10 +245,14 @@ class Ends:
                 end = WritingEnd(self._server, self, where, frame.pipe, frame.after, resumed=resumed)
             else:
                 end = ReadingEnd(self._server, self, where, frame.pipe, frame.after)
-            self._ends[where] = end
+            self._add(end)
             end.begin()
         end.attach(session, frame.after)
         return end
+
+    def _add(self, end: End) -> None:
+        self._ends[end.where] = end
+        self._of.setdefault(end.where[:2], {})[end.where[2]] = end
 
     def get(self, session: Session, channel: int) -> End | None:
         """One end."""
@@ -254,7 +260,7 @@ class Ends:
 
     def of(self, session: Session) -> list[End]:
         """Those of one agent."""
-        return [end for end in self._ends.values() if end.where[:2] == (session.key, session.agent)]
+        return list(self._of.get((session.key, session.agent), {}).values())
 
     def has(self, end: End) -> bool:
         """Whether it is not over."""
@@ -269,7 +275,14 @@ class Ends:
 
     def forget(self, end: End) -> bool:
         """It is over; says whether it was there."""
-        return self.has(end) and self._ends.pop(end.where, None) is not None
+        if not self.has(end):
+            return False
+        del self._ends[end.where]
+        own = self._of[end.where[:2]]
+        del own[end.where[2]]
+        if not own:
+            del self._of[end.where[:2]]
+        return True
 
     def detach(self, session: Session, now_s: float) -> None:
         """The line is gone; the agent may come back."""
