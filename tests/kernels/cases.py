@@ -40,7 +40,7 @@ class Case:
         """For the guest's shell; the last command's exit status is that of the guest."""
         options = "-p no:cacheprovider -v --tb=short --timeout 600"
         pytest = f".venv/bin/python -m pytest {options} {shlex.join(self.targets)}"
-        return f"{self.prepare}cd {ROOT}\nexport MINIBUS_TEST_PATIENCE=12\n{pytest}\n"
+        return f"export MINIBUS_TEST_PATIENCE=12\n{self.prepare}cd {ROOT}\n{pytest}\n"
 
 
 _CONTAINERS: Final = (
