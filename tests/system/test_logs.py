@@ -90,7 +90,7 @@ def test_syslog_from_every_process(console: Console) -> None:
         packet = b""
         while b"request actor=vm type=vm.list.get" not in packet:
             packet = server.recv(4096)
-        assert re.match(rb"<31>\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ minibus\[\d+\]: actor\.py:\d+: ", packet)
+        assert re.match(rb"<31>\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ minibus\[\d+\]: \w+\.py:\d+: ", packet)
         console.ok("clear log syslog")
 
 
