@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import fnmatch
 import os
+import shutil
+import tempfile
 import tomllib
 from collections.abc import Generator
 from pathlib import Path
@@ -76,6 +78,7 @@ class Worker:
         """`lock` is a file that all processes lock, shared or exclusively (flock(2)); nothing is written to it."""
         self._plan = plan
         self._lock = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+        self._temporary: Path | None = None
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -91,6 +94,14 @@ class Worker:
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """`tmp_path` is as short as in a run of one process, or shorter: a unix socket's path may have 107 bytes."""
+        self._temporary = Path(tempfile.mkdtemp(prefix="mbp-", dir="/tmp"))
+        config.option.basetemp = str(self._temporary)
+
     def pytest_unconfigure(self) -> None:
-        """Let go of the lock's file."""
+        """Let go of the lock's file, remove what tests have written."""
         os.close(self._lock)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)

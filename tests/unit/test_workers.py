@@ -92,7 +92,7 @@ def test_two_processes_run_all_once_and_skips_are_counted(pytester: pytest.Pytes
     pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
     (pytester.path / "skips.toml").write_text('[skips]\n"test_b.py::test_listed" = "a reason"\n')
     pytester.makepyfile(
-        test_a="def test_one(worker_id): assert worker_id\ndef test_two(): pass\n",
+        test_a="def test_one(worker_id): assert worker_id\ndef test_two(tmp_path): assert len(str(tmp_path)) < 35\n",
         test_b="import pytest\ndef test_listed(): pytest.skip('x')\ndef test_unlisted(): pytest.skip('x')\n",
     )
     result = pytester.runpytest_subprocess("-n", "2", "-p", "no:cacheprovider", "-p", "pytester")
