@@ -256,14 +256,14 @@ def test_what_cannot_be_started_again_is_broken(own: Product) -> None:
 
 def test_pipelines_outlive_a_stop(own: Product) -> None:
     with own.console() as console:
-        console.ok('plumb in "sleep 1024" out')
-        until(lambda: bool(processes_with("1024")), "it to run")
+        console.ok('plumb in "sleep 1027" out')
+        until(lambda: bool(processes_with("1027")), "it to run")
     own.down()
-    assert processes_with("1024") == []
+    assert processes_with("1027") == []
     own.up()
     with own.console() as console:
         assert [row["state"] for row in pipelines(console).values()] == ["running"]
-        until(lambda: len(processes_with("1024")) == 1, "it to run again")
+        until(lambda: len(processes_with("1027")) == 1, "it to run again")
 
 
 def test_clearing_across_a_crash(own: Product) -> None:

@@ -43,7 +43,7 @@ def tap(shared: Product, console: Console) -> Iterator[Tap]:
     try:
         # It says nothing before the first event, so events are made until one arrives.
         arrived = asyncio.run(first_event(shared, console, tap))
-        assert arrived["topic"] == "vm/minimega/probe/tagged/"
+        assert arrived["topic"] in ("vm/minimega/probe/launched/", "vm/minimega/probe/tagged/")
         console.ok("vm kill probe", "vm flush probe")
         while tap.read()["topic"] != "vm/minimega/probe/flushed/":
             pass
