@@ -220,6 +220,10 @@ class Product:
         """Pid of a process of minibus by its lock file; 0 if it does not run."""
         return holder(self.base / "run" / f"{process}.lock")
 
+    def pids(self) -> dict[str, int]:
+        """Pid of every process of minibus; whoever falls is replaced by one with another pid."""
+        return {name: self.pid(name) for name in PROCESSES}
+
     def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to a process of minibus; gives its pid."""
         pid = self.pid(process)
