@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 import shutil
@@ -59,11 +60,20 @@ def _node() -> tuple[str, list[str]]:
 
 
 def _installed(name: str, command: Sequence[str]) -> Path:
-    """What a command puts into the directory that it runs in; made once, then renamed: who is faster does no harm."""
+    """What a command puts into the directory that it runs in; made once, other processes of tests wait for it."""
     place = NODE / name
-    if (place / "complete").exists():
-        return place
     NODE.mkdir(parents=True, exist_ok=True)
+    directory = os.open(NODE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if not (place / "complete").exists():
+            _install(place, command)
+    finally:
+        os.close(directory)
+    return place
+
+
+def _install(place: Path, command: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=NODE) as unfinished:
         (Path(unfinished) / "package.json").write_text('{"private": true}\n')
         done = subprocess.run(
@@ -76,7 +86,6 @@ def _installed(name: str, command: Sequence[str]) -> Path:
         shutil.rmtree(place, ignore_errors=True)
         Path(unfinished).rename(place)
         Path(unfinished).mkdir()  # for the one who cleans up
-    return place
 
 
 @asynccontextmanager
