@@ -120,8 +120,8 @@ async def test_a_reader_of_a_round_robin_pipe_gets_its_share(
 
 def test_the_page_names_each_example_and_its_links_lead_somewhere() -> None:
     page = PAGE.read_text()
-    pages = "".join(path.read_text() for path in PAGE.parent.glob("*.md"))
-    assert {path.name for path in EXAMPLES.iterdir()} == set(re.findall(r"\]\(examples/([^)]*)\)", pages))
+    pages = "".join(path.read_text() for path in (*PAGE.parent.glob("*.md"), PAGE.parents[1] / "README.md"))
+    assert {path.name for path in EXAMPLES.iterdir()} == set(re.findall(r"\]\((?:docs/)?examples/([^/)]*)", pages))
     titles = [line.lstrip("# ").lower() for line in page.splitlines() if line.startswith("#")]
     anchors = {re.sub(r"[^a-z0-9 -]", "", title).replace(" ", "-") for title in titles}
     assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchors
