@@ -79,14 +79,9 @@ def marked(prefix: str) -> list[int]:
 
 
 def find_leader(mark: str) -> int:
-    """The job's program by its mark alone: the process that leads its own session; 0 if there is none. May block 20 ms.
-
-    During execve(2) a process has no environment for a moment, so one look does not prove that there is none.
-    """
-    for look in range(LOOKS):
-        if look:
-            time.sleep(BETWEEN_LOOKS_S)
-        for pid in members([Tree(mark)]):
+    """The job's program by its mark alone: the process that leads its session; 0 if there is none. May block 20 ms."""
+    for found in _looks([Tree(mark)]):
+        for pid in found:
             stat = _stat(pid)
             if stat is not None and stat.session == pid:
                 return pid
@@ -97,14 +92,29 @@ def end(trees: Sequence[Tree], grace_s: float) -> Ending:
     """End all processes of these jobs: SIGTERM, and SIGKILL for what is left after `grace_s`; blocks."""
     left = members(trees)
     found = len(left)
+    if not found:
+        return Ending(0, ())
     for number in (signal.SIGTERM, signal.SIGCONT):  # what is stopped would not see the first
         _send(left, number)
     _wait(left, grace_s)
     deadline = time.monotonic() + ROUNDS_S
-    while (left := members(trees)) and time.monotonic() < deadline:
+    while (left := _surely(trees)) and time.monotonic() < deadline:
         _send(left, signal.SIGKILL)
         _wait(left, ROUND_S)
     return Ending(found, tuple(left))
+
+
+def _looks(trees: Sequence[Tree]) -> Iterator[list[int]]:
+    """What is found, several times: a process that is in execve(2) has no environment, and its mark is not seen."""
+    for look in range(LOOKS):
+        if look:
+            time.sleep(BETWEEN_LOOKS_S)
+        yield members(trees)
+
+
+def _surely(trees: Sequence[Tree]) -> list[int]:
+    """The first look that finds any; may block 20 ms if there are none."""
+    return next((found for found in _looks(trees) if found), [])
 
 
 def _send(pids: Iterable[int], number: signal.Signals) -> None:

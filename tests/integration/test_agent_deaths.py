@@ -35,7 +35,7 @@ def start_again(guest: Guest, agent: subprocess.Popen[bytes]) -> Peer:
 def test_killed_while_it_runs_something(guest: Guest, base_dir: Path) -> None:
     agent = guest.start()
     peer = guest.server.begin()
-    peer.run(1, "sh", "-c", f"echo $$ >>{base_dir}/ran; sleep 1000")
+    peer.run(1, "sh", "-c", f"echo $$ >>{base_dir}/ran; exec sleep 1000")
     pid = peer.hear("started", serial=1)["pid"]
     peer = start_again(guest, agent)
     (record,) = peer.begin()

@@ -96,6 +96,9 @@ def wire() -> Iterator[Server]:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as raw:
             raw.bind((HERE, 3))
             yield Server(raw)
+        ip(
+            "link", "delete", HERE
+        )  # the end of a namespace is not waited for by anybody, and the next test makes another
     finally:
         ip("netns", "delete", NETNS)
 

@@ -262,7 +262,7 @@ def test_pipelines_outlive_a_stop(own: Product) -> None:
     assert processes_with("1027") == []
     own.up()
     with own.console() as console:
-        assert [row["state"] for row in pipelines(console).values()] == ["running"]
+        until(lambda: [row["state"] for row in pipelines(console).values()] == ["running"], "it to be started again")
         until(lambda: len(processes_with("1027")) == 1, "it to run again")
 
 

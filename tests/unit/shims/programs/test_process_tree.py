@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import psutil
 import pytest
@@ -173,3 +173,21 @@ def test_a_mark_behind_a_large_environment() -> None:
     finally:
         program.kill()
         program.wait()
+
+
+def test_a_process_that_is_becoming_another_program_is_ended_too(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, tree = start("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done")
+    assert program.stdout is not None
+    program.stdout.readline()
+    looks = 0
+
+    def members(trees: Sequence[Tree]) -> list[int]:
+        nonlocal looks
+        looks += 1
+        return [] if looks == 2 else [program.pid] * (program.poll() is None)
+
+    monkeypatch.setattr(process_tree, "members", members)
+    assert process_tree.end([Tree(tree.mark)], 0.0) == process_tree.Ending(1, ())
+    assert program.wait(10) == -signal.SIGKILL
